@@ -1,0 +1,117 @@
+"""The lines that a run says: banner, progress, failures, summary. Text only; nobody prints here."""
+
+from __future__ import annotations
+
+from cloud_tasks.display.text import clock, duration, plural, safe
+from cloud_tasks.errors import unreachable
+from cloud_tasks.outcome import (
+    Aborted,
+    Completed,
+    Exited,
+    Outcome,
+    OverMemory,
+    Raised,
+    TimedOut,
+)
+from cloud_tasks.runtime.stats import Snapshot, cause_of
+from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.task import Delivery
+
+_CAUSES_SHOWN = 10
+
+_ENDINGS = {
+    StopReason.DONE: "done",
+    StopReason.MAX_NUM_TASKS: "done: --max-num-tasks reached",
+    StopReason.SIGINT: "stopped by SIGINT (Ctrl-C)",
+    StopReason.SIGTERM: "stopped by SIGTERM",
+    StopReason.SPOT: "stopped: this machine is taken away",
+    StopReason.REQUESTED: "stopped by the program",
+    StopReason.FAILED: "failed",
+}
+
+
+def outcome_line(delivery: Delivery, outcome: Outcome) -> str:
+    """Say in one line how a task ended."""
+    name = safe(delivery.task.task_id, 80)
+    match outcome:
+        case Completed():
+            result = safe(outcome.result_json.decode("ascii"))
+            again = "asks for another try: " if outcome.retry else ""
+            return f"{name}: {again}{result}"
+        case Raised():
+            first = outcome.message.strip().partition("\n")[0]
+            return f"{name}: {outcome.exc_type}: {safe(first)}"
+        case TimedOut() | Exited() | OverMemory() | Aborted():
+            return f"{name}: {safe(cause_of(outcome))}{_after(outcome)}"
+        case _:
+            unreachable(outcome)
+
+
+def _after(outcome: TimedOut | Exited | OverMemory | Aborted) -> str:
+    if isinstance(outcome, TimedOut) or outcome.measures.run_time is None:
+        return ""
+    return f", after {duration(outcome.measures.run_time)}"
+
+
+def progress_line(now: Snapshot) -> str:
+    """Say how the run stands, as ``key=value`` pairs."""
+    rate = now.ended / now.elapsed if now.elapsed > 0 else 0.0
+    known = now.total is not None
+    parts = [
+        f"done={now.ended}" + (f"/{now.total}" if known else ""),
+        *([f"pct={100 * now.ended / now.total:.1f}"] if now.total else []),
+        f"ok={now.succeeded}",
+        f"failed={now.failed}",
+        f"rate={rate:.{0 if rate >= 100 else 2}f}/s",
+        f"elapsed={clock(now.elapsed)}",
+    ]
+    if now.total is not None and rate > 0 and now.total >= now.ended:
+        parts.append(f"left={clock((now.total - now.ended) / rate)}")
+    return f"progress {' '.join(parts)}"
+
+
+def summary_lines(summary: RunSummary) -> list[str]:
+    """Say what the run came to."""
+    rate = (
+        f", {summary.rate:,.{0 if summary.rate >= 100 else 1}f} a second" if summary.ended else ""
+    )
+    lines = [
+        f"{_ENDINGS[summary.stop_reason]}: {plural(summary.ended, 'task')} in "
+        f"{duration(summary.elapsed)}{rate}   exit code {summary.exit_code}",
+        f"  {_counts(summary)}",
+    ]
+    if summary.run_time:
+        times = "   ".join(
+            f"{name} {duration(summary.run_time[name])}" for name in ("p50", "p95", "p99", "max")
+        )
+        lines.append(f"  run time   {times}")
+    if summary.causes:
+        lines.append("  not done, by cause:")
+        width = len(f"{summary.causes[0].count:,}")
+        lines += [
+            f"    {cause.count:>{width},}  {safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}"
+            for cause in summary.causes[:_CAUSES_SHOWN]
+        ]
+        rest = summary.causes[_CAUSES_SHOWN:]
+        if rest:
+            others = sum(cause.count for cause in rest)
+            lines.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+    if summary.trouble is not None:
+        lines.append(f"  {safe(summary.trouble, 1000)}")
+    return lines
+
+
+def _counts(summary: RunSummary) -> str:
+    counts = {
+        "completed": summary.completed,
+        "raised": summary.exceptions,
+        "timed out": summary.timed_out,
+        "exited": summary.exited,
+        "over memory": summary.over_memory,
+        "aborted": summary.aborted,
+        "asked for another try": summary.retry_requested,
+        "bad entries": summary.bad_entries,
+        "skipped": summary.skipped,
+    }
+    shown = [f"{name} {n:,}" for name, n in counts.items() if n or name == "completed"]
+    return "   ".join(shown)

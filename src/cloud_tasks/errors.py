@@ -1,0 +1,57 @@
+"""Every error that this package raises, as one tree.
+
+::
+
+    CloudTasksError
+    ├── ConfigurationError     the settings, keywords or function can't work; nothing has run
+    ├── SourceError            the source of tasks failed: missing, unreadable, cut off
+    │   └── TaskFormatError    its content is no list of tasks, or an entry of it is no task
+    ├── EventLogError          an event could not be made durable
+    └── ExecutorBrokenError    the executor can run no task any more
+
+What a *task* does is never an error of the worker: it is a value, see
+:mod:`cloud_tasks.outcome`. An error that ends a run carries what was done by then in
+``summary``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from cloud_tasks.runtime.summary import RunSummary
+
+
+class CloudTasksError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        summary: what the run had done when it ended, or None if it had not begun.
+    """
+
+    summary: RunSummary | None = None
+
+
+class ConfigurationError(CloudTasksError):
+    """Settings, keywords or the task function can't work; nothing has run."""
+
+
+class SourceError(CloudTasksError):
+    """The source of tasks failed; what it had given until then has run."""
+
+
+class TaskFormatError(SourceError):
+    """A source's content is not a list of tasks, or entries of it are no tasks."""
+
+
+class EventLogError(CloudTasksError):
+    """An event could not be made durable, so the worker stopped."""
+
+
+class ExecutorBrokenError(CloudTasksError):
+    """The executor can run no task any more, whatever the task."""
+
+
+def unreachable(value: NoReturn) -> NoReturn:
+    """Tell the type checker that all cases were handled (``typing.assert_never`` is 3.11+)."""
+    raise AssertionError(f"unhandled case: {value!r}")

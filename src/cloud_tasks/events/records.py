@@ -1,0 +1,166 @@
+"""The events, as lines of JSON with stable keys.
+
+``timestamp``, ``hostname`` and ``event_type`` come first, in that order. No key is ever renamed.
+A result travels as the JSON text that the task's process made, unparsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import socket
+from collections.abc import Mapping
+from datetime import date
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from cloud_tasks.clock import Clock, timestamp
+from cloud_tasks.errors import unreachable
+from cloud_tasks.outcome import (
+    Aborted,
+    Completed,
+    Exited,
+    Measures,
+    Outcome,
+    OverMemory,
+    Raised,
+    TimedOut,
+)
+from cloud_tasks.task import Delivery
+
+_GIB = 2**30
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
+
+
+class Recorder:
+    """Makes the events of one run.
+
+    Args:
+        clock: for the timestamps.
+        hostname: of this machine, by default as it calls itself.
+    """
+
+    def __init__(self, clock: Clock, hostname: str | None = None) -> None:
+        self._clock = clock
+        self._run = secrets.token_hex(6)
+        self._count = 0
+        self._host = encode_basestring_ascii(hostname or socket.gethostname())
+
+    def task_event(self, delivery: Delivery, outcome: Outcome, *, retry: bool) -> bytes:
+        """Return the event that tells how *delivery*'s task ended."""
+        event_type, detail = _detail(outcome)
+        measures = outcome.measures
+        head = (
+            f"{self._head(event_type)}, "
+            f'"task_id": {encode_basestring_ascii(delivery.task.task_id)}, '
+            f'"elapsed_time": {measures.elapsed_time:.6f}, "retry": {"true" if retry else "false"}'
+        )
+        tail = f"{self._identity()}{_measured(measures)}{_attempt(delivery)}{_digest(delivery)}}}"
+        return b"".join((head.encode(), detail, tail.encode()))
+
+    def spot_termination(self, kind: str) -> bytes:
+        """Return the event of a notice that this machine will be taken away."""
+        return self._other("spot_termination", kind=kind)
+
+    def non_fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
+        """Return the event of a problem that the worker survived."""
+        return self._other("non_fatal_exception", exception=exception, stack_trace=stack_trace)
+
+    def fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
+        """Return the event of a problem that ends the worker."""
+        return self._other("fatal_exception", exception=exception, stack_trace=stack_trace)
+
+    def _other(self, event_type: str, **fields: str) -> bytes:
+        body = "".join(
+            f', "{key}": {encode_basestring_ascii(value)}' for key, value in fields.items()
+        )
+        return f"{self._head(event_type)}{body}{self._identity()}}}".encode()
+
+    def _head(self, event_type: str) -> str:
+        return (
+            f'{{"timestamp": "{timestamp(self._clock.wall())}", "hostname": {self._host}, '
+            f'"event_type": "{event_type}"'
+        )
+
+    def _identity(self) -> str:
+        self._count += 1
+        return f', "event_id": "{self._run}-{self._count}"'
+
+
+def _detail(outcome: Outcome) -> tuple[str, bytes]:
+    """Return the event type and the fields that only this outcome has."""
+    match outcome:
+        case Completed():
+            return "task_completed", b', "result": ' + outcome.result_json
+        case Raised():
+            return "task_exception", _text("exception", outcome.traceback)
+        case TimedOut():
+            return "task_timed_out", b""
+        case Exited():
+            code = "null" if outcome.exit_code is None else str(outcome.exit_code)
+            return "task_exited", f', "exit_code": {code}'.encode()
+        case OverMemory():
+            return "task_exception", _text("exception", memory_text(outcome))
+        case Aborted():
+            return "task_aborted", _text("reason", outcome.reason)
+        case _:
+            unreachable(outcome)
+
+
+def memory_text(outcome: OverMemory) -> str:
+    """Say what limit was passed, and by how much."""
+    return (
+        f"MemoryError: the task's processes used {outcome.used / _GIB:.3g} GB, "
+        f"more than the limit of {outcome.limit / _GIB:.3g} GB (--max-memory-allowed-per-task)"
+    )
+
+
+def _text(key: str, value: str) -> bytes:
+    return f', "{key}": {encode_basestring_ascii(value)}'.encode()
+
+
+def _measured(measures: Measures) -> str:
+    parts = []
+    if measures.slot is not None:
+        parts.append(f', "slot": {measures.slot}')
+    if measures.started is not None:
+        parts.append(f', "started": "{timestamp(measures.started)}"')
+    if measures.run_time is not None:
+        parts.append(f', "run_time": {measures.run_time:.6f}')
+    if measures.cpu_time is not None:
+        parts.append(f', "cpu_time": {measures.cpu_time:.6f}')
+    if measures.max_rss_mb is not None:
+        parts.append(f', "max_rss_mb": {measures.max_rss_mb:.1f}')
+    return "".join(parts)
+
+
+def _attempt(delivery: Delivery) -> str:
+    return "" if delivery.attempt is None else f', "attempt": {delivery.attempt}'
+
+
+def _digest(delivery: Delivery) -> str:
+    digest = data_digest(delivery.task.data)
+    return "" if digest is None else f', "data_digest": "{digest}"'
+
+
+def data_digest(data: Mapping[str, Any]) -> str | None:
+    """Return 8 bytes of a hash of *data* in base64; None where its content has no canonical text.
+
+    Equal data give equal digests in every run, on every machine and Python.
+    """
+    try:
+        text = _canonical(data if type(data) is dict else dict(data))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return base64.b64encode(digest).decode("ascii")

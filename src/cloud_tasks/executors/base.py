@@ -1,0 +1,142 @@
+"""What every executor can do.
+
+An executor runs one function over tasks, ``slots`` at a time. ``submit`` returns a
+:class:`concurrent.futures.Future` that always gets an :data:`~cloud_tasks.outcome.Outcome`:
+what a task did is a value, never an exception.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloud_tasks.errors import ExecutorBrokenError
+from cloud_tasks.outcome import Outcome
+from cloud_tasks.task import Task
+from cloud_tasks.worker_data import WorkerData
+
+if TYPE_CHECKING:
+    from cloud_tasks.executors.flags import FlagPage
+    from cloud_tasks.executors.function import FunctionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an executor can hold to. The contract tests skip by these, and say so.
+
+    Attributes:
+        enforces_timeout: a task over its time is ended, not merely reported.
+        enforces_memory: a task over the memory limit is ended.
+        isolates_crashes: the end of a task's process touches nobody else.
+        live_flags: a running task sees the flags change.
+        needs_main_thread: ``submit`` runs the task before it returns, in the caller's thread.
+    """
+
+    enforces_timeout: bool
+    enforces_memory: bool
+    isolates_crashes: bool
+    live_flags: bool
+    needs_main_thread: bool = False
+
+
+def _nothing() -> None:
+    """Do nothing: nobody waits for the pause."""
+
+
+def _ignore(error: ExecutorBrokenError) -> None:
+    """Do nothing: nobody asked to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOptions:
+    """What an executor is told at its start.
+
+    Attributes:
+        slots: how many tasks run at once.
+        flags: the page of live flags; None makes one of the executor's own.
+        memory_limit: bytes that a task's process tree may use; None: no limit.
+        max_result_bytes: a longer JSON result is a failure of its task; 0: no limit.
+        log_level: where the child's root logger has no handler, add one to stderr with this
+            level; None: leave it alone.
+        exit_grace: seconds that a finished process may take to end, its ``atexit`` included.
+        before_wait: called, from the thread that resolves futures, each time that thread is
+            about to wait with nothing left to do; must not block for long.
+        on_broken: called once when the executor can run no task any more. Futures that are
+            unresolved then get ``Aborted``.
+    """
+
+    slots: int = 1
+    flags: FlagPage | None = None
+    memory_limit: int | None = None
+    max_result_bytes: int = 64 * 2**20
+    log_level: int | None = None
+    exit_grace: float = 10.0
+    before_wait: Callable[[], None] = _nothing
+    on_broken: Callable[[ExecutorBrokenError], None] = _ignore
+
+
+class Executor(abc.ABC):
+    """Runs one function over tasks.
+
+    The life of an executor is ``start``, any number of ``submit`` and ``abort`` from any thread,
+    ``shutdown``. It can't be started twice.
+    """
+
+    #: What it can hold to.
+    capabilities: Capabilities
+
+    #: How many tasks it runs at once, after ``start``: fewer than asked for where the machine's
+    #: limits allow no more.
+    slots: int = 1
+
+    @abc.abstractmethod
+    def start(
+        self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
+    ) -> None:
+        """Get ready; returns before any process has booted.
+
+        Raises:
+            ConfigurationError: no task could ever run: the platform lacks what is needed, or
+                *worker_data* can't be sent.
+            ExecutorBrokenError: there are not enough resources for a single slot.
+        """
+
+    @abc.abstractmethod
+    def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
+        """Run *task* when a slot is free; *max_runtime* in seconds from the function's call.
+
+        Never blocks, but for executors that need the main thread. ``cancel()`` of the future
+        works until the task was given to a slot.
+
+        Raises:
+            RuntimeError: not started, or shut down.
+        """
+
+    @abc.abstractmethod
+    def abort(self, future: Future[Outcome], reason: str) -> bool:
+        """End that task now; its outcome is ``Aborted`` unless it ended by itself before.
+
+        Returns False where the executor can't: the task goes on and nobody waits for it.
+        """
+
+    @abc.abstractmethod
+    def shutdown(
+        self,
+        *,
+        grace: float = 0.0,
+        reason: str = "the executor was shut down",
+        wait: bool = True,
+    ) -> None:
+        """Take nothing new, let running tasks go on for *grace* seconds, then abort them.
+
+        Tasks that have no slot yet are aborted at once; their outcome has no slot. May be called
+        more than once, from any thread: the earliest end counts.
+
+        Args:
+            grace: seconds; may be infinite.
+            reason: goes into ``Aborted``.
+            wait: block until no process is left; else return at once.
+        """

@@ -1,0 +1,120 @@
+"""The parent's end of the socket to one child: framed, and never blocking.
+
+A child may be stopped or killed half-way through a message, and a process that it forked may
+hold the other end open, so nothing here waits for anybody.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from cloud_tasks.executors import wire
+
+#: Bytes taken from one child before the others get their turn.
+_FAIR_SHARE = 4 * 2**20
+_CHUNK = 256 * 1024
+
+
+class ForgedFrameError(Exception):
+    """What came over the socket was not written by our code in the child."""
+
+
+class Channel:
+    """Frames to and from one child.
+
+    Attributes:
+        eof: the child, and all that hold its end, have closed it.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_socket", "_token", "eof")
+
+    def __init__(self, end: socket.socket, token: bytes) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._token = token
+        self._incoming = bytearray()
+        self._outgoing = memoryview(b"")
+        self.eof = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def send(self, kind: int, body: bytes) -> bool:
+        """Send a frame; False if part of it waits for :meth:`flush`."""
+        data = wire.frame(self._token, kind, body)
+        if self._outgoing:
+            self._outgoing = memoryview(bytes(self._outgoing) + data)
+        else:
+            self._outgoing = memoryview(data)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what the child can take now; True if nothing is left to send."""
+        while self._outgoing:
+            try:
+                sent = self._socket.send(self._outgoing)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                # The child is gone or has closed its end; its death tells the rest.
+                self._outgoing = memoryview(b"")
+                return True
+            self._outgoing = self._outgoing[sent:]
+        return True
+
+    def receive(self, *, at_most: int = _FAIR_SHARE) -> list[tuple[int, bytes]]:
+        """Return the frames that have arrived whole; reads *at_most* about so many bytes.
+
+        Raises:
+            ForgedFrameError: somebody else wrote into the socket.
+        """
+        taken = 0
+        while taken < at_most:
+            try:
+                chunk = self._socket.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self.eof = True
+                break
+            if not chunk:
+                self.eof = True
+                break
+            taken += len(chunk)
+            self._incoming += chunk
+            if len(chunk) < _CHUNK:
+                break
+        return self._split() if len(self._incoming) >= wire.HEAD.size else []
+
+    def _split(self) -> list[tuple[int, bytes]]:
+        frames = []
+        while len(self._incoming) >= wire.HEAD.size:
+            token, kind, length = wire.HEAD.unpack_from(self._incoming)
+            if token != self._token:
+                raise ForgedFrameError
+            end = wire.HEAD.size + length
+            if len(self._incoming) < end:
+                break
+            with memoryview(self._incoming) as view:
+                frames.append((kind, bytes(view[wire.HEAD.size : end])))
+            del self._incoming[:end]
+        return frames
+
+    def drain(self) -> list[tuple[int, bytes]]:
+        """Return all whole frames that are left, after the child's death.
+
+        Raises:
+            ForgedFrameError: somebody else wrote into the socket.
+        """
+        frames = []
+        while True:
+            before = len(self._incoming)
+            new = self.receive()
+            frames += new
+            if self.eof or (not new and len(self._incoming) == before):
+                return frames
+
+    def close(self) -> None:
+        """Close our end: the child ends when it next looks."""
+        self._socket.close()

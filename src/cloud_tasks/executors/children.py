@@ -1,0 +1,199 @@
+"""Starting child processes and burying them: the housekeeping around every one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cloud_tasks.executors import process, wire
+from cloud_tasks.executors.channel import Channel
+from cloud_tasks.executors.guardian import Guardian
+from cloud_tasks.executors.poller import Poller
+from cloud_tasks.executors.slot import Child, Handle, Slot, State
+from cloud_tasks.executors.sweeper import Sweeper
+
+#: ``launch(child's end of the socket, token, environment)`` starts a process that runs
+#: ``child.main`` there.
+Launch = Callable[[socket.socket, bytes, dict[str, str]], Handle]
+
+#: Seconds until the first repeat after a child died at boot; doubles up to the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+#: So many deaths at boot in a row, and nothing will ever run.
+MAX_BOOT_DEATHS = 5
+#: Seconds that importing the user's module may take.
+BOOT_LIMIT = 600.0
+
+
+class Nursery:
+    """All children of one pool.
+
+    Args:
+        launch: starts a process.
+        boot: what every child is told first, see ``child``; the slot is added here.
+        poller: gets every child's descriptors.
+        flag_file: removed by the guardian if the worker is killed.
+
+    Attributes:
+        by_socket: the children by the descriptor of their socket.
+        by_watch: the children by the descriptor that tells their death.
+        boot_deaths: how many in a row ended before they were ready.
+    """
+
+    def __init__(
+        self, launch: Launch, boot: dict[str, Any], poller: Poller, flag_file: str
+    ) -> None:
+        self._launch = launch
+        self._boot = boot
+        self._poller = poller
+        self._run_token = secrets.token_hex(8)
+        self._serials = itertools.count(1)
+        self._guardian = Guardian(flag_file, f"{process.MARK}={self._run_token}.")
+        self._sweeper = Sweeper(self._run_token)
+        self.by_socket: dict[int, Child] = {}
+        self.by_watch: dict[int, Child] = {}
+        self.boot_deaths = 0
+        self._alive: set[Child] = set()
+
+    def open(self) -> None:
+        """Start the guardian.
+
+        Raises:
+            OSError: no process or descriptor is to be had.
+        """
+        self._guardian.start()
+
+    @property
+    def alive(self) -> set[Child]:
+        """All children that have not been buried."""
+        return self._alive
+
+    def start(self, slot: Slot) -> Child:
+        """Start a process for *slot*; returns before it is booted.
+
+        Raises:
+            OSError: no process or descriptor is to be had.
+        """
+        serial = next(self._serials)
+        token = secrets.token_bytes(wire.TOKEN_BYTES)
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                handle = self._launch(theirs, token, self._environment(serial))
+        except BaseException:
+            ours.close()
+            raise
+        child = Child(
+            serial, slot, handle, Channel(ours, token), process.open_death_watch(handle.pid)
+        )
+        child.deadline = time.monotonic() + BOOT_LIMIT
+        self._alive.add(child)
+        self._guardian.watch(handle.pid)
+        self._listen(child)
+        boot = pickle.dumps({**self._boot, "slot": slot.index})
+        if not child.channel.send(wire.BOOT, boot):
+            self._poller.watch_write(child.channel.fileno(), True)
+        return child
+
+    def _environment(self, serial: int) -> dict[str, str]:
+        return {process.MARK: f"{self._run_token}.{serial}"}
+
+    def _listen(self, child: Child) -> None:
+        self._poller.add(child.channel.fileno())
+        self.by_socket[child.channel.fileno()] = child
+        if child.watch is not None:
+            self._poller.add(child.watch)
+            self.by_watch[child.watch] = child
+
+    def stop_listening(self, child: Child) -> None:
+        """Hear no more from its socket, which stays open."""
+        if child.listening:
+            child.listening = False
+            del self.by_socket[child.channel.fileno()]
+            self._poller.remove(child.channel.fileno())
+
+    def dismiss(self, child: Child, grace: float) -> None:
+        """Ask it to end by itself within *grace* seconds."""
+        child.state = State.LEAVING
+        child.deadline = time.monotonic() + grace
+        self.stop_listening(child)
+        child.channel.close()
+
+    def kill(self, child: Child) -> None:
+        """Kill it with everything below it, at once."""
+        child.state = State.DOOMED
+        child.deadline = float("inf")
+        below = process.descendants(child.handle.pid)
+        process.kill_group(child.handle.pid)
+        process.kill_all(below)
+
+    def bury(self, child: Child) -> int | None:
+        """Let go of a child that has ended; returns its exit code.
+
+        Its group is killed before it is reaped, while its number can't be anybody else's.
+        """
+        process.kill_group(child.handle.pid)
+        self._guardian.forget(child.handle.pid)
+        code = child.handle.exit_code()
+        self.stop_listening(child)
+        child.channel.close()
+        if child.watch is not None:
+            del self.by_watch[child.watch]
+            self._poller.remove(child.watch)
+            os.close(child.watch)
+        self._alive.discard(child)
+        self._sweeper.bury(child.serial)
+        return code
+
+    def boot_failed(self, slot: Slot) -> None:
+        """Note a death at boot: the slot's next process has to wait, longer each time."""
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self.boot_deaths)
+        slot.retry_at = time.monotonic() + pause
+        self.boot_deaths += 1
+
+    def close(self) -> None:
+        """Kill whoever is left, and what they left; blocks until they are gone."""
+        for child in list(self._alive):
+            self.kill(child)
+        deadline = time.monotonic() + 5
+        for child in list(self._alive):
+            while child.handle.exit_code() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            with contextlib.suppress(OSError, KeyError):
+                self.bury(child)
+        self._sweeper.close()
+        self._guardian.close()
+
+
+def boot_message(
+    *,
+    function: bytes,
+    worker_data: bytes,
+    main: tuple[str, str] | None,
+    flags: str,
+    reused: bool,
+    max_result_bytes: int,
+    memory_limit: int | None,
+    log_level: int | None,
+) -> dict[str, Any]:
+    """Collect what a child must know before its first task; see ``child``."""
+    return {
+        "sys_path": list(sys.path),
+        "argv": list(sys.argv),
+        "function": function,
+        "worker_data": worker_data,
+        "main": main,
+        "flags": flags,
+        "reused": reused,
+        "max_result_bytes": max_result_bytes,
+        # Memory that earlier tasks left would be counted as the next one's.
+        "retire_above": memory_limit // 2 if memory_limit else 0,
+        "log_level": log_level,
+    }

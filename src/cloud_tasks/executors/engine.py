@@ -1,0 +1,335 @@
+"""The loop of a pool: one thread that sends, receives, watches deadlines and deaths."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from cloud_tasks.errors import ExecutorBrokenError
+from cloud_tasks.executors import process, wire
+from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.channel import ForgedFrameError
+from cloud_tasks.executors.children import MAX_BOOT_DEATHS, Nursery
+from cloud_tasks.executors.dispenser import Agenda, Dispenser
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.outcomes import after_death, from_reply
+from cloud_tasks.executors.poller import Poller, WakeUp
+from cloud_tasks.executors.slot import Child, Job, Slot, State
+from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory, TimedOut
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a task may be on its way into the function, beyond its time limit.
+_START_ALLOWANCE = 10.0
+#: How often a task is sent if children die before they call it.
+_MAX_TRIES = 3
+#: Seconds between two looks at the children, where nothing tells their deaths.
+_TICK_WITHOUT_WATCH = 0.1
+
+
+class Engine:
+    """Runs jobs in children.
+
+    ``submit``, ``tell`` and ``busy`` serve any thread; everything else belongs to the engine's.
+    """
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        poller: Poller,
+        flags: FlagPage,
+        options: ExecutorOptions,
+        *,
+        reused: bool,
+    ) -> None:
+        self._nursery = nursery
+        self._poller = poller
+        self._flags = flags
+        self._options = options
+        self._reused = reused
+        self._agenda = Agenda()
+        self._dispenser = Dispenser(
+            options.slots,
+            nursery,
+            poller,
+            self._agenda,
+            reused=reused,
+            on_boot_failure=self._boot_failed,
+        )
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake = WakeUp()
+        self._poller.add(self._wake.fileno())
+        self._hungry = False
+        self._closing = False
+        self._over = False
+        self._close_at = math.inf
+        self._close_reason = ""
+        self._broken: ExecutorBrokenError | None = None
+        self._oom_kills = process.oom_kills()
+
+    # -- from any thread
+
+    def submit(self, job: Job) -> None:
+        """Queue *job*; wakes the engine only if it sleeps and could do something about it."""
+        self._dispenser.queue.append(job)
+        if self._hungry:
+            self._wake.set()
+        if self._over:
+            # The engine may have looked at its queue for the last time just before.
+            self._dispenser.drop_queue(Aborted("the executor ended"))
+
+    def tell(self, command: Callable[[], None]) -> None:
+        """Have *command* run in the engine's thread soon."""
+        self._commands.append(command)
+        self._wake.set()
+
+    def busy(self) -> list[tuple[int, Job]]:
+        """Return the pid and the job of every running task."""
+        children = [slot.child for slot in self._dispenser.slots]
+        pairs = [(c.handle.pid, c.job) for c in children if c is not None]
+        return [(pid, job) for pid, job in pairs if job is not None]
+
+    # -- commands
+
+    def close(self, deadline: float, reason: str) -> None:
+        """Take nothing more, abort what still runs at *deadline*, end when all are gone."""
+        if self._closing and deadline >= self._close_at:
+            return
+        self._closing = True
+        self._close_reason = reason
+        self._dispenser.idle.clear()
+        for child in list(self._nursery.alive):
+            if child.state is State.IDLE:
+                self._nursery.dismiss(child, self._options.exit_grace)
+            elif child.state is State.BOOTING:
+                self._nursery.kill(child)
+        self._close_at = deadline
+        self._agenda.note(deadline)
+
+    def abort(self, job: Job, reason: str) -> None:
+        """End *job*, running or not."""
+        child = self._child_of(job)
+        if child is not None:
+            self._end(child, Aborted(reason))
+        elif job.claim():
+            job.resolve(Aborted(reason))
+
+    def over_memory(self, job: Job, limit: int, used: int) -> None:
+        """End *job* for what it used, if it still runs."""
+        child = self._child_of(job)
+        if child is not None:
+            self._end(child, OverMemory(limit, used))
+
+    def _child_of(self, job: Job) -> Child | None:
+        children = (slot.child for slot in self._dispenser.slots)
+        return next((c for c in children if c is not None and c.job is job), None)
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Work until closed and all children are gone."""
+        try:
+            while not (self._closing and not self._nursery.alive):
+                self._turn()
+        except Exception as error:
+            logger.exception("the executor's own thread failed")
+            self._break(f"a defect in the executor: {error!r}")
+        finally:
+            self._closing = True
+            running = [job for _, job in self.busy()]
+            self._nursery.close()
+            for job in running:
+                job.resolve(Aborted("the executor ended"))
+            self._over = True
+            self._dispenser.drop_queue(Aborted("the executor ended"))
+            self._options.before_wait()
+            self._wake.close()
+            self._poller.close()
+
+    def _turn(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+        if self._closing or self._broken is not None:
+            self._dispenser.drop_queue(Aborted("the executor takes no more tasks"))
+            started = False
+        else:
+            started = self._dispenser.fill()
+        ready = self._poller.wait(0)
+        if not ready and not started:
+            self._options.before_wait()
+            ready = self._sleep()
+        for descriptor, _ in ready:
+            self._attend(descriptor)
+        if time.monotonic() >= self._agenda.next:
+            self._check_deadlines()
+
+    def _sleep(self) -> list[tuple[int, int]]:
+        until = self._agenda.next
+        if any(child.watch is None for child in self._nursery.alive):
+            until = min(until, time.monotonic() + _TICK_WITHOUT_WATCH)
+            self._agenda.note(until)
+        # Whoever submits looks at `hungry` after it has queued its job, and we look at the queue
+        # after we have set it: one of us sees the other.
+        self._hungry = self._dispenser.has_room or self._closing
+        pending = self._commands or (self._hungry and self._dispenser.queue)
+        ready = self._poller.wait(0 if pending else until - time.monotonic())
+        self._hungry = False
+        return ready
+
+    def _attend(self, descriptor: int) -> None:
+        child = self._nursery.by_socket.get(descriptor)
+        if child is not None:
+            self._on_socket(child)
+            return
+        child = self._nursery.by_watch.get(descriptor)
+        if child is not None:
+            self._on_death(child)
+        elif descriptor == self._wake.fileno():
+            self._wake.clear()
+
+    # -- what children do
+
+    def _on_socket(self, child: Child) -> None:
+        self._take(child, child.channel.receive)
+        if not child.listening:
+            return
+        if child.channel.eof:
+            # It may have lost its end to a task that closes all it finds; its death, or its
+            # deadline, tells the outcome. Without a task there is nothing to wait for.
+            self._nursery.stop_listening(child)
+            if child.state in (State.BOOTING, State.IDLE):
+                process.kill_group(child.handle.pid)
+        elif child.channel.flush():
+            self._poller.watch_write(child.channel.fileno(), False)
+
+    def _take(self, child: Child, receive: Callable[[], list[tuple[int, bytes]]]) -> None:
+        try:
+            for kind, body in receive():
+                self._on_frame(child, kind, body)
+        except ForgedFrameError:
+            self._nursery.stop_listening(child)
+            self._end(child, Exited(-9, "it wrote into the worker's own socket"))
+
+    def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
+        if kind == wire.READY:
+            self._nursery.boot_deaths = 0
+            child.state = State.IDLE
+            child.deadline = math.inf
+            if self._closing:
+                self._nursery.dismiss(child, self._options.exit_grace)
+            elif child.slot.child is child:
+                self._dispenser.feed(child)
+        elif kind == wire.UNFIT:
+            child.complaint = body.decode(errors="replace")
+        elif kind == wire.REFUSED:
+            self._break(body.decode(errors="replace"))
+        else:
+            self._on_reply(child, kind, body)
+
+    def _on_reply(self, child: Child, kind: int, body: bytes) -> None:
+        job, child.job = child.job, None
+        if job is None:
+            return
+        outcome, retire = from_reply(
+            kind, body, slot=child.slot.index, given=job.given, now=time.monotonic()
+        )
+        if child.state is State.BUSY:
+            if kind == wire.EXITING or not self._reused:
+                child.state = State.LEAVING
+                child.deadline = time.monotonic() + self._options.exit_grace
+                self._agenda.note(child.deadline)
+            elif retire or self._closing:
+                self._nursery.dismiss(child, self._options.exit_grace)
+                self._agenda.note(child.deadline)
+            else:
+                # The child has its next task before anybody looks at this outcome.
+                self._dispenser.feed(child)
+        job.resolve(outcome)
+
+    def _on_death(self, child: Child) -> None:
+        if child.listening:
+            self._take(child, child.channel.drain)
+        state, job = child.state, child.job
+        code = self._nursery.bury(child)
+        self._dispenser.vacate(child)
+        if state is State.BOOTING:
+            self._boot_failed(child.slot, child.complaint or f"it ended with exit code {code}")
+        if job is None:
+            return
+        started = self._flags.started(child.slot.index, job.number, job.sent)
+        if job.verdict is None and started is None and job.tries < _MAX_TRIES:
+            # Not the task's doing: it was never called.
+            self._dispenser.put_back(job)
+            return
+        verdict = job.verdict or Exited(code, self._hint(code))
+        job.resolve(after_death(verdict, child.slot.index, job.given, started))
+
+    def _hint(self, code: int | None) -> str | None:
+        if code != -9:
+            return None
+        before, self._oom_kills = self._oom_kills, process.oom_kills()
+        return "out of memory" if self._oom_kills > before else None
+
+    def _boot_failed(self, slot: Slot, reason: str) -> None:
+        if self._closing:
+            return
+        self._nursery.boot_failed(slot)
+        self._agenda.note(slot.retry_at)
+        logger.warning("a child process did not get ready: %s", reason.strip().rpartition("\n")[2])
+        if self._nursery.boot_deaths >= MAX_BOOT_DEATHS:
+            self._break(f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {reason}")
+
+    def _break(self, reason: str) -> None:
+        if self._broken is None:
+            self._broken = ExecutorBrokenError(reason)
+            self._options.on_broken(self._broken)
+
+    # -- what we do to them
+
+    def _end(self, child: Child, verdict: Outcome) -> None:
+        # The verdict stands before the kill, so that the death is understood.
+        if child.job is not None and child.job.verdict is None:
+            child.job.verdict = verdict
+        self._nursery.kill(child)
+
+    def _check_deadlines(self) -> None:
+        now = time.monotonic()
+        self._agenda.next = math.inf
+        for child in list(self._nursery.alive):
+            if child.watch is None and child.handle.exit_code() is not None:
+                self._on_death(child)
+                continue
+            if child.deadline <= now:
+                self._overdue(child, now)
+            self._agenda.note(child.deadline)
+        if self._closing:
+            self._check_closing(now)
+        for slot in self._dispenser.slots:
+            if slot.retry_at > now:
+                self._agenda.note(slot.retry_at)
+
+    def _check_closing(self, now: float) -> None:
+        if now < self._close_at:
+            self._agenda.note(self._close_at)
+            return
+        for child in list(self._nursery.alive):
+            if child.state is State.BUSY:
+                self._end(child, Aborted(self._close_reason))
+
+    def _overdue(self, child: Child, now: float) -> None:
+        job = child.job
+        if child.state is not State.BUSY or job is None:
+            self._nursery.kill(child)
+            return
+        started = self._flags.started(child.slot.index, job.number, job.sent)
+        if started is None:
+            # On its way: were it called this moment, its time would be up then.
+            latest = job.sent + job.max_runtime + _START_ALLOWANCE
+            child.deadline = min(latest, now + job.max_runtime) if now < latest else now
+        else:
+            child.deadline = started + job.max_runtime
+        if child.deadline <= now:
+            self._end(child, TimedOut(job.max_runtime))

@@ -1,0 +1,91 @@
+"""A page of memory shared with all children through a small file.
+
+Byte 0 is the termination notice, byte 1 the shutdown request. Behind them lies one cell a slot:
+the number of the job that was called last and when, on the monotonic clock. The parent writes
+flags, a child writes its own cell; no lock exists, so a process that is killed at any
+instruction blocks nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import time
+
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, for us alone
+_CELLS_AT = 64
+_NOTICE, _SHUTDOWN = 0, 1
+#: monotonic seconds of the call, number of the job: the number is written last, and a reader
+#: that finds its number there finds the time that belongs to it.
+_STAMP = struct.Struct("<d")
+_JOB = struct.Struct("<Q")
+_CELL_BYTES = _STAMP.size + _JOB.size
+
+
+class FlagPage:
+    """The two live flags, and the start stamps of *cells* slots.
+
+    Args:
+        path: the file to map; see :meth:`create`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            self._map = mmap.mmap(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def create(cls, cells: int) -> FlagPage:
+        """Make the file, in memory where the machine has a place for it, and map it."""
+        import tempfile  # children map a page, they never make one
+
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-", dir=_IN_MEMORY)
+        except OSError:  # not there, full or read-only
+            descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-")
+        os.ftruncate(descriptor, _CELLS_AT + _CELL_BYTES * cells)
+        os.close(descriptor)
+        return cls(path)
+
+    @property
+    def termination_notice(self) -> bool:
+        """The provider has announced the end of this machine."""
+        return self._map[_NOTICE] != 0
+
+    @property
+    def shutdown_request(self) -> bool:
+        """The worker has been asked to stop."""
+        return self._map[_SHUTDOWN] != 0
+
+    def announce_termination(self) -> None:
+        """Raise the first flag; every running task sees it at its next look."""
+        self._map[_NOTICE] = 1
+
+    def request_shutdown(self) -> None:
+        """Raise the second flag."""
+        self._map[_SHUTDOWN] = 1
+
+    def stamp(self, cell: int, job: int, when: float) -> None:
+        """Note that *job* is called now, in the slot's own process."""
+        at = _CELLS_AT + _CELL_BYTES * cell
+        _STAMP.pack_into(self._map, at, when)
+        _JOB.pack_into(self._map, at + _STAMP.size, job)
+
+    def started(self, cell: int, job: int, sent: float) -> float | None:
+        """Return when *job*, given away at *sent*, was called, monotonic; None: not yet."""
+        at = _CELLS_AT + _CELL_BYTES * cell
+        if _JOB.unpack_from(self._map, at + _STAMP.size)[0] != job:
+            return None
+        when: float = _STAMP.unpack_from(self._map, at)[0]
+        # A task may have replaced the clock of its process, for itself and for those after it.
+        return when if sent <= when <= time.monotonic() else sent
+
+    def close(self) -> None:
+        """Remove the file; whoever has mapped it goes on seeing the last state."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)  # noqa: PTH108 - pathlib is dear to a process that runs one task

@@ -1,0 +1,118 @@
+"""How the user's function gets to where tasks run: by name where it can, by value else.
+
+By name keeps a child's module globals alive from task to task and lets unpicklable globals
+exist; by value (cloudpickle, which loky brings) serves lambdas, closures and notebooks.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.main_module import describe_main
+from cloud_tasks.worker_data import WorkerData
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """The user's function, ready for this process and for others.
+
+    Attributes:
+        function: the object itself.
+        payload: its pickle.
+        main: how a child finds the main program, see ``main_module``; None: it need not or can't.
+    """
+
+    function: UserFunction
+    payload: bytes
+    main: tuple[str, str] | None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
+
+
+def specify(function: UserFunction) -> FunctionSpec:
+    """Make the spec of *function*.
+
+    Raises:
+        ConfigurationError: it can't be called, or can't be sent to another process.
+    """
+    if not callable(function):
+        raise ConfigurationError(
+            f"process_task must be a function of (task_id, task_data, worker_data), "
+            f"not {type(function).__name__}"
+        )
+    main = describe_main()
+    try:
+        payload = serialise(function, main)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the task function {function!r} can't be sent to a child process: {error}; define it "
+            "at the top level of a module, or run with --executor inline"
+        ) from error
+    return FunctionSpec(function, payload, main)
+
+
+def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
+    """Pickle *value* by reference where a child can follow the references, else by value.
+
+    Raises:
+        Exception: whatever pickling raised.
+    """
+    try:
+        payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 - the pickler lets through what a __reduce__ raises
+        return _by_value(value)
+    if main is None and refers_to_main(payload):
+        return _by_value(value)
+    return payload
+
+
+def refers_to_main(payload: bytes) -> bool:
+    """True if unpickling may look something up in the main program."""
+    return b"__main__" in payload
+
+
+def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None) -> bytes:
+    """Pickle *worker_data*.
+
+    Raises:
+        ConfigurationError: an attribute can't be sent; the sentence names it.
+    """
+    try:
+        return serialise(worker_data, main)
+    except Exception as error:
+        where, problem = _culprit(worker_data, main) or ("worker_data", error)
+        raise ConfigurationError(
+            f"{where} can't be sent to a child process: {problem}; set it in the task instead, "
+            "or run with --executor inline"
+        ) from error
+
+
+def _culprit(worker_data: WorkerData, main: tuple[str, str] | None) -> tuple[str, Exception] | None:
+    places: list[tuple[str, Any]] = [
+        (f"worker_data.{name}", value)
+        for name, value in worker_data.__getstate__().items()
+        if name != "args"
+    ]
+    arguments: dict[str, Any] = getattr(worker_data.args, "__dict__", {})
+    places += [(f"worker_data.args.{name}", value) for name, value in arguments.items()]
+    places.append(("worker_data.args", worker_data.args))
+    for where, value in places:
+        try:
+            serialise(value, main)
+        except Exception as error:  # noqa: BLE001 - that is the question here
+            return where, error
+    return None
+
+
+def _by_value(value: Any) -> bytes:
+    import cloudpickle
+
+    payload: bytes = cloudpickle.dumps(value)
+    return payload

@@ -1,0 +1,137 @@
+"""A small process that kills the children if the worker itself is killed.
+
+It reads ``+pid`` and ``-pid`` lines from a pipe whose other end only the worker holds. When the
+pipe closes, whatever is on its list is killed with its whole process group, then everything
+that bears the executor's mark in its environment, and the flag file is removed. Unlike
+a parent-death signal it reaches grandchildren, and unlike a thread in the child it works while
+C code holds the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+
+_SCRIPT = r"""
+import os, signal, sys, time
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+flag_file, mark = sys.argv[1], sys.argv[2].encode()
+groups, rest = set(), b""
+while True:
+    part = os.read(0, 65536)
+    if not part:
+        break
+    *lines, rest = (rest + part).split(b"\n")
+    for line in lines:
+        if line == b"q":
+            os._exit(0)
+        (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
+def kill(call, pid):
+    try:
+        call(pid, signal.SIGKILL)
+    except OSError:
+        pass
+for group in groups:
+    kill(os.killpg, group)
+    kill(os.kill, group)
+deadline = time.monotonic() + 2
+while time.monotonic() < deadline:
+    found = False
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open("/proc/" + name + "/environ", "rb") as file:
+                    if mark not in file.read():
+                        continue
+            except OSError:
+                continue
+            found = True
+            kill(os.kill, int(name))
+    if not found:
+        break
+    time.sleep(0.02)
+try:
+    os.unlink(flag_file)
+except OSError:
+    pass
+"""
+
+
+class Guardian:
+    """The worker's handle on it; replaced if somebody kills it.
+
+    Args:
+        flag_file: removed if the worker is killed.
+        mark: the beginning of the environment entry that all children bear.
+    """
+
+    def __init__(self, flag_file: str, mark: str) -> None:
+        self._flag_file = flag_file
+        self._mark = mark
+        self._groups: set[int] = set()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Start it; takes about 10 ms of its own CPU, none of ours.
+
+        Raises:
+            OSError: no process or descriptor is to be had.
+        """
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _SCRIPT, self._flag_file, self._mark],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+            cwd="/",
+        )
+
+    def watch(self, pid: int) -> None:
+        """Kill *pid*'s group if the worker dies."""
+        with self._lock:
+            self._groups.add(pid)
+            self._tell(b"+%d\n" % pid)
+
+    def forget(self, pid: int) -> None:
+        """The group is gone; its number may belong to others soon."""
+        with self._lock:
+            self._groups.discard(pid)
+            self._tell(b"-%d\n" % pid)
+
+    def _tell(self, line: bytes) -> None:
+        if self._closed or self._process is None or self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(line)
+        except (OSError, ValueError):  # dead, or closed after an attempt to replace it failed
+            self._replace()
+
+    def _replace(self) -> None:
+        self._reap()
+        with contextlib.suppress(OSError):  # then the next word tries again
+            self.start()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            self._process.stdin.write(b"".join(b"+%d\n" % pid for pid in self._groups))
+
+    def _reap(self) -> None:
+        assert self._process is not None
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+
+    def close(self) -> None:
+        """Send it home; kills nobody. Waits for its end."""
+        with self._lock:
+            if self._closed or self._process is None:
+                return
+            self._tell(b"q\n")
+            self._closed = True
+            self._reap()

@@ -1,0 +1,195 @@
+"""Tasks in the calling process and thread: for breakpoints, stepping, and tests.
+
+Everything else is as with the other executors: the same events, decisions and worker_data. What
+can't be held to is isolation: a task that calls ``os._exit`` or crashes takes the worker along.
+The time limit is soft: it interrupts Python code and sleeps, and a long call into C ends first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any
+
+from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
+from cloud_tasks.executors.call import Interruption, Reply, call
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.function import FunctionSpec
+from cloud_tasks.executors.outcomes import reply_outcome
+from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
+from cloud_tasks.task import Task
+from cloud_tasks.worker_data import WorkerData
+
+logger = logging.getLogger(__name__)
+
+#: A task that swallows the interruption meets it again after so many seconds.
+_INSISTENCE = 1.0
+
+
+class _Overdue(Interruption):
+    """The time limit is over."""
+
+
+class _Abort(Interruption):
+    """Somebody called ``abort``."""
+
+
+class InlineExecutor(Executor):
+    """Runs a task while ``submit`` waits for it."""
+
+    capabilities = Capabilities(
+        enforces_timeout=False,
+        enforces_memory=False,
+        isolates_crashes=False,
+        live_flags=True,
+        needs_main_thread=True,
+    )
+
+    def __init__(self) -> None:
+        self._options: ExecutorOptions | None = None
+        self._closed = False
+        self._current: Future[Outcome] | None = None
+        self._abort_reason: str | None = None
+        self._own_flags: FlagPage | None = None
+
+    def start(
+        self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
+    ) -> None:
+        """Get ready; tasks will run in the thread that calls ``submit``."""
+        if self._options is not None:
+            raise RuntimeError("an executor can't be started twice")
+        self._options = options
+        self._function = function.function
+        if options.flags is None:
+            self._own_flags = FlagPage.create(1)
+        self._worker_data = worker_data.for_task()
+        self._worker_data.connect(options.flags or self._own_flags)
+
+    def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
+        """Run *task* now, in this thread; returns when it is over."""
+        if self._options is None or self._closed:
+            raise RuntimeError("the executor is not running")
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
+        self._current, self._abort_reason = future, None
+        given = time.monotonic()
+        try:
+            with self._surroundings():
+                outcome = self._run(task, max_runtime, given)
+        finally:
+            self._current = None
+        future.set_result(outcome)
+        self._options.before_wait()
+        return future
+
+    def _run(self, task: Task, max_runtime: float | None, given: float) -> Outcome:
+        assert self._options is not None
+        try:
+            with self._alarm(max_runtime):
+                reply = call(
+                    self._function,
+                    task.task_id,
+                    task.data,
+                    self._worker_data,
+                    max_result_bytes=self._options.max_result_bytes,
+                    cpu_clock=time.thread_time,
+                )
+        except _Overdue:
+            assert max_runtime is not None
+            return TimedOut(max_runtime, _interrupted(given))
+        except _Abort:
+            return Aborted(self._abort_reason or "aborted", _interrupted(given))
+        return _outcome(reply, given)
+
+    @contextlib.contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        """Put back afterwards what the task changes of the process; let it run an event loop."""
+        loop = asyncio._get_running_loop()
+        state: Any = None
+        if os.name == "posix":
+            from cloud_tasks.executors.restore import ProcessState
+
+            state = ProcessState()
+        asyncio._set_running_loop(None)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(loop)
+            if state is not None and not state.restore():
+                logger.warning("what the task changed of this process could not be put back")
+
+    @contextlib.contextmanager
+    def _alarm(self, max_runtime: float | None) -> Iterator[None]:
+        """Interrupt the task when its time is over or somebody aborts it, as far as possible."""
+        if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        try:
+            if max_runtime is not None:
+                signal.setitimer(signal.ITIMER_REAL, max_runtime, _INSISTENCE)
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        if self._abort_reason is not None:
+            raise _Abort
+        if not _debugger_is_active():
+            raise _Overdue
+
+    def abort(self, future: Future[Outcome], reason: str) -> bool:
+        """Raise an exception inside the task, if it runs in the main thread."""
+        if future is not self._current or os.name != "posix":
+            return False
+        self._abort_reason = reason
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGALRM)
+        return True
+
+    def shutdown(
+        self,
+        *,
+        grace: float = 0.0,
+        reason: str = "the executor was shut down",
+        wait: bool = True,
+    ) -> None:
+        """Take nothing new; interrupt the task that runs, if any, after *grace* seconds."""
+        self._closed = True
+        current = self._current
+        if current is not None and grace != math.inf:
+            timer = threading.Timer(grace, self.abort, (current, reason))
+            timer.daemon = True
+            timer.start()
+        elif self._own_flags is not None:
+            self._own_flags.close()
+
+
+def _debugger_is_active() -> bool:
+    """True while somebody steps through the task, who shall not be shot at the prompt."""
+    if sys.gettrace() is not None:
+        return True
+    monitoring = getattr(sys, "monitoring", None)  # 3.12 and newer
+    return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
+
+
+def _interrupted(given: float) -> Measures:
+    run_time = time.monotonic() - given
+    return Measures(0, run_time, time.time() - run_time, run_time)
+
+
+def _outcome(reply: Reply, given: float) -> Outcome:
+    measures = Measures(0, time.monotonic() - given, reply.started, reply.run_time, reply.cpu_time)
+    return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)

@@ -1,0 +1,58 @@
+"""The default executor: loky's processes, reused from task to task.
+
+A shared ``loky.ProcessPoolExecutor`` fails every task in flight when one of them crashes, and
+nothing says whose fault it was. So the processes are loky's (its start method, its independence
+of the main program, its pickling by value), one a slot, and the pool around them is ours.
+"""
+
+from __future__ import annotations
+
+import socket
+from multiprocessing.connection import Connection
+from typing import Any, ClassVar
+
+from cloud_tasks.executors import child
+from cloud_tasks.executors.slot import Handle
+from cloud_tasks.executors.slots import SlotPool
+
+
+class LokyExecutor(SlotPool):
+    """Child processes that are reused; for throughput."""
+
+    reused: ClassVar[bool] = True
+    #: Its socket, its death watch, loky's sentinel.
+    descriptors_per_child: ClassVar[int] = 3
+
+    def _prepare(self) -> None:
+        import loky  # noqa: F401 - it registers its start method with multiprocessing
+        from loky.backend import get_context
+
+        self._context: Any = get_context("loky")
+
+    def _launch(self, end: socket.socket, token: bytes, environment: dict[str, str]) -> Handle:
+        connection = Connection(end.detach())
+        try:
+            started = self._context.Process(
+                target=_main, args=(connection, token), env=environment, name="cloud_tasks-child"
+            )
+            started.start()
+        finally:
+            connection.close()
+        return _LokyHandle(started)
+
+
+def _main(connection: Connection, token: bytes) -> None:
+    child.main(connection.fileno(), token)
+
+
+class _LokyHandle:
+    """A ``LokyProcess``. Its ``kill`` and ``close`` do not work; its pid and exit code do."""
+
+    def __init__(self, started: Any) -> None:
+        self._process = started
+        self.pid: int = started.pid
+
+    def exit_code(self) -> int | None:
+        """Reap it if it has ended."""
+        code: int | None = self._process.exitcode
+        return code

@@ -1,0 +1,73 @@
+"""From a child's reply, or its silence, to an outcome."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+
+from cloud_tasks.executors import wire
+from cloud_tasks.outcome import Completed, Exited, Measures, Outcome, Raised
+
+
+def from_reply(
+    kind: int, body: bytes, *, slot: int | None, given: float, now: float
+) -> tuple[Outcome, bool]:
+    """Turn a reply frame into an outcome; the second value: the child wants to be replaced.
+
+    Args:
+        kind: ``wire.DONE``, ``wire.RAISED`` or ``wire.EXITING``.
+        body: the frame's.
+        slot: which ran it.
+        given: when the slot was given, monotonic.
+        now: the same clock.
+    """
+    _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = wire.REPLY_HEAD.unpack_from(
+        body
+    )
+    measures = Measures(
+        slot,
+        now - given,
+        _known(started),
+        _known(run_time),
+        _known(cpu_time),
+        _known(peak),
+    )
+    rest = body[wire.REPLY_HEAD.size :]
+    return reply_outcome(kind, rest, retry, replaced_nan, measures), retire
+
+
+def reply_outcome(
+    kind: int, body: bytes, retry: bool, replaced_nan: bool, measures: Measures
+) -> Outcome:
+    """Build the outcome that *kind* stands for; *body* as in ``call.Reply``."""
+    if kind == wire.DONE:
+        if b"\n" in body:
+            # The encoder never writes one: the task has tampered with it.
+            return Raised("BadResult", "the result is not one line of JSON", "", measures)
+        return Completed(retry, body, measures, replaced_nan)
+    if kind == wire.RAISED:
+        exc_type, message, traceback = json.loads(body)
+        return Raised(exc_type, message, traceback, measures)
+    return Exited(int(body), None, measures)
+
+
+def after_death(verdict: Outcome, slot: int, given: float, started: float | None) -> Outcome:
+    """Complete *verdict* with what can be known of a task whose process is dead.
+
+    Args:
+        verdict: what became of it.
+        slot: which ran it.
+        given: when the slot was given, monotonic.
+        started: when the function was called, the same clock; None: it was not.
+    """
+    now = time.monotonic()
+    if started is None:
+        return replace(verdict, measures=Measures(slot, now - given))
+    run_time = now - started
+    return replace(verdict, measures=Measures(slot, now - given, time.time() - run_time, run_time))
+
+
+def _known(figure: float) -> float | None:
+    return None if math.isnan(figure) else figure

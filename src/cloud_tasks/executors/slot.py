@@ -1,0 +1,153 @@
+"""One slot of a pool: the permission to run one task, and the child process that runs it.
+
+::
+
+    child:  BOOTING ─ready─► IDLE ─task─► BUSY ─reply─► IDLE        (reused)
+                                           └───reply─► LEAVING      (fresh process, sys.exit)
+            any ─limit, abort─► DOOMED        any ─death─► gone
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from concurrent.futures import Future
+from typing import Protocol
+
+from cloud_tasks.executors.channel import Channel
+from cloud_tasks.outcome import Outcome
+
+
+class State(enum.Enum):
+    """Where a child stands."""
+
+    BOOTING = enum.auto()
+    IDLE = enum.auto()
+    BUSY = enum.auto()
+    LEAVING = enum.auto()
+    DOOMED = enum.auto()
+
+
+class Handle(Protocol):
+    """The operating system's side of a child process."""
+
+    pid: int
+
+    def exit_code(self) -> int | None:
+        """Reap it if it has ended; None: it runs, or somebody else has reaped it."""
+
+
+class PoolFuture(Future[Outcome]):
+    """The future of one submitted task, which knows its job."""
+
+    job: Job
+
+
+class Job:
+    """One task on its way through the pool.
+
+    Attributes:
+        number: counts the pool's jobs from 1.
+        future: gets the outcome.
+        body: the task as it travels to the child.
+        max_runtime: seconds, infinite for no limit.
+        given: when a slot was there for it, monotonic; 0.0 before.
+        sent: when it went to a child, monotonic.
+        tries: how often it was sent; more than once if a child died before the call.
+        verdict: why we end it: set before the kill, so that the death is understood.
+        withdrawn: it was found cancelled.
+    """
+
+    __slots__ = (
+        "body", "future", "given", "max_runtime", "number", "sent", "tries", "verdict", "withdrawn",
+    )  # fmt: skip
+
+    def __init__(self, number: int, body: bytes, max_runtime: float | None) -> None:
+        self.number = number
+        self.future = PoolFuture()
+        self.future.job = self
+        self.body = body
+        self.max_runtime = math.inf if max_runtime is None else max_runtime
+        self.given = 0.0
+        self.sent = 0.0
+        self.tries = 0
+        self.verdict: Outcome | None = None
+        self.withdrawn = False
+
+    def claim(self) -> bool:
+        """Take it from the queue, to run or to resolve it; False if it needs neither any more.
+
+        A cancelled future may be asked only once, and a job that was aborted while it waited is
+        met again in the queue.
+        """
+        if self.withdrawn or (self.future.done() and not self.future.cancelled()):
+            return False
+        # One that comes back to the queue is running already, for its future.
+        if not self.tries:
+            self.withdrawn = not self.future.set_running_or_notify_cancel()
+        return not self.withdrawn
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Give the future its outcome; the first one stands."""
+        self.body = b""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+
+class Child:
+    """One child process, as the parent sees it.
+
+    Attributes:
+        serial: counts the pool's children; part of the mark in its environment.
+        handle: the operating system's side.
+        channel: our end of its socket.
+        watch: descriptor that tells its death; None where there is no such means.
+        state: where it stands.
+        deadline: when something must have happened, monotonic: the boot, the reply, the end.
+        job: what it runs.
+        listening: the poller watches its socket.
+        complaint: why it could not boot, in its own words.
+    """
+
+    __slots__ = (
+        "channel", "complaint", "deadline", "handle", "job", "listening", "serial", "slot",
+        "state", "watch",
+    )  # fmt: skip
+
+    def __init__(
+        self, serial: int, slot: Slot, handle: Handle, channel: Channel, watch: int | None
+    ) -> None:
+        self.serial = serial
+        self.slot = slot
+        self.handle = handle
+        self.channel = channel
+        self.watch = watch
+        self.state = State.BOOTING
+        self.deadline = math.inf
+        self.job: Job | None = None
+        self.listening = True
+        self.complaint = ""
+
+
+class Slot:
+    """Permission to run one task at a time.
+
+    Attributes:
+        index: from 0.
+        child: the process that has, or will have, the slot's task.
+        spare: the next one, booted ahead, where each task gets a fresh process.
+        retry_at: not before this moment is a new process started, after one died at boot.
+    """
+
+    __slots__ = ("child", "index", "retry_at", "spare")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.child: Child | None = None
+        self.spare: Child | None = None
+        self.retry_at = 0.0
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """Its processes, the current one first."""
+        return tuple(c for c in (self.child, self.spare) if c is not None)

@@ -1,0 +1,217 @@
+"""The pool behind every executor that runs tasks in processes.
+
+N slots with a child each, one private socket each, one thread for all::
+
+    submit ─► queue ─► slot ─socket─► child: function(task)
+                                        │
+    future ◄─ outcome ◄─ reply, or ◄────┘
+              death, deadline, abort
+
+The parts: ``engine`` is the thread's loop, ``dispenser`` gives jobs to children, ``children``
+starts and buries them, ``channel`` and ``wire`` are their language, ``guardian`` and ``sweeper``
+see to it that nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import abc
+import atexit
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import ClassVar
+
+from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
+from cloud_tasks.executors import process, wire
+from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
+from cloud_tasks.executors.children import Nursery, boot_message
+from cloud_tasks.executors.engine import Engine
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.function import (
+    FunctionSpec,
+    refers_to_main,
+    serialise,
+    serialise_worker_data,
+)
+from cloud_tasks.executors.memory import MemoryWatch
+from cloud_tasks.executors.outcomes import reply_outcome
+from cloud_tasks.executors.poller import Poller
+from cloud_tasks.executors.slot import Handle, Job, PoolFuture
+from cloud_tasks.outcome import NOT_MEASURED, Outcome
+from cloud_tasks.task import Task
+from cloud_tasks.worker_data import WorkerData
+
+logger = logging.getLogger(__name__)
+
+#: Descriptors kept free for everything that is not a slot: the guardian, the poller, the wake-up,
+#: a process being started, the event log, a file of the user's.
+_RESERVE = 16
+
+
+class SlotPool(Executor, abc.ABC):
+    """N child processes; a subclass says how one is started and how long it lives."""
+
+    capabilities = Capabilities(
+        enforces_timeout=True, enforces_memory=True, isolates_crashes=True, live_flags=True
+    )
+    #: A child takes task after task; else it takes one, and its successor boots meanwhile.
+    reused: ClassVar[bool]
+    #: Descriptors of ours that one child takes.
+    descriptors_per_child: ClassVar[int]
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._closed = False
+        self._numbers = itertools.count(1)
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Import what starting a process needs."""
+
+    @abc.abstractmethod
+    def _launch(self, end: socket.socket, token: bytes, environment: dict[str, str]) -> Handle:
+        """Start a process that runs ``child.main`` on *end*, with *environment* added.
+
+        Raises:
+            OSError: no process or descriptor is to be had.
+        """
+
+    def start(
+        self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
+    ) -> None:
+        """Start the pool's thread and guardian; children start when there is work."""
+        if self._engine is not None:
+            raise RuntimeError("an executor can't be started twice")
+        if os.name != "posix":
+            raise ConfigurationError(
+                "this executor needs POSIX process groups: on Windows use --executor inline, or WSL"
+            )
+        self._main = function.main
+        self._prepare()
+        self.slots = self._affordable(options.slots)
+        options = replace(options, slots=self.slots)
+        self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
+        flags = options.flags or self._own_flags
+        assert flags is not None
+        poller = Poller()
+        boot = boot_message(
+            function=function.payload,
+            worker_data=serialise_worker_data(worker_data, function.main),
+            main=function.main,
+            flags=flags.path,
+            reused=self.reused,
+            max_result_bytes=options.max_result_bytes,
+            memory_limit=options.memory_limit,
+            log_level=options.log_level,
+        )
+        nursery = Nursery(self._launch, boot, poller, flags.path)
+        nursery.open()
+        self._engine = Engine(nursery, poller, flags, options, reused=self.reused)
+        self._memory_watch = (
+            MemoryWatch(self._engine, options.memory_limit) if options.memory_limit else None
+        )
+        self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
+        self._thread.start()
+        if self._memory_watch is not None:
+            self._memory_watch.start()
+        # Without it, multiprocessing's own exit handler would wait for children that wait for us.
+        atexit.register(self.shutdown)
+
+    def _affordable(self, slots: int) -> int:
+        free = process.free_descriptors()
+        if free is None:
+            return slots
+        per_slot = self.descriptors_per_child * (1 if self.reused else 2)
+        possible = (free - _RESERVE) // per_slot
+        if possible < 1:
+            raise ExecutorBrokenError(
+                f"not enough file descriptors for a single slot: {free} are left, "
+                f"{_RESERVE + per_slot} are needed; raise the limit (ulimit -n)"
+            )
+        if possible < slots:
+            logger.warning(
+                "file descriptors are scarce: %d slots instead of %d; raise the limit (ulimit -n)",
+                possible,
+                slots,
+            )
+        return min(slots, possible)
+
+    def _run(self) -> None:
+        assert self._engine is not None
+        # Signals are for the main thread; what is blocked here, a child inherits while it boots,
+        # so that a Ctrl-C at the terminal does not meet it half-made.
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+        )
+        self._engine.run()
+
+    def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
+        """Queue *task* for the next free slot. Never blocks."""
+        if self._engine is None or self._closed:
+            raise RuntimeError("the executor is not running")
+        number = next(self._numbers)
+        try:
+            payload, needs_main = self._encode(task)
+        except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
+            return self._unsendable(error)
+        job = Job(number, wire.TASK_HEAD.pack(number, needs_main) + payload, max_runtime)
+        self._engine.submit(job)
+        return job.future
+
+    def _encode(self, task: Task) -> tuple[bytes, bool]:
+        message = (task.task_id, task.data)
+        if type(task.data) is not dict:
+            message = (task.task_id, dict(task.data))
+        try:
+            payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001 - cloudpickle can do more
+            return serialise(message, self._main), True
+        if refers_to_main(payload):
+            return serialise(message, self._main), True
+        return payload, False
+
+    @staticmethod
+    def _unsendable(error: Exception) -> Future[Outcome]:
+        from cloud_tasks.executors.call import describe
+
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
+        future.set_result(reply_outcome(wire.RAISED, describe(error), False, False, NOT_MEASURED))
+        return future
+
+    def abort(self, future: Future[Outcome], reason: str) -> bool:
+        """Kill the task's process and all below it, if it still runs."""
+        if not isinstance(future, PoolFuture) or future.done() or self._engine is None:
+            return False
+        engine = self._engine
+        engine.tell(lambda: engine.abort(future.job, reason))
+        return True
+
+    def shutdown(
+        self,
+        *,
+        grace: float = 0.0,
+        reason: str = "the executor was shut down",
+        wait: bool = True,
+    ) -> None:
+        """Take nothing new, abort what runs after *grace* seconds, leave no process."""
+        if self._engine is None:
+            return
+        self._closed = True
+        engine, deadline = self._engine, time.monotonic() + grace
+        engine.tell(lambda: engine.close(deadline, reason))
+        if not wait:
+            return
+        self._thread.join()
+        atexit.unregister(self.shutdown)
+        if self._memory_watch is not None:
+            self._memory_watch.stop()
+        if self._own_flags is not None:
+            self._own_flags.close()

@@ -1,0 +1,77 @@
+"""Ending what dead children have left behind in sessions of its own.
+
+A child's process group dies with it. What its task put elsewhere still bears the child's mark
+in its environment, and is looked for shortly after, in a thread of its own: reading
+the environment of every process takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+from cloud_tasks.executors import process
+
+#: Seconds from a death to the search: helpers such as multiprocessing's resource tracker notice
+#: the end themselves, and clean up what a kill would leave.
+_DELAY = 0.5
+#: Seconds that the last search goes on while it still finds somebody.
+_LAST_SEARCH = 2.0
+
+
+class Sweeper:
+    """Searches in the background; *token* is the executor's."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._dead: set[str] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def bury(self, serial: int) -> None:
+        """The child *serial* is dead: end what it left."""
+        with self._lock:
+            self._dead.add(str(serial))
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(
+                    target=self._run, name="cloud_tasks-sweeper", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closing.wait(_DELAY):
+            with self._lock:
+                dead, self._dead = self._dead, set()
+                if not dead:
+                    self._thread = None
+                    return
+            found = self._kill(dead)
+            with self._lock:
+                # Whoever was killed just now may have forked meanwhile.
+                self._dead |= found
+
+    def _kill(self, dead: set[str] | None) -> set[str]:
+        found = set()
+        for pid, serial in process.marked(self._token).items():
+            if dead is None or serial in dead:
+                found.add(serial)
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        return found
+
+    def close(self) -> None:
+        """End everything that bears the executor's mark; blocks until none is left."""
+        self._closing.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        deadline = time.monotonic() + _LAST_SEARCH
+        pause = 0.001
+        while self._kill(None) and time.monotonic() < deadline:
+            time.sleep(pause)  # until the kernel has done it
+            pause = min(0.05, pause * 2)

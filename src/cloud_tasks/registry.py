@@ -1,0 +1,58 @@
+"""Which names stand for which adapters: strings only, loaded when first asked for.
+
+To add an adapter, write its file and one line here. Third parties register theirs as entry
+points of the group named in :data:`GROUPS`; a name of ours can't be taken over.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from cloud_tasks.errors import ConfigurationError
+
+#: Executors by the name that ``--executor`` takes.
+EXECUTORS: Mapping[str, str] = {
+    "loky": "cloud_tasks.executors.loky:LokyExecutor",
+    "spawn": "cloud_tasks.executors.spawn:SpawnExecutor",
+    "inline": "cloud_tasks.executors.inline:InlineExecutor",
+}
+
+#: Entry-point group for each kind of adapter.
+GROUPS: Mapping[str, str] = {
+    "executor": "cloud_tasks.executors",
+}
+
+_BUILT_IN: Mapping[str, Mapping[str, str]] = {"executor": EXECUTORS}
+
+
+def names(kind: str) -> list[str]:
+    """Return the built-in names of *kind*, in the order of the registry."""
+    return list(_BUILT_IN[kind])
+
+
+def load(kind: str, name: str) -> Any:
+    """Import the class registered as *name* for *kind*.
+
+    Raises:
+        ConfigurationError: nothing is registered by that name; the sentence lists what is.
+    """
+    target = _BUILT_IN[kind].get(name)
+    if target is None:
+        return _load_entry_point(kind, name)
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _load_entry_point(kind: str, name: str) -> Any:
+    # Looked up only for names that are not ours: reading the metadata of every installed
+    # distribution takes tens of milliseconds.
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=GROUPS[kind])
+    for entry in found:
+        if entry.name == name:
+            return entry.load()
+    known = ", ".join([*_BUILT_IN[kind], *sorted(entry.name for entry in found)])
+    raise ConfigurationError(f"unknown {kind} {name!r}: choose one of {known}")

@@ -1,0 +1,174 @@
+"""What happens when a task is over: decide, record, then tell the source. In this order.
+
+A crash between the last two repeats an event and never loses one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.errors import EventLogError
+from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.records import Recorder
+from cloud_tasks.outcome import Aborted, Completed, Outcome
+from cloud_tasks.policy import Decision, RetryRules, Settlement, decide
+from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.task import Delivery
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of events that are written even while more outcomes are coming in.
+_FULL = 64 * 1024
+#: Seconds that writing events is tried before the worker gives up.
+PATIENCE = 30.0
+
+
+class Listener(Protocol):
+    """Somebody who wants to hear how tasks end, at once; must not block."""
+
+    def __call__(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Take *outcome*."""
+
+
+class Completer:
+    """Takes outcomes from the executor's threads.
+
+    Args:
+        source: is told what became of its deliveries.
+        sinks: all of them have an event before its task is settled.
+        recorder: makes the events.
+        rules: which ends are retried.
+        stats: counts.
+        clock: for the patience with a sink that fails.
+        listener: hears of every task that is not done.
+        hear_all: and of those that are.
+        on_trouble: called when a sink begins to fail, and with an error of ours.
+    """
+
+    def __init__(
+        self,
+        source: TaskSource,
+        sinks: list[EventSink],
+        recorder: Recorder,
+        rules: RetryRules,
+        stats: Stats,
+        clock: Clock,
+        *,
+        listener: Listener,
+        hear_all: bool,
+        on_trouble: Callable[[Exception], None],
+    ) -> None:
+        self._source = source
+        self._sinks = sinks
+        self._recorder = recorder
+        self._rules = rules
+        self._stats = stats
+        self._clock = clock
+        self._listener = listener
+        self._hear_all = hear_all
+        self._on_trouble = on_trouble
+        self._lock = threading.RLock()
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._settlements: list[tuple[Delivery, Decision]] = []
+        self._batches: dict[EventSink, list[bytes]] = {}
+        self._failing_since: float | None = None
+        self._warned_of_nan = False
+
+    def complete(self, delivery: Delivery, future: Future[Outcome]) -> None:
+        """Take the outcome of *delivery*; a done-callback, so it must not raise."""
+        try:
+            self._complete(delivery, future.result())
+        except Exception as error:
+            # concurrent.futures would log it and go on, and the worker wait for ever.
+            logger.exception("the outcome of task %r could not be recorded", delivery.task.task_id)
+            self._on_trouble(error)
+
+    def _complete(self, delivery: Delivery, outcome: Outcome) -> None:
+        if isinstance(outcome, Aborted) and outcome.measures.slot is None:
+            # Never begun: it goes back as if it had not been here.
+            self._source.release([delivery])
+            return
+        decision = decide(outcome, delivery, self._rules)
+        event = self._recorder.task_event(delivery, outcome, retry=decision.retry)
+        self._stats.add(delivery, outcome, decision)
+        if self._hear_all or not decision.succeeded:
+            self._listener(delivery, outcome)
+        if isinstance(outcome, Completed) and outcome.replaced_nan and not self._warned_of_nan:
+            self._warned_of_nan = True
+            logger.warning(
+                "NaN or an infinity in the result of task %r became null, as JSON has neither; "
+                "further ones do so silently",
+                delivery.task.task_id,
+            )
+        with self._lock:
+            self._lines.append(event)
+            self._settlements.append((delivery, decision))
+            self._size += len(event)
+            full = self._size >= _FULL
+        if full:
+            self.flush()
+
+    def record(self, event: bytes) -> None:
+        """Take an event that belongs to no task."""
+        with self._lock:
+            self._lines.append(event)
+
+    def flush(self) -> None:
+        """Write what is there to every sink, then settle."""
+        if not self.is_clean:
+            with self._lock:
+                if self._failing_since is None:  # `retry` has its own pace
+                    self._write()
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is left to write."""
+        return not self._lines and not self._batches
+
+    def _write(self) -> bool:
+        while self._lines or self._batches:
+            if not self._batches:
+                lines, self._lines, self._size = self._lines, [], 0
+                self._settling, self._settlements = self._settlements, []
+                self._batches = dict.fromkeys(self._sinks, lines)
+            for sink in list(self._batches):
+                try:
+                    sink.write(self._batches[sink])
+                except EventLogError as error:
+                    if self._failing_since is None:
+                        self._failing_since = self._clock.monotonic()
+                        self._on_trouble(error)
+                    return False
+                del self._batches[sink]
+            self._settle(self._settling)
+        self._failing_since = None
+        return True
+
+    def retry(self) -> bool:
+        """Try again to write what a sink refused; True once all is written."""
+        with self._lock:
+            return self._write()
+
+    @property
+    def failing_for(self) -> float | None:
+        """Seconds since a sink began to fail; None: all is well."""
+        since = self._failing_since
+        return None if since is None else self._clock.monotonic() - since
+
+    def _settle(self, settlements: list[tuple[Delivery, Decision]]) -> None:
+        if not self._rules.requeues:
+            return
+        for settlement, tell in (
+            (Settlement.ACK, self._source.ack),
+            (Settlement.RELEASE, self._source.release),
+        ):
+            deliveries = [d for d, decision in settlements if decision.settlement is settlement]
+            if deliveries:
+                tell(deliveries)

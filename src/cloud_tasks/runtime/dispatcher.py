@@ -1,0 +1,152 @@
+"""From the source to the executor: never more than its slots can use soon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from cloud_tasks.executors.base import Executor
+from cloud_tasks.outcome import Outcome
+from cloud_tasks.runtime.completer import Completer
+from cloud_tasks.runtime.intake import Intake, lookahead
+from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.task import Delivery, Malformed
+
+
+class Dispatcher:
+    """Takes from *intake* and submits to *executor*, in one thread that may block in the source.
+
+    Outcomes come back in the executor's threads; they make room, and wake this one only when so
+    much room has come together that it is worth it.
+
+    Args:
+        on_malformed: hears of entries that are no tasks.
+        on_idle: called when the last task is over and no further one will start.
+        draining: set from the moment on that no further task may start.
+    """
+
+    def __init__(
+        self,
+        source: TaskSource,
+        intake: Intake,
+        executor: Executor,
+        completer: Completer,
+        stats: Stats,
+        *,
+        max_runtime: float,
+        draining: threading.Event,
+        on_malformed: Callable[[list[Malformed]], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._intake = intake
+        self._executor = executor
+        self._completer = completer
+        self._stats = stats
+        self._max_runtime = max_runtime
+        self._draining = draining
+        self._on_malformed = on_malformed
+        self._on_idle = on_idle
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._waiting_for = -1
+        self._ended = False
+        self._paused = False
+        #: It is blocked, or may be, in the source's code, which may be the user's.
+        self.receiving = False
+
+    def run(self) -> None:
+        """Work until the source has ended or no further task may start.
+
+        Raises:
+            SourceError: the source broke; what it gave before goes on.
+        """
+        try:
+            while not self._intake.ended:
+                room = self._wait_for_room()
+                if room is None:
+                    return
+                self.receiving = True
+                try:
+                    deliveries, malformed = self._intake.take(room)
+                finally:
+                    self.receiving = False
+                if malformed:
+                    self._on_malformed(malformed)
+                for index, delivery in enumerate(deliveries):
+                    if not self._submit(delivery):
+                        self._source.release(deliveries[index:])
+                        return
+        finally:
+            self._end()
+
+    def _submit(self, delivery: Delivery) -> bool:
+        """Submit, unless no further task may start: then False."""
+        if self._draining.is_set():
+            return False
+        try:
+            future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
+        except RuntimeError:
+            if self._draining.is_set():
+                return False  # it was shut down between our two looks
+            raise
+        with self._changed:
+            self._under_way += 1
+            self._stats.submitted += 1
+        future.add_done_callback(lambda done: self._on_done(delivery, done))
+        return True
+
+    def _on_done(self, delivery: Delivery, future: Future[Outcome]) -> None:
+        self._completer.complete(delivery, future)
+        with self._changed:
+            self._under_way -= 1
+            self._stats.returned += 1
+            if self._under_way <= self._waiting_for:
+                self._changed.notify_all()
+            done = self._is_done()
+        if done:
+            self._on_idle()
+
+    def _is_done(self) -> bool:
+        return self._under_way == 0 and (self._ended or self._draining.is_set())
+
+    def _wait_for_room(self) -> int | None:
+        """Block until tasks may be handed over; returns how many, None: no more at all."""
+        slots = self._executor.slots
+        ahead = lookahead(slots, self._stats.mean_elapsed_time)
+        with self._changed:
+            # Half of the reserve may be used up before this thread is woken.
+            self._waiting_for = slots + ahead // 2 if ahead > 1 else slots
+            while self._paused or self._under_way > self._waiting_for:
+                if self._draining.is_set():
+                    break
+                self._changed.wait()
+            self._waiting_for = -1
+            if self._draining.is_set():
+                return None
+            return max(1, slots + ahead - self._under_way)
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            done = self._is_done()
+        if done:
+            self._on_idle()
+
+    def pause(self, on: bool) -> None:
+        """Take nothing in for the time being, or go on."""
+        with self._changed:
+            self._paused = on
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let it look again whether a further task may start."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def is_done(self) -> bool:
+        """True if nothing runs and nothing will; it may be blocked in the source all the same."""
+        with self._changed:
+            return self._is_done()

@@ -1,0 +1,155 @@
+"""How a run goes from its first task to its end.
+
+::
+
+    RUNNING ──source ended──────────────────────────► ENDED   when nothing runs any more
+       │                                                ▲
+       └─signal, stop(), notice, our own trouble─► DRAINING ─grace over, or asked again─► kill
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+import queue
+import threading
+from dataclasses import dataclass
+
+from cloud_tasks.errors import SourceError
+from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.termination.base import Notice
+
+logger = logging.getLogger(__name__)
+
+
+class State(enum.Enum):
+    """Where a run stands."""
+
+    RUNNING = enum.auto()
+    DRAINING = enum.auto()
+    KILLING = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody wants the run to end."""
+
+    reason: StopReason
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The worker can't go on: ours, not a task's."""
+
+    error: Exception
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AllDone:
+    """The source has ended and nothing runs any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Events can't be written at the moment."""
+
+    error: Exception
+
+
+Message = Stop | Failure | AllDone | Stuck | Notice
+
+
+class Lifecycle:
+    """The state of a run, and the inbox by which everybody asks for a change of it.
+
+    Only the supervisor changes the state. ``post`` may be called from any thread and from signal
+    handlers: a SimpleQueue may be put to while it is being put to.
+
+    Args:
+        executor: is shut down by and by.
+        flags: tell running tasks.
+        grace: seconds that running tasks get after a stop.
+    """
+
+    def __init__(self, executor: Executor, flags: FlagPage, grace: float) -> None:
+        self._executor = executor
+        self._flags = flags
+        self._grace = grace
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.state = State.RUNNING
+        self.reason = StopReason.DONE
+        self.failure: Exception | None = None
+        #: Set from the moment on that no further task may start.
+        self.draining = threading.Event()
+
+    def post(self, message: Message) -> None:
+        """Ask for a change."""
+        if isinstance(message, Stop | Notice):
+            # At once, not when the supervisor comes to it: no task starts after this.
+            self.draining.set()
+        self._inbox.put(message)
+
+    def next(self, timeout: float) -> Message | None:
+        """Return the next message; None if none came within *timeout* seconds."""
+        try:
+            return self._inbox.get(timeout=None if timeout == math.inf else max(0.0, timeout))
+        except queue.Empty:
+            return None
+
+    def stop(self, message: Stop) -> None:
+        """Drain; the second time, or at once if so asked, kill."""
+        again = self.state is not State.RUNNING
+        if not again or self.reason is StopReason.DONE:
+            self.reason = message.reason
+        elif self.reason is StopReason.SPOT and message.reason is not StopReason.REQUESTED:
+            # A person who presses Ctrl-C, too, is told of that.
+            self.reason = message.reason
+        self.draining.set()
+        self._flags.request_shutdown()
+        if again or message.now:
+            self._kill("killed on request" if message.now else "stopped for the second time")
+        else:
+            logger.info(
+                "stopping: running tasks may finish within %g s; ask again to kill them",
+                self._grace,
+            )
+            self._drain(self._grace, "the grace period was over")
+
+    def notice(self, notice: Notice) -> None:
+        """Drain for the provider; kill when it said so, or never."""
+        if self.state is not State.RUNNING:
+            return
+        self.reason = StopReason.SPOT
+        self._flags.announce_termination()
+        after = math.inf if notice.kill_after is None else notice.kill_after
+        logger.warning("this machine will be taken away (%s): no new task starts", notice.kind)
+        self._drain(after, f"the machine is taken away ({notice.kind})")
+
+    def fail(self, failure: Failure) -> None:
+        """End for a trouble of ours; what runs may finish unless *now*."""
+        if self.failure is None:
+            self.failure = failure.error
+        if self.reason is StopReason.DONE:
+            self.reason = StopReason.FAILED
+        if isinstance(failure.error, SourceError):
+            return  # what it gave before is good, and is run to the end
+        self.draining.set()
+        if failure.now:
+            self._kill("the worker failed")
+        elif self.state is State.RUNNING:
+            self._drain(math.inf, "the worker failed")
+
+    def _drain(self, grace: float, reason: str) -> None:
+        self.state = State.DRAINING
+        self._executor.shutdown(grace=grace, reason=reason, wait=False)
+
+    def _kill(self, reason: str) -> None:
+        if self.state is not State.KILLING:
+            self.state = State.KILLING
+            logger.warning("killing what still runs: %s", reason)
+        self._executor.shutdown(grace=0, reason=reason, wait=False)

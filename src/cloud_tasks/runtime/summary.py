@@ -1,0 +1,112 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class StopReason(enum.Enum):
+    """Why a run ended."""
+
+    DONE = "done"
+    MAX_NUM_TASKS = "max_num_tasks"
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+    SPOT = "spot_termination"
+    REQUESTED = "requested"
+    FAILED = "failed"
+
+
+#: Exit codes that a reason has of its own, whatever the tasks did.
+_OF_REASON = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143, StopReason.SPOT: 75}
+TROUBLE = 4
+TASKS_NOT_DONE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Failures that look alike.
+
+    Attributes:
+        text: what they have in common.
+        count: how many.
+        example: the id of the first.
+    """
+
+    text: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        stop_reason: why it ended.
+        completed: tasks whose function returned.
+        exceptions, timed_out, exited, over_memory: tasks that ended so.
+        aborted: tasks that we ended; they are not done.
+        retry_requested: tasks that completed and asked for another try.
+        not_done: tasks that are not done, whatever the reason; those never begun not counted.
+        bad_entries: entries of the source that were no tasks.
+        skipped: tasks left out by ``--tasks-to-skip``.
+        elapsed: seconds from start to end.
+        rate: tasks that ended, a second.
+        run_time: seconds inside the function: ``p50``, ``p95``, ``p99``, ``max``, ``mean``.
+        causes: failures by cause, most frequent first.
+        trouble: the worker's own trouble, if that ended the run.
+        exit_code: of ``main()`` and the command line; see the documentation for the list.
+    """
+
+    stop_reason: StopReason = StopReason.DONE
+    completed: int = 0
+    exceptions: int = 0
+    timed_out: int = 0
+    exited: int = 0
+    over_memory: int = 0
+    aborted: int = 0
+    retry_requested: int = 0
+    not_done: int = 0
+    bad_entries: int = 0
+    skipped: int = 0
+    elapsed: float = 0.0
+    rate: float = 0.0
+    run_time: Mapping[str, float] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+    trouble: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """Tasks that have an outcome."""
+        own = self.completed + self.exceptions + self.timed_out + self.exited + self.over_memory
+        return own + self.aborted
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended otherwise than by returning, for a reason of their own."""
+        return self.exceptions + self.timed_out + self.exited + self.over_memory
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code; where several hold: 130/143 > 75 > 4 > 1 > 0."""
+        if self.stop_reason in _OF_REASON:
+            return _OF_REASON[self.stop_reason]
+        if self.trouble is not None:
+            return TROUBLE
+        return TASKS_NOT_DONE if self.not_done else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            **asdict(self),
+            "stop_reason": self.stop_reason.value,
+            "run_time": dict(self.run_time),
+            "causes": [asdict(cause) for cause in self.causes],
+            "ended": self.ended,
+            "failed": self.failed,
+            "exit_code": self.exit_code,
+        }

@@ -1,0 +1,221 @@
+"""From command line, environment and program to :class:`Settings`.
+
+Command line > environment > defaults of the program's parser > table. All texts go through the
+same parser of the table, so a wrong value gives the same sentence wherever it came from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.settings.derive import Draft, Origin, derive
+from cloud_tasks.settings.row import Row
+from cloud_tasks.settings.table import ROWS, Settings
+
+# Stands in the Namespace for what the command line didn't say. Because it is there, argparse
+# puts no default in its place, neither ours nor one of set_defaults.
+_UNSET: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What one worker runs by.
+
+    Attributes:
+        settings: the values.
+        origins: who gave each of them.
+        args: the Namespace: the program's own arguments, and ours with their final values.
+        warnings: sentences to log when logging is set up.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    args: argparse.Namespace
+    warnings: tuple[str, ...] = ()
+
+
+class _Value(argparse.Action):
+    """A flag of ours that takes a value. Kept as text: it is parsed with all others later."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+
+
+class _Boolean(argparse.BooleanOptionalAction):
+    """A flag of ours that takes none."""
+
+
+# By their class, our flags are known again in a parser that has them already, was copied, or
+# got them from a parent.
+_OURS = (_Value, _Boolean)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all settings to *parser*, once however often it is called.
+
+    Raises:
+        ConfigurationError: the parser defines one of the flags or destinations itself.
+    """
+    _check_for_clashes(parser)
+    ours = {action.dest for action in parser._actions if isinstance(action, _OURS)}
+    groups: dict[str, Any] = {}
+    for row in ROWS.values():
+        if row.name in ours:
+            continue
+        if row.group not in groups:
+            groups[row.group] = parser.add_argument_group(row.group)
+        _add(groups[row.group], row, _program_default(parser, row.name))
+
+
+def _check_for_clashes(parser: argparse.ArgumentParser) -> None:
+    if "-" not in parser.prefix_chars:
+        raise ConfigurationError("your parser's prefix_chars lack '-', with which our flags begin")
+    our_flags = {flag for row in ROWS.values() for flag in row.option_strings}
+    clashes = []
+    for action in _foreign_actions(parser):
+        taken = [flag for flag in action.option_strings if flag in our_flags]
+        if taken:
+            clashes += taken
+        elif action.dest in ROWS:
+            name = "/".join(action.option_strings) or "a positional argument"
+            clashes.append(f"{name} with the destination {action.dest!r}")
+    if clashes:
+        raise ConfigurationError(
+            f"your parser already defines {', '.join(dict.fromkeys(clashes))}: "
+            "the worker needs the name for a setting of its own, so rename yours"
+        )
+
+
+def _foreign_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    # No public way leads to a parser's arguments, and without a check two with one destination
+    # would silently overwrite each other. A subparser's values overwrite those of its parent.
+    for action in parser._actions:
+        if isinstance(action, _OURS):
+            continue
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from _foreign_actions(subparser)
+
+
+def _program_default(parser: argparse.ArgumentParser, name: str) -> Any:
+    """Return what the program's ``set_defaults`` says of *name*, or None."""
+    default = parser.get_default(name)
+    return None if default in ("", argparse.SUPPRESS) else default
+
+
+def _add(group: Any, row: Row, program_default: Any) -> None:
+    # SUPPRESS, so that the program's own parse_args() shows nothing that wasn't said, and
+    # formatters have no default to print a second time.
+    default = argparse.SUPPRESS if program_default is None else program_default
+    options: dict[str, Any] = {"action": _Boolean}
+    if not row.is_boolean:
+        # The type is there for formatters that show it.
+        options = {"action": _Value, "metavar": row.metavar, "type": str}
+    action = group.add_argument(*row.flags, dest=row.name, default=default, **options)
+    shown = _escaped(row.default_text) if program_default is None else "%(default)s"
+    variable = f"[env: {row.env}] " if row.env else ""
+    # Set afterwards: before Python 3.13 the boolean action appends the default in its own way.
+    action.help = f"{_escaped(row.help)} {variable}[default: {shown}]"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def resolve(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    executor: object = None,
+    has_task_source: bool = False,
+    require_tasks: bool = True,
+) -> Resolved:
+    """Find the value of every setting; adds our flags to *parser* if they are missing.
+
+    Args:
+        parser: the program's parser, or a fresh one.
+        argv: the command line without the program's name; None: that of this process.
+        environ: the environment; None: that of this process.
+        executor: the program's keyword: a name, an executor object, or None.
+        has_task_source: the program gives a source of tasks.
+        require_tasks: it is an error if tasks come from nowhere.
+
+    Raises:
+        ConfigurationError: our flags and the parser's own clash.
+        SystemExit: a value is wrong; the parser has printed its usage and all that is wrong.
+    """
+    add_arguments(parser)
+    unset = argparse.Namespace(**dict.fromkeys(ROWS, _UNSET))
+    args = parser.parse_args(argv, unset)
+    draft = _collect(parser, args, os.environ if environ is None else environ)
+    derive(draft, executor=executor, has_task_source=has_task_source, require_tasks=require_tasks)
+    if draft.problems:
+        parser.error("; ".join(draft.problems))
+    for name, value in draft.values.items():
+        setattr(args, name, value)
+    return Resolved(
+        settings=Settings(**draft.values),
+        origins=draft.origins,
+        args=args,
+        warnings=tuple(draft.warnings),
+    )
+
+
+def reject(
+    parser: argparse.ArgumentParser, origins: Mapping[str, Origin], name: str, sentence: str
+) -> NoReturn:
+    """Refuse the value of the setting *name* for a reason that only its user can know.
+
+    Raises:
+        ConfigurationError: the program gave the value.
+        SystemExit: the command line or the environment did.
+    """
+    if origins[name] in ("command line", "environment"):
+        parser.error(ROWS[name].complaint(sentence))
+    raise ConfigurationError(sentence)
+
+
+def _collect(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, environ: Mapping[str, str]
+) -> Draft:
+    draft = Draft(values={}, origins={})
+    for name, row in ROWS.items():
+        origin, given = _given(row, parser, args, environ)
+        draft.values[name] = row.default
+        draft.origins[name] = origin
+        if origin == "default":
+            continue
+        try:
+            # As text, also what a program gave with a type: one way for all.
+            draft.values[name] = row.parse(str(given))
+        except ValueError as error:
+            draft.problems.append(row.complaint(str(error)))
+    return draft
+
+
+def _given(
+    row: Row,
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+) -> tuple[Origin, object]:
+    said = getattr(args, row.name)
+    if said is not _UNSET:
+        return "command line", said
+    if row.env and environ.get(row.env):
+        return "environment", environ[row.env]
+    program = _program_default(parser, row.name)
+    return ("default", None) if program is None else ("program", program)

@@ -1,0 +1,147 @@
+"""THE table: every setting of the worker, one row each.
+
+A row is a field of :class:`Settings`. Its name is the argparse destination and, for what tasks
+are told, the attribute of ``worker_data``; from the row come flag, variable, help, parser and
+the line of the reference page. A new setting is a new row, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cloud_tasks import registry
+from cloud_tasks.settings.parse import amount, count_or_auto, one_of, seconds, text, whole
+from cloud_tasks.settings.row import Row, make_row, setting
+
+_TASKS = "Tasks"
+_JOB = "Job"
+_EXECUTOR = "Executor"
+_LIMITS = "Limits"
+_RETRIES = "Retries"
+_EVENTS = "Events"
+_INSTANCE = "Instance"
+_SPOT = "Spot simulation"
+_CONSOLE = "Console and exit status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The values that one worker runs by. Durations are in seconds."""
+
+    # A row is a few lines to be read as one; the formatter would give each argument its own.
+    # fmt: off
+    task_file: str | None = setting(
+        None, "list of tasks: a path, a gs://, s3:// or https:// address, or - for standard input",
+        group=_TASKS, parse=text, metavar="FILE", also=("--tasks",), told=False)
+    task_format: str | None = setting(
+        None, "format of the task file where its suffix doesn't tell",
+        group=_TASKS, parse=one_of("json", "yaml", "jsonl", "csv", "tsv", fold=str.lower),
+        metavar="{json,yaml,jsonl,csv,tsv}", auto="by suffix or content", told=False)
+    tasks_to_skip: int | None = setting(
+        None, "leave out the first N tasks",
+        group=_TASKS, parse=whole(0), metavar="N", env="TO_SKIP", told=False)
+    max_num_tasks: int | None = setting(
+        None, "stop after N tasks were started",
+        group=_TASKS, parse=whole(0), metavar="N", told=False)
+
+    provider: str | None = setting(
+        None, "the cloud this runs in, in any case",
+        group=_JOB, parse=one_of("AWS", "GCP", "AZURE", fold=str.upper),
+        metavar="{AWS,GCP,AZURE}")
+    job_id: str | None = setting(
+        None, "identifies the job", group=_JOB, parse=text, metavar="ID")
+    project_id: str | None = setting(
+        None, "the provider's project", group=_JOB, parse=text, metavar="ID")
+
+    executor: str = setting(
+        "loky", f"how tasks are isolated: {', '.join(registry.names('executor'))}, "
+        "or a name that another package registered",
+        group=_EXECUTOR, parse=text, metavar="NAME", told=False)
+    debug: bool = setting(
+        False, "run tasks in this process and thread, for breakpoints: --executor inline",
+        group=_EXECUTOR, env="", told=False)
+    use_new_process: bool = setting(
+        False, "run each task in a process of its own: --executor spawn",
+        group=_EXECUTOR, env="RMS_CLOUD_WORKER_USE_NEW_PROCESS", told=False)
+    num_simultaneous_tasks: int = setting(
+        1, "how many tasks run at once; auto: as many as there are usable cores",
+        group=_EXECUTOR, parse=count_or_auto, metavar="N|auto", env="NUM_TASKS_PER_INSTANCE",
+        auto="--num-cpus, else 1")
+
+    max_runtime: float = setting(
+        600.0, "kill a task that runs longer",
+        group=_LIMITS, parse=seconds(zero=False), metavar="SECONDS")
+    max_memory_allowed_per_task: float | None = setting(
+        None, "kill a task whose process tree uses more memory",
+        group=_LIMITS, parse=amount("gigabytes", zero=False), metavar="GB")
+    max_result_size: float = setting(
+        64.0, "a larger result is a failure of its task; 0: no limit",
+        group=_LIMITS, parse=amount("megabytes"), metavar="MB", told=False)
+    shutdown_grace_period: float = setting(
+        30.0, "time that running tasks get from a shutdown request until they are killed",
+        group=_LIMITS, parse=seconds(), metavar="SECONDS")
+
+    retry_on_exit: bool = setting(
+        False, "ask for another try when a task's process ended; a task file gives none",
+        group=_RETRIES)
+    retry_on_exception: bool = setting(
+        False, "ask for another try when a task raised; a task file gives none",
+        group=_RETRIES)
+    retry_on_timeout: bool = setting(
+        False, "ask for another try when a task ran too long; a task file gives none",
+        group=_RETRIES)
+
+    event_log_file: str = setting(
+        "events.log", "file that events are appended to, one JSON object a line",
+        group=_EVENTS, parse=text, metavar="FILE")
+    event_log_to_file: bool = setting(
+        False, "write events to that file",
+        group=_EVENTS, auto="true with a task file or task source")
+
+    instance_type: str | None = setting(
+        None, "type of this machine; told to the tasks",
+        group=_INSTANCE, parse=text, metavar="TYPE")
+    num_cpus: int | None = setting(
+        None, "number of its CPUs; told to the tasks",
+        group=_INSTANCE, parse=whole(1), metavar="N", env="INSTANCE_NUM_VCPUS")
+    memory_gb: float | None = setting(
+        None, "its memory; told to the tasks", group=_INSTANCE,
+        parse=amount("gigabytes"), metavar="GB", flag="--memory", env="INSTANCE_MEM_GB")
+    local_ssd_gb: float | None = setting(
+        None, "its local SSD; told to the tasks", group=_INSTANCE,
+        parse=amount("gigabytes"), metavar="GB", flag="--local-ssd", env="INSTANCE_SSD_GB")
+    boot_disk_gb: float | None = setting(
+        None, "its boot disk; told to the tasks", group=_INSTANCE,
+        parse=amount("gigabytes"), metavar="GB", flag="--boot-disk", env="INSTANCE_BOOT_DISK_GB")
+    is_spot: bool = setting(
+        False, "it may be taken away at short notice; told to the tasks",
+        group=_INSTANCE, env="INSTANCE_IS_SPOT")
+    price_per_hour: float | None = setting(
+        None, "its price; told to the tasks", group=_INSTANCE,
+        parse=amount("US dollars per hour"), metavar="USD_PER_HOUR", flag="--price",
+        env="INSTANCE_PRICE")
+
+    simulate_spot_termination_after: float | None = setting(
+        None, "pretend that a termination notice came so long after the start",
+        group=_SPOT, parse=seconds(), metavar="SECONDS")
+    simulate_spot_termination_delay: float | None = setting(
+        None, "kill all tasks and end so long after that notice",
+        group=_SPOT, parse=seconds(), metavar="SECONDS")
+
+    verbose: bool = setting(
+        False, "log at level DEBUG instead of INFO",
+        group=_CONSOLE, flag="-v", also=("--verbose",), env="", told=False)
+    exit_zero: bool = setting(
+        False, "exit with status 0 also when tasks failed",
+        group=_CONSOLE, told=False)
+    # fmt: on
+
+
+#: The rows by name, in the order of the table.
+ROWS: dict[str, Row] = {f.name: make_row(f.name, f.default, f.metadata) for f in fields(Settings)}
+
+
+def worker_data_values(settings: Settings) -> dict[str, Any]:
+    """Return what tasks are told, by the attributes of ``worker_data``."""
+    return {name: getattr(settings, name) for name, row in ROWS.items() if row.told}

@@ -1,0 +1,145 @@
+"""Reading CSV and TSV: a header, then one task a row, whose values stay strings."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.entries import Item, shown, to_item
+from cloud_tasks.sources.opening import MAX_ENTRY
+from cloud_tasks.sources.text import Place, TextFeed
+from cloud_tasks.task import Malformed
+
+#: Characters of one field. The module's own limit is 128 Ki; without any, a quotation mark that
+#: nobody closes would take the rest of the file for one field.
+MAX_FIELD = 16 * 1024 * 1024
+
+_NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
+
+
+class CsvReader:
+    """Reads rows; the column ``task_id`` names the task, or else its row does: ``row-1``."""
+
+    def __init__(self, feed: TextFeed, delimiter: str = ",") -> None:
+        self._feed = feed
+        self._delimiter = delimiter
+        self._rows = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+        self._names: list[str] = []
+        self._id_column: int | None = None
+        self._count = 0
+        self._line = 1  # in which the row begins
+
+    def begin(self) -> None:
+        """Read the header.
+
+        Raises:
+            TaskFormatError: there is none, or its names are no good.
+        """
+        try:
+            header = self._next_row()
+        except csv.Error as error:
+            raise self._feed.error(Place(self._line), f"the header is no CSV: {error}") from error
+        if header is None:
+            raise TaskFormatError(f"{self._feed.name} is empty: expected a header and rows")
+        self._names = [name.strip() for name in header]
+        self._check_header()
+        if "task_id" in self._names:
+            self._id_column = self._names.index("task_id")
+            del self._names[self._id_column]
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is made of each row.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the file is no UTF-8 from here on.
+        """
+        while True:
+            try:
+                row = self._next_row()
+            except csv.Error as error:
+                self._count += 1
+                yield self._bad_row(error)
+                continue
+            if row is None:
+                return
+            self._count += 1
+            yield self._item(row)
+
+    def _bad_row(self, error: csv.Error) -> Malformed:
+        if "field limit" in str(error):
+            # What follows is the inside of that field, so it can't be told into rows any more.
+            raise self._feed.error(
+                Place(self._line),
+                f"a field is longer than {MAX_FIELD} characters: "
+                "is there a quotation mark that is never closed?",
+            ) from error
+        problem = f"is no CSV: {error}"
+        if "unexpected end" in str(error):
+            problem = "opens a quotation mark that is not closed up to the end of the file"
+        return Malformed(self._position(), problem)
+
+    def _item(self, row: list[str]) -> Item:
+        expected = len(self._names) + (self._id_column is not None)
+        if len(row) != expected:
+            return Malformed(
+                self._position(), f"has {len(row)} fields, but the header has {expected}"
+            )
+        task_id = f"row-{self._count}" if self._id_column is None else row.pop(self._id_column)
+        data = dict(zip(self._names, row, strict=True))
+        return to_item({"task_id": task_id, "data": data}, self._position)
+
+    def _position(self) -> str:
+        return f"entry {self._count} (line {self._line})"
+
+    def _next_row(self) -> list[str] | None:
+        """Return the next row that is not blank, or None at the end."""
+        # The limit belongs to the module, so it is lifted only while we read.
+        limit = csv.field_size_limit(MAX_FIELD)
+        try:
+            while True:
+                self._line = self._rows.line_num + 1
+                row = next(self._rows, None)
+                if row is None or row:
+                    return row
+        finally:
+            csv.field_size_limit(limit)
+
+    def _check_header(self) -> None:
+        names = self._names
+        if len(names) == 1:
+            for mark, called in _NAMES.items():
+                if mark in names[0]:
+                    raise self._header_error(
+                        f"the header is divided by a {called}, "
+                        f"but a {_NAMES[self._delimiter]} is expected"
+                    )
+        for number, name in enumerate(names, 1):
+            if not name:
+                raise self._header_error(f"column {number} of the header has no name")
+            if name in names[: number - 1]:
+                raise self._header_error(f"the header has the column {shown(name)} twice")
+
+    def _header_error(self, problem: str) -> TaskFormatError:
+        return self._feed.error(Place(self._line), problem)
+
+    def _lines(self) -> Iterator[str]:
+        """Yield each line with its end, as soon as it is there."""
+        pieces: list[str] = []
+        size = 0
+        while text := self._feed.read():
+            first, *others = text.split("\n")
+            pieces.append(first)
+            size += len(first)
+            if size > MAX_ENTRY:
+                raise self._feed.error(
+                    Place(self._line), f"a line is longer than {MAX_ENTRY} characters"
+                )
+            if others:
+                yield "".join(pieces) + "\n"
+                for line in others[:-1]:
+                    yield line + "\n"
+                pieces, size = [others[-1]], len(others[-1])
+        if last := "".join(pieces):
+            yield last

@@ -1,0 +1,90 @@
+"""Decoding one JSON value so that what only concerns its entry does not end the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_MARK = re.compile(r'["{}\[\]]')
+_STRING_MARK = re.compile(r'["\\]')
+
+
+class JsonDecoder:
+    """The standard decoder, which notes numbers that are no numbers instead of giving up.
+
+    Attributes:
+        problem: what is wrong with the value decoded last, as the end of a sentence; empty if
+            nothing is. Whoever uses :attr:`fast` clears it.
+        fast: ``raw_decode`` of the standard decoder; raises a ValueError that is no
+            JSONDecodeError for an integer of too many digits.
+    """
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.fast = json.JSONDecoder(parse_constant=self._constant).raw_decode
+        # A parse_int of our own costs a call for every integer, so it is kept for the entries
+        # that need it.
+        self._careful = json.JSONDecoder(
+            parse_constant=self._constant, parse_int=self._integer
+        ).raw_decode
+
+    def decode(self, text: str, at: int) -> tuple[Any, int]:
+        """Decode the value at ``text[at]``; return it and where it ends.
+
+        Raises:
+            json.JSONDecodeError: it is incomplete or no JSON.
+            RecursionError: it is nested too deeply.
+        """
+        self.problem = ""
+        try:
+            return self.fast(text, at)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            return self._careful(text, at)
+
+    def _constant(self, name: str) -> None:
+        self.problem = f"holds {name}, which is no JSON number"
+
+    def _integer(self, digits: str) -> int:
+        # Python limits the digits, since the time to convert them grows with their square.
+        try:
+            return int(digits)
+        except ValueError:
+            self.problem = f"holds an integer of {len(digits)} digits, which are too many"
+            return 0
+
+
+class EndOfEntry:
+    """Watches text go by for the bracket that closes its first value; sees each letter once."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._over = False
+
+    def in_next(self, text: str) -> bool:
+        """Tell whether the closing bracket is in *text*, the continuation; True only once."""
+        if self._over:
+            return False
+        at = 0
+        if self._escaped and text:
+            at, self._escaped = 1, False
+        while match := (_STRING_MARK if self._in_string else _MARK).search(text, at):
+            at = match.end()
+            if match.group() == "\\":
+                self._escaped = at == len(text)
+                at += 1
+            elif self._closes(match.group()):
+                self._over = True
+                return True
+        return False
+
+    def _closes(self, mark: str) -> bool:
+        if mark == '"':
+            self._in_string = not self._in_string
+            return False
+        self._depth += 1 if mark in "{[" else -1
+        return self._depth <= 0

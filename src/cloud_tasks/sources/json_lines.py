@@ -1,0 +1,94 @@
+"""Reading JSON Lines: one task a line, where a bad line hurts no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.entries import Item, known_id, to_item
+from cloud_tasks.sources.json_decoding import JsonDecoder
+from cloud_tasks.sources.opening import MAX_ENTRY, ByteFeed
+from cloud_tasks.task import Malformed
+
+_BLANKS = b" \t\r\n"
+
+
+class JsonLinesReader:
+    """Reads bytes, not text, so that a line that is no UTF-8 is a bad line like any other."""
+
+    def __init__(self, feed: ByteFeed) -> None:
+        self._feed = feed
+        self._decoder = JsonDecoder()
+        self._lines = self._numbered_lines()
+        self._first: tuple[int, bytes] | None = None
+        self._line = 0
+        self._count = 0
+
+    def begin(self) -> None:
+        """Read the first line that is not blank.
+
+        Raises:
+            TaskFormatError: there is none.
+        """
+        self._first = next(self._lines, None)
+        if self._first is None:
+            raise TaskFormatError(f"{self._feed.name} is empty: expected a task in every line")
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is made of each line.
+
+        Raises:
+            SourceError: reading failed.
+        """
+        if self._first:
+            yield self._item(*self._first)
+            self._first = None
+        for number, line in self._lines:
+            yield self._item(number, line)
+
+    def _item(self, number: int, line: bytes) -> Item:
+        self._line = number
+        self._count += 1
+        if len(line) > MAX_ENTRY:
+            return self._bad(f"is longer than {MAX_ENTRY} bytes: put large data into a file")
+        try:
+            text = line.decode("utf-8")
+            value, end = self._decoder.decode(text, 0)
+        except UnicodeDecodeError as error:
+            return self._bad(f"is no UTF-8 at column {error.start + 1}")
+        except json.JSONDecodeError as error:
+            return self._bad(f"is no valid JSON: {error.msg} at column {error.pos + 1}")
+        except RecursionError:
+            return self._bad("is nested too deeply")
+        if end != len(text):
+            return self._bad(f"has more than one JSON value, from column {end + 1} on")
+        if self._decoder.problem:
+            return Malformed(self._position(), self._decoder.problem, known_id(value))
+        return to_item(value, self._position)
+
+    def _bad(self, problem: str) -> Malformed:
+        return Malformed(self._position(), problem)
+
+    def _position(self) -> str:
+        return f"entry {self._count} (line {self._line})"
+
+    def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line that is not blank, without blanks around it, as soon as it is there."""
+        for number, line in enumerate(self._whole_lines(), 1):
+            if line := line.strip(_BLANKS):
+                yield number, line
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        pieces: list[bytes] = []  # of the line that has not ended yet
+        size = 0
+        while data := self._feed.read():
+            first, *others = data.split(b"\n")
+            if size <= MAX_ENTRY:  # of a longer line, enough is kept to see that it is
+                pieces.append(first)
+                size += len(first)
+            if others:
+                yield b"".join(pieces)
+                yield from others[:-1]
+                pieces, size = [others[-1]], len(others[-1])
+        yield b"".join(pieces)

@@ -1,0 +1,204 @@
+"""Reading a JSON list of tasks entry by entry, in memory that does not grow with the file.
+
+The entries are decoded in place by the standard library's scanner, from a buffer that slides
+over the text. Where the buffer ends within an entry the scanner fails; it is tried again when
+twice as much is there, or when the last bracket of the entry has come. So the work stays linear
+in the length of the file for entries of any size, and on a pipe an entry is given out as soon
+as it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.entries import Item, known_id, shown, to_item
+from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
+from cloud_tasks.sources.opening import MAX_ENTRY
+from cloud_tasks.sources.text import Place, TextFeed
+from cloud_tasks.task import Malformed
+
+_CLOSING = re.compile(r"[,\]}]")
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+#: So near the end of what is there, the scanner may take a cut word, number or escape for a
+#: mistake. The longest is an escape of two halves, of 12 characters.
+_CUT = 16
+
+
+class JsonListReader:
+    """Reads the text of a JSON list; an entry that is no task hurts no neighbour."""
+
+    def __init__(self, feed: TextFeed) -> None:
+        self._feed = feed
+        self._buffer = ""
+        self._at = 0  # in the buffer: the entry that is read, or what comes next
+        self._origin = Place()  # of the buffer's beginning
+        self._ended = False
+        self._count = 0
+        self._decoder = JsonDecoder()
+
+    def begin(self) -> None:
+        """Read up to the bracket that opens the list.
+
+        Raises:
+            TaskFormatError: the file is empty, or no list.
+        """
+        first = self._skip_blank()
+        if not first:
+            raise TaskFormatError(f"{self._feed.name} is empty: expected a JSON list of tasks")
+        if first != "[":
+            hint = " (one object a line is JSON Lines, .jsonl)" if first == "{" else ""
+            raise self._error(
+                f"expected '[', the beginning of a list of tasks, not {first!r}{hint}"
+            )
+        self._at += 1
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is made of each entry.
+
+        Raises:
+            TaskFormatError: the rest of the file is no JSON, or was cut off.
+            SourceError: reading failed.
+        """
+        if self._skip_blank() == "]":
+            self._finish()
+            return
+        decoder = self._decoder
+        decode = decoder.fast
+        buffer = self._buffer
+        value, end = None, 0
+        between = ""  # what stood between the last two entries, and the second's first letter
+        while True:
+            try:
+                value, end = decode(buffer, self._at)
+                complete = buffer[end - 1] == "}" or self._complete(end)
+            except (ValueError, RecursionError):
+                complete = False
+            if not complete:
+                value, end = self._decode_with_care()
+                buffer = self._buffer
+            self._count += 1
+            if decoder.problem:
+                yield Malformed(self._position(), decoder.problem, known_id(value))
+                decoder.problem = ""
+            else:
+                yield to_item(value, self._position)
+            if between and buffer.startswith(between, end):
+                self._at = end + len(between) - 1
+                continue
+            self._at = end
+            if not self._to_next():
+                self._finish()
+                return
+            between = buffer[end : self._at + 1] if buffer is self._buffer else ""
+            buffer = self._buffer
+
+    def _position(self) -> str:
+        return f"entry {self._count} (line {self._origin.after(self._buffer, self._at).line})"
+
+    def _to_next(self) -> bool:
+        """Move from the end of an entry to the next one; False at the end of the list."""
+        mark = self._skip_blank()
+        if mark == "]":
+            return False
+        if mark != ",":
+            if not mark:
+                raise self._cut_off(f"after entry {self._count}")
+            raise self._error(f"expected ',' or ']' after entry {self._count}, not {mark!r}")
+        self._at += 1
+        self._skip_blank()
+        return True
+
+    def _finish(self) -> None:
+        self._at += 1
+        mark = self._skip_blank()
+        if mark:
+            raise self._error(f"expected nothing after the list, but there is {mark!r}")
+
+    def _skip_blank(self) -> str:
+        """Move to the next character that is not blank and return it, or "" at the end."""
+        while True:
+            match = _BLANK.match(self._buffer, self._at)
+            assert match is not None
+            self._at = match.end()
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if self._ended:
+                return ""
+            self._slide(self._read())
+
+    def _read(self) -> str:
+        text = self._feed.read()
+        self._ended = not text
+        return text
+
+    def _slide(self, more: str) -> None:
+        """Drop what lies before the current place and append *more*."""
+        self._origin = self._origin.after(self._buffer, self._at)
+        self._buffer = self._buffer[self._at :] + more
+        self._at = 0
+
+    def _complete(self, end: int) -> bool:
+        """Tell whether a value that ends at *end* may not be the first half of a number."""
+        return self._buffer[end - 1] in "]}" or end + _CUT <= len(self._buffer) or self._ended
+
+    def _decode_with_care(self) -> tuple[Any, int]:
+        """Decode the entry at the current place, of which maybe not all is there."""
+        self._slide("")
+        watch = EndOfEntry() if self._feed.live else None
+        if watch:
+            watch.in_next(self._buffer)
+        while True:
+            try:
+                value, end = self._decoder.decode(self._buffer, 0)
+            except RecursionError:
+                raise self._error(f"entry {self._count + 1} is nested too deeply") from None
+            except json.JSONDecodeError as error:
+                if not self._may_be_cut(error):
+                    raise self._bad_json(error) from None
+                if self._ended:
+                    raise self._cut_off(f"in entry {self._count + 1}") from None
+            else:
+                if self._complete(end):
+                    return value, end
+            self._read_more(watch)
+
+    def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
+        if error.msg.startswith("Unterminated string"):
+            return True
+        rest = self._buffer[error.pos : error.pos + _CUT + 1]
+        return len(rest) <= _CUT and not (self._ended and _CLOSING.search(rest))
+
+    def _read_more(self, watch: EndOfEntry | None) -> None:
+        """Read until there is twice as much, the bracket that closes the entry, or no more."""
+        pieces = [self._buffer]
+        size, enough = len(self._buffer), 2 * len(self._buffer)
+        while size < enough and not self._ended:
+            text = self._read()
+            pieces.append(text)
+            size += len(text)
+            if size > MAX_ENTRY:
+                raise self._error(
+                    f"entry {self._count + 1} is longer than {MAX_ENTRY} characters: "
+                    "put large data into a file of its own and name that in the task"
+                )
+            if watch and watch.in_next(text):
+                break
+        self._buffer = "".join(pieces)
+
+    def _error(self, problem: str) -> TaskFormatError:
+        return self._feed.error(self._origin.after(self._buffer, self._at), problem)
+
+    def _bad_json(self, error: json.JSONDecodeError) -> TaskFormatError:
+        place = self._origin.after(self._buffer, error.pos)
+        said = f"entry {self._count + 1} is no valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        text = self._buffer[error.pos : error.pos + 20]
+        return self._feed.error(place, f"{said}, before {shown(text)}" if text else said)
+
+    def _cut_off(self, where: str) -> TaskFormatError:
+        place = self._origin.after(self._buffer, len(self._buffer))
+        return self._feed.error(place, f"the file ends {where}: it was cut off, make it again")

@@ -1,0 +1,229 @@
+"""From the name of a task file to a feed of its bytes: local, remote, compressed or piped."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import select
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
+from cloud_tasks.sources.entries import shown
+
+#: Bytes asked for at a time.
+CHUNK = 64 * 1024
+
+#: How much of one entry is held at most, in characters. Far above what a task should carry; it
+#: keeps a file without structure from filling the memory.
+MAX_ENTRY = 256 * 1024 * 1024
+
+#: The same for the depth of nesting, where it is not Python that sets the limit.
+MAX_DEPTH = 200
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_GZIP = b"\x1f\x8b"
+
+
+class RawStream(Protocol):
+    """What a feed reads from: a binary file, or what behaves like one."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return up to *size* bytes as soon as there are some; none at the end.
+
+        None where a file that doesn't block has nothing yet.
+        """
+
+    def fileno(self) -> int:
+        """Return its descriptor; asked only of a file that gave None."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class ByteFeed:
+    """The bytes of a task file, in the pieces in which they come.
+
+    Args:
+        raw: what to read from; a ``read`` of it returns what is there.
+        name: what messages call it.
+        live: it is a pipe or terminal, whose next bytes may be long in coming.
+        chunk: bytes asked for at a time.
+    """
+
+    def __init__(self, raw: RawStream, name: str, *, live: bool = False, chunk: int = CHUNK):
+        self.name = name
+        self.live = live
+        self._raw = raw
+        self._chunk = chunk
+        self._ahead = b""
+
+    def read(self) -> bytes:
+        """Return the next bytes, none at the end; blocks until there are some.
+
+        Raises:
+            SourceError: reading failed, or a compressed file is damaged.
+        """
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
+        piece = None
+        while piece is None:
+            try:
+                piece = self._raw.read(self._chunk)
+                if piece is None:  # a pipe that somebody made non-blocking
+                    select.select([self._raw.fileno()], [], [])
+            except (OSError, ValueError) as error:
+                raise SourceError(f"reading {self.name} failed: {_reason(error)}") from error
+        return piece
+
+    def peek(self, count: int) -> bytes:
+        """Return at least the next *count* bytes, fewer at the end; they stay to be read."""
+        while len(self._ahead) < count:
+            ahead, self._ahead = self._ahead, b""
+            more = self.read()
+            self._ahead = ahead + more
+            if not more:
+                break
+        return self._ahead
+
+    def unread(self, data: bytes) -> None:
+        """Give *data* back, to be read next."""
+        self._ahead = data + self._ahead
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._raw.close()
+
+
+def is_fcpath(value: object) -> bool:
+    """Tell whether *value* is a ``filecache.FCPath``, without importing that package."""
+    return any(
+        cls.__name__ == "FCPath" and cls.__module__.partition(".")[0] == "filecache"
+        for cls in type(value).__mro__
+    )
+
+
+def is_remote(path: object) -> bool:
+    """Tell whether *path* has to be fetched through filecache."""
+    return is_fcpath(path) or (isinstance(path, str) and _SCHEME.match(path) is not None)
+
+
+def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
+    """Fetch a remote file; blocks until all of it has come.
+
+    Returns:
+        The local copy, and what to call when it is no longer needed.
+
+    Raises:
+        SourceError: it can't be fetched.
+        ConfigurationError: filecache is not installed.
+    """
+    try:
+        from filecache import FCPath, FileCache
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
+        ) from error
+    try:
+        if is_fcpath(path):
+            return Path(str(path.retrieve())), _nothing
+        # A cache of our own: the default one is shared and kept, and would go on giving an old
+        # copy after the remote file has changed.
+        cache = FileCache(None)
+        return Path(str(FCPath(path, filecache=cache).retrieve())), cache.delete_cache
+    except Exception as error:
+        # Every cloud SDK has its own tree of errors.
+        raise SourceError(
+            f"{name} can't be fetched: {type(error).__name__}: {shown(str(error))}"
+        ) from error
+
+
+def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
+    """Open a local file; blocks on a FIFO until somebody writes to it.
+
+    Raises:
+        SourceError: it is missing, a directory, or can't be read.
+    """
+    try:
+        raw = path.open("rb", buffering=0)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{name} {_why_not(error)}") from error
+    return _prepared(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
+
+
+def open_standard_input(name: str) -> ByteFeed:
+    """Read standard input, which stays open when the feed is closed.
+
+    Raises:
+        SourceError: there is no standard input.
+    """
+    raw: RawStream
+    try:
+        # Unbuffered for two reasons: bytes are there as soon as they are written, and the
+        # interpreter can exit while a thread still waits for more.
+        file = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
+        raw, live = file, not _is_regular(file)
+    except (AttributeError, OSError, ValueError):
+        raw, live = _Replaced(name), True
+    return _prepared(ByteFeed(raw, name, live=live))
+
+
+class _Replaced(io.RawIOBase):
+    """A standard input that the program has replaced by a file of its own in memory."""
+
+    def __init__(self, name: str) -> None:
+        buffer = getattr(sys.stdin, "buffer", None)
+        if buffer is None:
+            raise SourceError(f"{name} is closed: give the name of a task file")
+        self._read: Callable[[int], bytes] = getattr(buffer, "read1", buffer.read)
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        return self._read(size)
+
+
+def _is_regular(file: IO[bytes]) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _prepared(feed: ByteFeed) -> ByteFeed:
+    """Look at the first bytes: unpack, skip a byte-order mark, refuse UTF-16."""
+    try:
+        if feed.peek(2)[:2] == _GZIP:
+            from cloud_tasks.sources.gunzip import Gunzip
+
+            feed = ByteFeed(Gunzip(feed), feed.name, live=feed.live)
+        head = feed.peek(2)
+        if head[:1] == _BOM[:1] and feed.peek(3)[:3] == _BOM:
+            feed.unread(feed.read()[3:])
+    except BaseException:
+        feed.close()
+        raise
+    if head[:2] in _OTHER_BOMS or b"\0" in head[:4]:
+        feed.close()
+        raise TaskFormatError(f"{feed.name} is not UTF-8 but UTF-16 or binary: save it as UTF-8")
+    return feed
+
+
+def _why_not(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory, not a file"
+    if isinstance(error, PermissionError):
+        return "can't be read: you lack the permission"
+    return f"can't be opened: {_reason(error)}"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _nothing() -> None:
+    """Nothing to tidy up: the copy belongs to the user's own cache, or is the file itself."""

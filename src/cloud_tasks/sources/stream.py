@@ -1,0 +1,115 @@
+"""What the local sources have in common: one stream of entries, read by one thread."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Iterator
+
+from cloud_tasks.errors import SourceError
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.entries import Item
+from cloud_tasks.task import Batch, Delivery, Malformed
+
+
+class StreamSource(TaskSource):
+    """A source that reads entries one after the other and never gives one twice.
+
+    A subclass opens its stream in :meth:`_begin` and lets go of it in :meth:`_dispose`. What it
+    gives before it breaks is given out before the error is raised.
+    """
+
+    #: The next entry may be long in coming, so what is there is given out at once.
+    _live = True
+
+    def __init__(self) -> None:
+        self._items: Iterator[Item] = iter(())
+        self._failure: SourceError | None = None
+        self._lock = threading.Lock()
+        self._busy = False
+        self._closed = False
+
+    @abc.abstractmethod
+    def _begin(self) -> Iterator[Item]:
+        """Open the stream; nothing stays open if this raises."""
+
+    @abc.abstractmethod
+    def _dispose(self) -> None:
+        """Let go of the stream; called at its end and at ``close``, so maybe twice."""
+
+    def open(self) -> None:
+        """Open the stream and look at its beginning; blocks until that has come.
+
+        Raises:
+            SourceError: it can't give tasks; one sentence says what, where and what to do.
+            ConfigurationError: a package that is needed to read it is not installed.
+        """
+        if not self._enter():
+            return
+        try:
+            self._items = self._begin()
+        finally:
+            self._leave()
+
+    def receive(self, n: int) -> Batch:
+        """Return up to *n* tasks; one entry at a time where the next may be long in coming.
+
+        Blocks until there is an entry, or the end. After ``close`` there are no more.
+
+        Raises:
+            SourceError: the stream broke; all that came before was given out.
+        """
+        if not self._enter():
+            return Batch(ended=True)
+        try:
+            return self._gather(1 if self._live else max(n, 1))
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Let go of the stream; a ``receive`` that is under way does it when it returns."""
+        with self._lock:
+            self._closed = True
+            if self._busy:
+                # Closing a descriptor under a blocked read would free its number for another
+                # file, and a generator can't be closed while it runs.
+                return
+        self._dispose()
+
+    def _enter(self) -> bool:
+        with self._lock:
+            if self._closed:
+                return False
+            self._busy = True
+            return True
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy = False
+            closed = self._closed
+        if closed:
+            self._dispose()
+
+    def _gather(self, limit: int) -> Batch:
+        if self._failure:
+            raise self._failure
+        deliveries: list[Delivery] = []
+        malformed: list[Malformed] = []
+        ended = True
+        try:
+            for item in self._items:
+                if isinstance(item, Malformed):
+                    malformed.append(item)
+                else:
+                    deliveries.append(item)
+                if len(deliveries) + len(malformed) >= limit:
+                    ended = False
+                    break
+        except SourceError as error:
+            self._failure = error
+            if not deliveries and not malformed:
+                raise
+            ended = False
+        if ended:
+            self._dispose()
+        return Batch(tuple(deliveries), tuple(malformed), ended)

@@ -1,0 +1,164 @@
+"""Tasks from a file: JSON, YAML, JSON Lines, CSV; local, remote, compressed or piped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from cloud_tasks.errors import ConfigurationError, SourceError
+from cloud_tasks.sources import opening
+from cloud_tasks.sources.entries import Item, shown
+from cloud_tasks.sources.opening import ByteFeed
+from cloud_tasks.sources.stream import StreamSource
+
+if TYPE_CHECKING:
+    from filecache import FCPath
+
+#: What ``task_format`` may be.
+FORMATS = ("json", "yaml", "jsonl", "csv", "tsv")
+
+_SUFFIXES = {
+    ".json": "json",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+
+#: How far the first character of a pipe is looked for, in bytes.
+_LOOK_AHEAD = 1024 * 1024
+
+
+class Reader(Protocol):
+    """What turns the content of a file into items."""
+
+    def begin(self) -> None:
+        """Look at the beginning; raises TaskFormatError if it is no good."""
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is made of each entry."""
+
+
+class TaskFileSource(StreamSource):
+    """Gives the tasks of a file, each entry when it is asked for.
+
+    The format is told by the suffix (before a ``.gz``), or else by *task_format*, or else, on
+    standard input and other pipes, by the first character: ``[`` is JSON, ``{`` is JSON Lines,
+    anything else is YAML. Compressed data is known by its first bytes.
+
+    Args:
+        path: the file, or its URL; ``-`` is standard input.
+        task_format: one of :data:`FORMATS`.
+
+    Raises:
+        ConfigurationError: *task_format* is none of them.
+    """
+
+    def __init__(self, path: str | Path | FCPath, *, task_format: str | None = None) -> None:
+        super().__init__()
+        if task_format is not None and task_format not in FORMATS:
+            raise ConfigurationError(
+                f"unknown task format {shown(task_format)}: choose one of {', '.join(FORMATS)}"
+            )
+        self._path = path
+        self._task_format = task_format
+        self._piped = path == "-"
+        self._name = "standard input" if self._piped else f"the task file {_readable(path)}"
+        self._feed: ByteFeed | None = None
+        self._drop_copy: Callable[[], None] | None = None
+
+    def _begin(self) -> Iterator[Item]:
+        try:
+            self._feed = self._opened()
+            reader = _reader(self._format(self._feed), self._feed)
+            reader.begin()
+        except BaseException:
+            self._dispose()
+            raise
+        self._live = self._feed.live
+        return reader.items()
+
+    def _opened(self) -> ByteFeed:
+        if self._piped:
+            return opening.open_standard_input(self._name)
+        path = self._path
+        if opening.is_remote(path):
+            self._known_format()  # before something large is fetched in vain
+            local, self._drop_copy = opening.fetch(path, self._name)
+        else:
+            local = Path(str(path))
+        return opening.open_file(local, self._name)
+
+    def _format(self, feed: ByteFeed) -> str:
+        if feed.live and not self._told_format():
+            return _format_of_pipe(feed)
+        return self._known_format()
+
+    def _told_format(self) -> str | None:
+        return (None if self._piped else _format_of_name(str(self._path))) or self._task_format
+
+    def _known_format(self) -> str:
+        told = self._told_format()
+        if told is None:
+            raise SourceError(
+                f"{self._name} has a name that doesn't tell its format: "
+                f"end it in {', '.join(_SUFFIXES)} (also with .gz), "
+                f"or give the task format ({', '.join(FORMATS)})"
+            )
+        return told
+
+    def _dispose(self) -> None:
+        feed, self._feed = self._feed, None
+        drop_copy, self._drop_copy = self._drop_copy, None
+        if feed:
+            feed.close()
+        if drop_copy:
+            drop_copy()
+
+
+def _readable(path: object) -> str:
+    text = str(path)
+    return text if text.isprintable() and text else repr(text)
+
+
+def _format_of_name(name: str) -> str | None:
+    path = PurePosixPath(urlsplit(name).path if "://" in name else name)
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return _SUFFIXES.get(path.suffix.lower())
+
+
+def _format_of_pipe(feed: ByteFeed) -> str:
+    count = 1
+    while True:
+        ahead = feed.peek(count)
+        text = ahead.lstrip()
+        if text or len(ahead) < count or count > _LOOK_AHEAD:
+            break
+        count = len(ahead) + 1
+    return {b"[": "json", b"{": "jsonl"}.get(text[:1], "yaml")
+
+
+def _reader(task_format: str, feed: ByteFeed) -> Reader:
+    # Each is imported when it is needed: PyYAML alone takes longer than all the others.
+    from cloud_tasks.sources.text import TextFeed
+
+    if task_format == "jsonl":
+        from cloud_tasks.sources.json_lines import JsonLinesReader
+
+        return JsonLinesReader(feed)
+    if task_format == "json":
+        from cloud_tasks.sources.json_list import JsonListReader
+
+        return JsonListReader(TextFeed(feed))
+    if task_format == "yaml":
+        from cloud_tasks.sources.yaml_list import YamlListReader
+
+        return YamlListReader(TextFeed(feed))
+    from cloud_tasks.sources.csv_rows import CsvReader
+
+    return CsvReader(TextFeed(feed), "\t" if task_format == "tsv" else ",")

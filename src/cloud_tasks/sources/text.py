@@ -1,0 +1,72 @@
+"""The text of a task file: decoded piece by piece, with the place of every character."""
+
+from __future__ import annotations
+
+import codecs
+
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.opening import ByteFeed
+
+
+class Place:
+    """A line and a column of a text, both from 1, moved over the text as it is read."""
+
+    __slots__ = ("column", "line")
+
+    def __init__(self, line: int = 1, column: int = 1) -> None:
+        self.line = line
+        self.column = column
+
+    def after(self, text: str, end: int) -> Place:
+        """Return the place of ``text[end]``, where *text* begins at this place."""
+        newlines = text.count("\n", 0, end)
+        if not newlines:
+            return Place(self.line, self.column + end)
+        return Place(self.line + newlines, end - text.rfind("\n", 0, end))
+
+
+class TextFeed:
+    """The characters of a task file, in the pieces in which they come."""
+
+    def __init__(self, feed: ByteFeed) -> None:
+        self.name = feed.name
+        self.live = feed.live
+        self._feed = feed
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._place = Place()  # behind what was given out
+        self._failure: TaskFormatError | None = None
+        self._ended = False
+
+    def read(self, size: int = -1) -> str:
+        """Return the next characters, none at the end; blocks until there are some.
+
+        Args:
+            size: disregarded; it makes this a file for those who read from files.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the next bytes are no UTF-8; what came before was given out.
+        """
+        text = ""
+        while not text and not self._ended:
+            if self._failure:
+                raise self._failure
+            data = self._feed.read()
+            self._ended = not data
+            try:
+                text = self._decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                text = self._good_part(error)
+        self._place = self._place.after(text, len(text))
+        return text
+
+    def error(self, place: Place, problem: str) -> TaskFormatError:
+        """Return the error that says *problem* of the file, at *place*."""
+        return TaskFormatError(f"{self.name}, line {place.line}, column {place.column}: {problem}")
+
+    def _good_part(self, error: UnicodeDecodeError) -> str:
+        text = error.object[: error.start].decode("utf-8")
+        what = f"byte 0x{error.object[error.start]:02x} is no UTF-8 here: save the file as UTF-8"
+        self._failure = self.error(self._place.after(text, len(text)), what)
+        self._ended = False  # it is raised by the next read
+        return text

@@ -1,0 +1,28 @@
+"""What every probe for termination notices can do."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The provider's word that it will take this machine.
+
+    Attributes:
+        kind: in the provider's words.
+        kill_after: seconds until the tasks that still run are killed; None: they are left alone.
+    """
+
+    kind: str
+    kill_after: float | None
+
+
+class TerminationProbe(abc.ABC):
+    """Asks for a notice."""
+
+    @abc.abstractmethod
+    def wait(self, stop: threading.Event) -> Notice | None:
+        """Block until there is a notice, or *stop* is set: then return None."""

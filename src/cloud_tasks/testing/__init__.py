@@ -1,0 +1,30 @@
+"""What tests of this package, and of adapters for it, are made with. Needs pytest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], timeout: float = 10.0, *, what: str = "") -> T:
+    """Wait until *condition* returns something true, and return it.
+
+    Args:
+        condition: looked at every few milliseconds.
+        timeout: seconds.
+        what: was waited for, in words, for the failure's text.
+
+    Raises:
+        AssertionError: it never came true.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what or condition}; got {value!r}")
+        time.sleep(0.005)

@@ -1,0 +1,120 @@
+"""A running executor in few words, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pytest
+
+from cloud_tasks.executors.base import Executor, ExecutorOptions
+from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.function import specify
+from cloud_tasks.outcome import Completed, Outcome
+from cloud_tasks.task import Task
+from cloud_tasks.testing import eventually
+from cloud_tasks.testing import executor_tasks as tasks
+from cloud_tasks.worker_data import WorkerData
+
+#: Of the ``pool`` fixture.
+SHARED_OPTIONS = ExecutorOptions(slots=2, max_result_bytes=2**20, exit_grace=3.0)
+#: Seconds within which everything here must be over.
+WAIT = 40.0
+
+Need = Literal[
+    "enforces_timeout", "enforces_memory", "isolates_crashes", "live_flags", "background"
+]
+_LACKS: dict[str, str] = {
+    "enforces_timeout": "does not enforce time limits",
+    "enforces_memory": "does not enforce memory limits",
+    "isolates_crashes": "does not isolate crashes",
+    "live_flags": "has no live flags",
+    "background": "runs a task before submit returns",
+}
+O = TypeVar("O")  # noqa: E741: an outcome's type
+
+
+class Pool:
+    """A running executor, and short words to use it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        can = executor.capabilities
+        self._missing = {need for need in _LACKS if not getattr(can, need, True)}
+        if can.needs_main_thread:
+            self._missing.add("background")
+
+    def needs(self, *needs: Need) -> None:
+        """Skip the test if the executor lacks one of *needs*, and say so."""
+        for need in needs:
+            if need in self._missing:
+                pytest.skip(f"{type(self.executor).__name__} {_LACKS[need]}")
+
+    def submit(
+        self,
+        function: UserFunction,
+        *,
+        task_id: str = "a task",
+        max_runtime: float | None = None,
+        **data: Any,
+    ) -> Future[Outcome]:
+        """Have *function*, of an importable module, run over *data*."""
+        name = f"{function.__module__}:{getattr(function, '__qualname__', '')}"
+        task = Task(task_id, {"do": name, **data})
+        return self.executor.submit(task, max_runtime=max_runtime)
+
+    def run(self, function: UserFunction, **keywords: Any) -> Outcome:
+        """Submit, and wait for the outcome."""
+        return self.submit(function, **keywords).result(WAIT)
+
+    def ends(self, expected: type[O], function: UserFunction, **keywords: Any) -> O:
+        """Run, and check that the outcome is an *expected*."""
+        outcome = self.run(function, **keywords)
+        assert isinstance(outcome, expected), outcome
+        return outcome
+
+    def still_works(self) -> None:
+        """Check that further tasks, one a slot at least, complete."""
+        futures = [
+            self.submit(tasks.returns, value=(False, n)) for n in range(self.executor.slots + 1)
+        ]
+        outcomes = [future.result(WAIT) for future in futures]
+        assert [getattr(o, "result", o) for o in outcomes] == list(range(len(futures)))
+
+
+@contextlib.contextmanager
+def running(
+    executor: Executor,
+    options: ExecutorOptions | None = None,
+    *,
+    function: UserFunction = tasks.perform,
+    worker_data: WorkerData | None = None,
+) -> Iterator[Pool]:
+    """Start *executor*, and shut it down at the end."""
+    executor.start(
+        specify(function), worker_data or WorkerData(), options or ExecutorOptions(slots=2)
+    )
+    try:
+        yield Pool(executor)
+    finally:
+        executor.shutdown()
+
+
+@contextlib.contextmanager
+def all_slots_taken(pool: Pool, folder: Path) -> Iterator[list[Future[Outcome]]]:
+    """Keep every slot of *pool* busy; the tasks complete at the end."""
+    release = folder / "release"
+    futures = [
+        pool.submit(tasks.holds, started=str(folder / f"started-{n}"), release=str(release))
+        for n in range(pool.executor.slots)
+    ]
+    for n in range(len(futures)):
+        eventually((folder / f"started-{n}").exists)
+    try:
+        yield futures
+    finally:
+        release.touch()
+    assert all(isinstance(future.result(WAIT), Completed) for future in futures)

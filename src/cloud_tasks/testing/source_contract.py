@@ -1,0 +1,180 @@
+"""What every task source promises, as tests that are inherited.
+
+Subclass :class:`SourceContract` in a test module, say how to make a source of given tasks, and
+pytest collects the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cloud_tasks.errors import SourceError
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.task import Malformed, Task
+
+_SOON = 20.0
+
+
+@dataclass(slots=True)
+class Drained:
+    """All that a source gave.
+
+    Attributes:
+        tasks: the tasks, in order.
+        malformed: the entries that are no tasks, in order.
+        error: what ended the source before its end, or None.
+        batches: how many entries each ``receive`` gave.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    malformed: list[Malformed] = field(default_factory=list)
+    error: SourceError | None = None
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the tasks, in order."""
+        return [task.task_id for task in self.tasks]
+
+
+def drain(source: TaskSource, *, n: int = 7) -> Drained:
+    """Open *source*, receive *n* at a time up to its end or its error, and close it."""
+    drained = Drained()
+    try:
+        source.open()
+        ended = False
+        while not ended:
+            batch = source.receive(n)
+            drained.tasks += [delivery.task for delivery in batch.deliveries]
+            drained.malformed += batch.malformed
+            drained.batches.append(len(batch.deliveries) + len(batch.malformed))
+            ended = batch.ended
+    except SourceError as error:
+        drained.error = error
+    finally:
+        source.close()
+    return drained
+
+
+def tasks(count: int) -> list[Task]:
+    """Make *count* tasks that every format can write down."""
+    return [Task(f"t{i}", {"number": f"{i}", "text": 'grün, "x"'}) for i in range(count)]
+
+
+class SourceContract:
+    """The promises of a local source, whatever it reads from."""
+
+    #: The source can be without tasks and yet be no mistake.
+    may_be_empty = True
+
+    def source(self, tasks: Sequence[Task], directory: Path, bad_before: int = -1) -> TaskSource:
+        """Make a source of *tasks*, with an entry that is no task before one of them."""
+        raise NotImplementedError
+
+    def slow_source(
+        self, first: Task, directory: Path
+    ) -> tuple[TaskSource, Callable[[], None], Callable[[], None]]:
+        """Make a source that gives *first* and then waits.
+
+        Returns:
+            The source, what starts whoever feeds it, and what lets it come to its end.
+        """
+        raise NotImplementedError
+
+    def test_gives_every_task_once_and_in_order(self, tmp_path: Path) -> None:
+        drained = drain(self.source(tasks(25), tmp_path))
+        assert drained.tasks == tasks(25)
+        assert not drained.malformed
+        assert drained.error is None
+
+    def test_gives_the_same_whatever_is_asked_for_at_a_time(self, tmp_path: Path) -> None:
+        for n in (1, 2, 1000):
+            assert drain(self.source(tasks(25), tmp_path), n=n).tasks == tasks(25)
+
+    def test_never_gives_more_than_was_asked_for(self, tmp_path: Path) -> None:
+        drained = drain(self.source(tasks(25), tmp_path, bad_before=3), n=4)
+        assert max(drained.batches) <= 4
+
+    def test_a_malformed_entry_hurts_no_neighbour(self, tmp_path: Path) -> None:
+        for bad_before in (0, 12, 24):
+            drained = drain(self.source(tasks(25), tmp_path, bad_before=bad_before))
+            assert drained.tasks == tasks(25)
+            assert len(drained.malformed) == 1
+            assert drained.error is None
+
+    def test_a_malformed_entry_is_named_by_its_position(self, tmp_path: Path) -> None:
+        drained = drain(self.source(tasks(25), tmp_path, bad_before=12))
+        (malformed,) = drained.malformed
+        assert malformed.position.startswith("entry 13")
+        assert malformed.problem
+
+    def test_repeated_ids_are_tasks_of_their_own(self, tmp_path: Path) -> None:
+        twice = [*tasks(3), *tasks(3)]
+        assert drain(self.source(twice, tmp_path)).tasks == twice
+
+    def test_a_source_without_tasks_ends_at_once(self, tmp_path: Path) -> None:
+        drained = drain(self.source([], tmp_path))
+        assert not drained.tasks
+        assert (drained.error is None) is self.may_be_empty
+
+    def test_ack_and_release_bring_nothing_back(self, tmp_path: Path) -> None:
+        source = self.source(tasks(4), tmp_path)
+        source.open()
+        given = source.receive(1).deliveries
+        source.release(given)
+        source.ack(given)
+        rest: list[Task] = []
+        ended = False
+        while not ended:
+            batch = source.receive(10)
+            rest += [delivery.task for delivery in batch.deliveries]
+            ended = batch.ended
+        source.close()
+        assert rest == tasks(4)[1:]
+        assert not source.limits.requeues
+
+    def test_closing_twice_is_harmless(self, tmp_path: Path) -> None:
+        source = self.source(tasks(4), tmp_path)
+        source.open()
+        source.close()
+        source.close()
+
+    def test_closing_what_was_never_opened_is_harmless(self, tmp_path: Path) -> None:
+        self.source(tasks(4), tmp_path).close()
+
+    def test_after_close_there_is_nothing_more(self, tmp_path: Path) -> None:
+        source = self.source(tasks(4), tmp_path)
+        source.open()
+        source.receive(1)
+        source.close()
+        batch = source.receive(1)
+        assert batch.ended
+        assert not batch.deliveries
+
+    def test_a_task_is_given_before_the_next_one_is_there(self, tmp_path: Path) -> None:
+        (first,) = tasks(1)
+        source, start, finish = self.slow_source(first, tmp_path)
+        start()
+        source.open()
+        batch = source.receive(10)  # would block for ever if it waited for a second one
+        finish()
+        assert [delivery.task for delivery in batch.deliveries] == [first]
+        while not source.receive(10).ended:
+            pass
+        source.close()
+
+    def test_closing_does_not_wait_for_a_receive_that_waits(self, tmp_path: Path) -> None:
+        (first,) = tasks(1)
+        source, start, finish = self.slow_source(first, tmp_path)
+        start()
+        source.open()
+        source.receive(10)
+        waiting = threading.Thread(target=source.receive, args=(10,))
+        waiting.start()
+        source.close()
+        finish()
+        waiting.join(_SOON)
+        assert not waiting.is_alive()

@@ -1,0 +1,40 @@
+"""The first lines of a run: what, how many at once, where the record goes."""
+
+from __future__ import annotations
+
+import os
+
+from cloud_tasks import __version__
+from cloud_tasks.display.text import plural, safe
+from cloud_tasks.executors.base import Capabilities
+from cloud_tasks.settings.resolve import Resolved
+from cloud_tasks.sources.base import TaskSource
+
+
+def banner(
+    function: str, source: TaskSource, resolved: Resolved, capabilities: Capabilities
+) -> list[str]:
+    """Return the three lines, and a further one for each limit that can't be held to."""
+    settings = resolved.settings
+    log = settings.event_log_file if settings.event_log_to_file else "nowhere"
+    lines = [
+        f"cloud_tasks {__version__}: {function} over {safe(str(source))}",
+        f"  {plural(settings.num_simultaneous_tasks, 'slot')}, executor {settings.executor}, "
+        f"at most {settings.max_runtime:g} s a task{_idle_cores(resolved)}",
+        f"  events go to {safe(log)}; Ctrl-C once lets running tasks finish",
+    ]
+    if not capabilities.enforces_memory and settings.max_memory_allowed_per_task is not None:
+        lines.append(f"  note: {settings.executor} does not enforce the memory limit")
+    if not capabilities.enforces_timeout and resolved.origins["max_runtime"] != "default":
+        lines.append(f"  note: {settings.executor} can't kill a task that is over its time")
+    return lines
+
+
+def _idle_cores(resolved: Resolved) -> str:
+    """Point to the cores that the default of one slot leaves idle."""
+    if resolved.origins["num_simultaneous_tasks"] not in ("default", "derived"):
+        return ""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    idle = cores > resolved.settings.num_simultaneous_tasks
+    return f" ({cores} cores here: --num-simultaneous-tasks auto uses them all)" if idle else ""

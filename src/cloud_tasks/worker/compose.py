@@ -1,0 +1,130 @@
+"""From settings to objects. Adapters get plain values; none of them sees a setting."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from typing import Any
+
+from cloud_tasks import registry
+from cloud_tasks.clock import Clock
+from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.function import specify
+from cloud_tasks.policy import RetryRules
+from cloud_tasks.runtime.completer import Listener
+from cloud_tasks.runtime.run import Run, RunOptions
+from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.settings.table import Settings
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.local import make_source
+from cloud_tasks.termination.base import TerminationProbe
+from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.worker_data import WorkerData
+
+_GIB = 2**30
+_MIB = 2**20
+
+
+def executor_class(name: str) -> type[Executor]:
+    """Return the executor registered as *name*.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found: type[Executor] = registry.load("executor", name)
+    return found
+
+
+def make_executor(choice: Any) -> Executor:
+    """Return the executor for a class, an object of ours, or a ``concurrent.futures.Executor``.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if isinstance(choice, type) and issubclass(choice, Executor):
+        return choice()
+    if isinstance(choice, Executor):
+        return choice
+    if isinstance(choice, concurrent.futures.Executor):
+        from cloud_tasks.executors.futures import FuturesExecutor
+
+        return FuturesExecutor(choice)
+    raise ConfigurationError(
+        f"executor is an object of type {type(choice).__name__}: expected a name, an object of "
+        "cloud_tasks.executors.base.Executor, or a concurrent.futures.Executor"
+    )
+
+
+def make_task_source(task_source: Any, settings: Settings) -> TaskSource:
+    """Return the source of a program's keyword, else of the settings.
+
+    Raises:
+        ConfigurationError: it is nothing that tasks can come from.
+    """
+    return make_source(
+        settings.task_file if task_source is None else task_source,
+        task_format=settings.task_format,
+    )
+
+
+def make_run(
+    function: UserFunction,
+    worker_data: WorkerData,
+    settings: Settings,
+    *,
+    source: TaskSource,
+    executor: Executor,
+    clock: Clock,
+    stats: Stats,
+    listener: Listener,
+) -> Run:
+    """Build a run from its parts.
+
+    Raises:
+        ConfigurationError: the function can't be sent to where tasks run.
+    """
+    memory = settings.max_memory_allowed_per_task
+    options = RunOptions(
+        slots=settings.num_simultaneous_tasks,
+        max_runtime=settings.max_runtime,
+        grace=settings.shutdown_grace_period,
+        memory_limit=None if memory is None else int(memory * _GIB),
+        max_result_bytes=int(settings.max_result_size * _MIB),
+        skip=settings.tasks_to_skip or 0,
+        most=settings.max_num_tasks,
+        rules=RetryRules(
+            on_exit=settings.retry_on_exit,
+            on_exception=settings.retry_on_exception,
+            on_timeout=settings.retry_on_timeout,
+            requeues=source.limits.requeues,
+        ),
+        log_level=logging.DEBUG if settings.verbose else logging.INFO,
+    )
+    return Run(
+        specify(function),
+        worker_data,
+        source=source,
+        executor=executor,
+        sinks=_sinks(settings),
+        probes=_probes(settings),
+        options=options,
+        clock=clock,
+        stats=stats,
+        listener=listener,
+        hear_all=settings.verbose,
+    )
+
+
+def _sinks(settings: Settings) -> list[EventSink]:
+    return [JsonlSink(settings.event_log_file)] if settings.event_log_to_file else []
+
+
+def _probes(settings: Settings) -> list[TerminationProbe]:
+    after = settings.simulate_spot_termination_after
+    if after is None:
+        return []
+    return [SimulatedProbe(after, settings.simulate_spot_termination_delay)]

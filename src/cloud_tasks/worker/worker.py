@@ -1,0 +1,264 @@
+"""The composition root: the one place that reads settings, looks names up and builds objects."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.display.console import Console
+from cloud_tasks.display.lines import summary_lines
+from cloud_tasks.errors import CloudTasksError, ConfigurationError
+from cloud_tasks.executors.base import Capabilities
+from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.logs import add_root_handler
+from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
+from cloud_tasks.runtime.run import Run
+from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, RunSummary, StopReason
+from cloud_tasks.settings.reference import values
+from cloud_tasks.settings.resolve import reject, resolve
+from cloud_tasks.settings.table import worker_data_values
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.worker.banner import banner
+from cloud_tasks.worker.compose import executor_class, make_executor, make_run, make_task_source
+from cloud_tasks.worker_data import WorkerData
+
+logger = logging.getLogger(__name__)
+console = logging.getLogger("cloud_tasks.console")
+
+_USAGE = 2
+
+
+class Worker:
+    """Runs one function over many tasks.
+
+    Constructing one parses the command line and checks all settings, and changes nothing
+    outside. A worker runs once.
+
+    Args:
+        process_task: called as ``process_task(task_id, task_data, worker_data)``; returns
+            ``(retry, result)``.
+        executor: how tasks are isolated: a name of the registry, an object of
+            :class:`cloud_tasks.executors.base.Executor`, or any ``concurrent.futures.Executor``.
+        task_source: a file name, a ``pathlib.Path``, a ``filecache.FCPath``, or a function
+            whose result is iterated; it beats ``--task-file``.
+        args: the command line without the program's name; None: that of this process.
+        argparser: the program's own parser: its arguments and ours in one ``--help`` and one
+            Namespace.
+
+    Attributes:
+        data: what tasks get as ``worker_data``; attributes set before the start reach them.
+
+    Raises:
+        ConfigurationError: a keyword can't work, or the parser's flags clash with ours.
+        SystemExit: with status 2, after a message: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        process_task: UserFunction,
+        *,
+        executor: Any = None,
+        task_source: Any = None,
+        args: Sequence[str] | None = None,
+        argparser: argparse.ArgumentParser | None = None,
+    ) -> None:
+        if not callable(process_task):
+            raise ConfigurationError(
+                "process_task must be a function of (task_id, task_data, worker_data), not "
+                f"{type(process_task).__name__}"
+            )
+        parser = argparser or argparse.ArgumentParser()
+        self._function = process_task
+        self._resolved = resolve(
+            parser, args, os.environ, executor=executor, has_task_source=task_source is not None
+        )
+        self._executor = executor if not isinstance(executor, str | None) else self._load(parser)
+        self._source: TaskSource = make_task_source(task_source, self._resolved.settings)
+        self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
+        self._run: Run | None = None
+        self._stopped_early: StopReason | None = None
+
+    def _load(self, parser: argparse.ArgumentParser) -> type:
+        name = self._resolved.settings.executor
+        try:
+            return executor_class(name)
+        except ConfigurationError as error:
+            reject(parser, self._resolved.origins, "executor", str(error))
+
+    @property
+    def _data(self) -> WorkerData:
+        # Programs written for rms-cloud-tasks reach for it by this name.
+        return self.data
+
+    @_data.setter
+    def _data(self, data: WorkerData) -> None:
+        self.data = data
+
+    async def start(self) -> RunSummary:
+        """Run until the work is done or a shutdown is over.
+
+        The caller's event loop goes on meanwhile, except with ``inline``, which runs tasks in
+        the calling thread. Cancelling it kills what runs, and re-raises.
+
+        Raises:
+            CloudTasksError: the worker or its source failed; tasks that fail raise nothing.
+        """
+        with self._prepared() as run:
+            if run.needs_main_thread:
+                return self._report(run.run)
+            return await _in_thread(run, lambda: self._report(run.run))
+
+    def run(self) -> RunSummary:
+        """Do as :meth:`start` does, and block; also where an event loop runs already.
+
+        Raises:
+            CloudTasksError: the worker or its source failed; tasks that fail raise nothing.
+        """
+        with self._prepared() as run:
+            return self._report(run.run)
+
+    def main(self) -> NoReturn:
+        """Run, then end the program with the run's exit code.
+
+        Raises:
+            SystemExit: always.
+        """
+        try:
+            code = self.run().exit_code
+        except ConfigurationError as error:
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            code = _USAGE
+        except CloudTasksError as error:
+            if error.summary is None:
+                print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            code = TROUBLE if error.summary is None else error.summary.exit_code
+        if code == TASKS_NOT_DONE and self._resolved.settings.exit_zero:
+            code = 0
+        sys.exit(code)
+
+    def stop(self, reason: str = "", *, now: bool = False) -> None:
+        """End the run from any thread: no new task starts, running ones get the grace period.
+
+        Args:
+            reason: for the log.
+            now: kill what runs at once.
+        """
+        logger.info("stop requested%s", f": {reason}" if reason else "")
+        if self._run is None:
+            self._stopped_early = StopReason.REQUESTED
+        else:
+            self._run.stop(StopReason.REQUESTED, now=now)
+
+    @contextlib.contextmanager
+    def _prepared(self) -> Iterator[Run]:
+        """Make the run, with logging and signals set up around it and put back afterwards."""
+        if is_loading():
+            raise ConfigurationError(GUARD_TEXT)
+        if self._run is not None:
+            raise ConfigurationError("a Worker runs once: make another one for another run")
+        settings = self._resolved.settings
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_logging(logging.DEBUG if settings.verbose else logging.INFO))
+            clock = Clock()
+            stats = Stats(clock)
+            self._console = Console(stats)
+            executor = make_executor(self._executor)
+            self._run = make_run(
+                self._function,
+                self.data,
+                settings,
+                source=self._source,
+                executor=executor,
+                clock=clock,
+                stats=stats,
+                listener=self._console.hear,
+            )
+            self._say_hello(executor.capabilities)
+            stack.enter_context(heard(self._run.stop))
+            if self._stopped_early is not None:
+                self._run.stop(self._stopped_early)
+            yield self._run
+
+    def _say_hello(self, capabilities: Capabilities) -> None:
+        resolved = self._resolved
+        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
+        for line in banner(name, self._source, resolved, capabilities):
+            console.info(line)
+        for warning in resolved.warnings:
+            logger.warning(warning)
+        for value in values(resolved):
+            logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
+
+    def _report(self, run: Callable[[], RunSummary]) -> RunSummary:
+        """Run, and say what came of it."""
+        self._console.start()
+        summary: RunSummary | None = None
+        try:
+            summary = run()
+        except CloudTasksError as error:
+            summary = error.summary
+            raise
+        finally:
+            self._console.stop()
+            for line in [] if summary is None else summary_lines(summary):
+                console.info(line)
+        return summary
+
+
+async def _in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:
+    """Do *work* in a thread of its own, and wait; if cancelled, kill what runs and wait for that.
+
+    The thread is not one of the event loop's: those would be waited for at exit.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[RunSummary] = loop.create_future()
+
+    def deliver(summary: RunSummary | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        elif summary is not None:
+            done.set_result(summary)
+
+    def target() -> None:
+        summary, failure = None, None
+        try:
+            summary = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised again where start() waits
+            failure = error
+        loop.call_soon_threadsafe(deliver, summary, failure)
+
+    threading.Thread(target=target, name="cloud_tasks-run", daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        run.stop(StopReason.REQUESTED, now=True)
+        await asyncio.wait([done])
+        raise
+
+
+@contextlib.contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """Give the root logger a handler if it has none; take it away afterwards."""
+    root = logging.getLogger()
+    if root.handlers:
+        yield
+        return
+    before = root.level
+    handler = add_root_handler(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)

@@ -1,0 +1,109 @@
+"""The third argument of a user's function."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Protocol
+
+#: Plain attributes and what they are before a Worker fills them from its settings.
+DEFAULTS: dict[str, Any] = {
+    "provider": None,
+    "project_id": None,
+    "job_id": None,
+    "queue_name": None,
+    "exactly_once_queue": False,
+    "event_log_to_queue": False,
+    "event_log_queue_name": None,
+    "event_log_to_file": False,
+    "event_log_file": None,
+    "keepalive_interval": None,
+    "instance_type": None,
+    "num_cpus": None,
+    "memory_gb": None,
+    "local_ssd_gb": None,
+    "boot_disk_gb": None,
+    "is_spot": False,
+    "price_per_hour": None,
+    "num_simultaneous_tasks": 1,
+    "max_runtime": None,
+    "max_memory_allowed_per_task": None,
+    "shutdown_grace_period": None,
+    "retry_on_exit": False,
+    "retry_on_exception": False,
+    "retry_on_timeout": False,
+    "simulate_spot_termination_after": None,
+    "simulate_spot_termination_delay": None,
+}
+
+
+class LiveFlags(Protocol):
+    """Where the two live flags are read from."""
+
+    @property
+    def termination_notice(self) -> bool:
+        """The provider has announced the end of this machine."""
+
+    @property
+    def shutdown_request(self) -> bool:
+        """The worker has been asked to stop."""
+
+
+class WorkerData:
+    """What a task may know of the worker that runs it.
+
+    All settings are plain attributes, ``args`` is the whole parsed Namespace (a program's own
+    arguments included), and attributes that a program sets before ``start()`` reach every task.
+    Each task gets a shallow copy of its own, and of ``args``.
+
+    Args:
+        args: the Namespace; anything with attributes serves in tests.
+        **values: settings by the names of :data:`DEFAULTS`.
+
+    Raises:
+        TypeError: a keyword that is no setting.
+    """
+
+    def __init__(self, args: Any = None, **values: Any) -> None:
+        unknown = values.keys() - DEFAULTS.keys()
+        if unknown:
+            raise TypeError(f"WorkerData has no setting {sorted(unknown)[0]!r}")
+        self.args = args
+        self._flags: LiveFlags | None = None
+        self.__dict__.update(DEFAULTS)
+        self.__dict__.update(values)
+
+    # Settings arrive as attributes from the table; mypy takes their types as Any.
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"worker_data has no attribute {name!r}")
+
+    @property
+    def received_termination_notice(self) -> bool:
+        """True from the moment that the provider announced the end of this machine."""
+        return self._flags is not None and self._flags.termination_notice
+
+    @property
+    def received_shutdown_request(self) -> bool:
+        """True from the moment that the worker was asked to stop."""
+        return self._flags is not None and self._flags.shutdown_request
+
+    def connect(self, flags: LiveFlags | None) -> None:
+        """Read the live flags from *flags* from now on; None reads False."""
+        self._flags = flags
+
+    def for_task(self) -> WorkerData:
+        """Return the copy that one task gets: it may set attributes without traces."""
+        mine = WorkerData.__new__(WorkerData)
+        mine.__dict__.update(self.__dict__)
+        mine.__dict__["args"] = copy.copy(self.args)
+        return mine
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Flags are a page of memory: whoever receives the copy connects it to its own.
+        return {**self.__dict__, "_flags": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        shown = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        return f"WorkerData({', '.join(f'{k}={v!r}' for k, v in sorted(shown.items()))})"

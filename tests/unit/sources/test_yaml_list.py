@@ -1,0 +1,327 @@
+"""YAML lists are read entry by entry, with the plain types of ``yaml.safe_load`` and no others."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import tracemalloc
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources import yaml_list
+from cloud_tasks.sources.opening import ByteFeed
+from cloud_tasks.sources.text import TextFeed
+from cloud_tasks.sources.yaml_list import YamlListReader
+from cloud_tasks.task import Delivery, Malformed
+
+GOOD = "- task_id: t\n  data: {n: 1}\n"
+LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])
+BOTH = pytest.mark.parametrize("loader", LOADERS)
+
+
+def read(
+    text: str | bytes, chunk: int = 65536, loader: Any = None
+) -> tuple[list[Delivery | Malformed], str]:
+    """Return what was read, and the message of the error at the end, or nothing."""
+    data = text.encode() if isinstance(text, str) else text
+    items: list[Delivery | Malformed] = []
+    try:
+        reader = YamlListReader(TextFeed(ByteFeed(io.BytesIO(data), "f", chunk=chunk)), loader)
+        reader.begin()
+        items.extend(reader.items())
+    except TaskFormatError as error:
+        return items, str(error)
+    return items, ""
+
+
+def value_of(text: str, loader: Any = None) -> Any:
+    """Return the value of *text* as it stands in a task's data."""
+    items, error = read(f"- task_id: t\n  data:\n    v: {text}\n", loader=loader)
+    assert not error
+    (item,) = items
+    assert isinstance(item, Delivery), item
+    return item.task.data["v"]
+
+
+def problem_of(text: str, loader: Any = None) -> str:
+    """Return the problem of an entry with *text* in it, between two that are good."""
+    items, error = read(f"{GOOD}- task_id: u\n  data:\n    v: {text}\n{GOOD}", loader=loader)
+    assert not error
+    first, bad, last = items
+    assert isinstance(first, Delivery)
+    assert isinstance(last, Delivery)
+    assert isinstance(bad, Malformed)
+    assert bad.position == "entry 2 (line 3)"
+    return bad.problem
+
+
+ENTRIES = [{"task_id": "a", "data": {"n": 1, "l": [1, {"x": None}]}}, {"task_id": "b", "data": {}}]
+
+
+@BOTH
+@pytest.mark.parametrize("chunk", [1, 3, 65536])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- task_id: a\n  data:\n    n: 1\n    l:\n    - 1\n    - x:\n- task_id: b\n  data: {}\n",
+        "---\n\n# note\n- task_id: a\n  data: {n: 1, l: [1, {x: null}]}\n# note\n"
+        "- {task_id: b, data: {}}\n...\n",
+        "  - task_id: a\n    data: {n: 1, l: [1, {x: ~}]}\n\n  - task_id: b\n    data: {}\n",
+        "[{task_id: a, data: {n: 1, l: [1, {x: }]}}, {task_id: b, data: {}}]",
+        "%YAML 1.1\n--- !!seq\n-\n  task_id: a\n  data: !!map {n: 1, l: [1, x: ]}\n"
+        "-\n  data: {}\n  task_id: !!str b",
+        '[{"task_id": "a", "data": {"n": 1, "l": [1, {"x": null}]}},\r\n'
+        ' {"task_id": "b", "data": {}}]\r\n',
+        "- task_id: &x a\n  data: {n: 1, l: [1, {x: }]}\n- task_id: 'b'\n  data: &y {}\n",
+    ],
+)
+def test_a_list_of_any_style_is_read(text: str, chunk: int, loader: Any) -> None:
+    items, error = read(text, chunk, loader)
+    assert not error
+    got = [
+        {"task_id": item.task.task_id, "data": item.task.data}
+        for item in items
+        if isinstance(item, Delivery)
+    ]
+    assert got == ENTRIES
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "text",
+    "1 -1 +1 0 007 0o7 0x1F 0b101 1_000 190:20:30 1.5 1. .5 -1.5e+3 1e5 1.0e-3 190:20:30.15 "
+    "yes No on OFF true False y n null Null ~ 2001-12-14 2001-12-14t21:59:43.10-05:00 "
+    "2001-12-14T21:59:43Z 'quoted' \"12\" '2001-12-14' text a:b !!str 12 !!int '12' !!float 1 "
+    "!!null '' !!bool 'yes' !!binary aGVsbG8= !!timestamp 2001-12-14 ! text !!str".replace(
+        "!!str 12", "!!str_12").split(),
+)
+def test_scalars_have_the_types_of_yaml_1_1(text: str, loader: Any) -> None:
+    text = text.replace("_12", " 12") if text.startswith("!!") else text
+    if text in ("!!int", "!!float", "!!bool", "!!timestamp"):
+        text += " '2001-12-14'" if "time" in text else " yes" if "bool" in text else " '1'"
+    expected = yaml.load(text, Loader=loader) if text else None
+    value = value_of(text, loader)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.dates()
+    | st.datetimes()
+)
+values = st.recursive(
+    plain,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=8,
+)
+
+
+class NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@given(
+    data=st.lists(st.dictionaries(st.text(), values), max_size=3),
+    flow=st.sampled_from([None, True, False]),
+    unicode=st.booleans(),
+    chunk=st.integers(1, 50),
+)
+def test_any_list_is_read_as_safe_load_reads_it(
+    data: list[dict[str, Any]], flow: bool | None, unicode: bool, chunk: int
+) -> None:
+    text = yaml.dump(
+        [{"task_id": "t", "data": entry} for entry in data],
+        Dumper=NoAliases,
+        default_flow_style=flow,
+        allow_unicode=unicode,
+    )
+    items, error = read(text, chunk)
+    assert not error
+    got = [item.task.data for item in items if isinstance(item, Delivery)]
+    assert got == [entry["data"] for entry in yaml.safe_load(text)]
+
+
+@given(
+    st.text(
+        st.sampled_from("+-.0123456789_:eExXbofnaNyTZt !'\"=<~#,[]{}"), max_size=8
+    )
+)
+def test_any_plain_text_has_the_value_of_safe_load_or_is_refused(text: str) -> None:
+    document = f"- task_id: t\n  data: {{v: {text}}}\n"
+    items, error = read(document)
+    if error or not all(isinstance(item, Delivery) for item in items):
+        return
+    (item,) = items
+    assert isinstance(item, Delivery)
+    if item.task.data.get("v") in ("=", "<<") or "=" in item.task.data:
+        return  # PyYAML has no value for these; text is what they look like
+    assert item.task.data == yaml.safe_load(document)[0]["data"]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("!!python/object/apply:os.system ['true']", "has the tag 'tag:yaml.org,2002:python/"),
+        ("!!python/name:os.system ''", "has the tag 'tag:yaml.org,2002:python/name:os.system'"),
+        ("!mine x", "has the tag '!mine'"),
+        ("!!set {a, b}", "has the tag 'tag:yaml.org,2002:set'"),
+        ("!!omap [a: 1]", "has the tag 'tag:yaml.org,2002:omap'"),
+        ("!!int x", "has 'x', which is no valid int"),
+        ("!!int ''", "has '', which is no valid int"),
+        ("!!bool x", "has 'x', which is no valid bool"),
+        ("!!float x", "has 'x', which is no valid float"),
+        ("!!timestamp x", "has 'x', which is no valid timestamp"),
+        ("!!binary ü", "has 'ü', which is no valid binary"),
+        ("2024-13-45", "has '2024-13-45', which is no valid timestamp"),
+        (".nan", "holds '.nan', which is no finite number"),
+        ("-.inf", "holds '-.inf', which is no finite number"),
+        ("{<<: {a: 1}}", "uses the merge key '<<': write the values out"),
+        ("[&a 1, *a]", "uses the alias '*a': write the value out"),
+        ("{[1]: 2}", "has a key that is a list or a mapping"),
+        ("1" * 5000, "which is no valid int"),
+        ("1:" * 40_000 + "00", "holds a number of 80002 digits"[:16]),
+        ("9" * 10**6, "holds a number of 1000000 digits, which are too many"),
+        ("0x" + "f" * 10**6, "holds a number of 1000002 digits, which are too many"),
+    ],
+)
+def test_what_has_no_plain_value_spoils_its_entry_only(
+    text: str, problem: str, loader: Any
+) -> None:
+    if len(text) > 50_000 and loader is yaml.SafeLoader:
+        pytest.skip("takes seconds in Python, and is the same code of ours")
+    if text.startswith("1:"):
+        text = "1:" * 60_000 + "00"
+    assert problem in problem_of(text, loader)
+
+
+@BOTH
+def test_an_alias_bomb_is_a_malformed_entry(loader: Any) -> None:
+    lines = ["- a0: &a0 [x, x]"]
+    lines += [f"  a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]" for i in range(1, 30)]
+    items, error = read("\n".join(lines), loader=loader)
+    assert not error
+    assert [str(item) for item in items] == [
+        "entry 1 (line 1): uses the alias '*a0': write the value out"
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 50_000, "- " * 50_000])
+def test_nesting_without_end_is_an_error_of_one_sentence(text: str, loader: Any) -> None:
+    items, error = read(f"{GOOD}- {text}", loader=loader)
+    assert len(items) == 1
+    assert error.startswith("f, line 3, column ")
+    assert error.endswith(": the entry is nested more than 200 deep")
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "--- # x\n...\n"])
+def test_an_empty_file_is_an_error(text: str, loader: Any) -> None:
+    assert read(text, loader=loader) == ([], "f is empty: expected a YAML list of tasks")
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["[]", "---\n[]\n", "[ ] # none"])
+def test_an_empty_list_has_no_tasks(text: str, loader: Any) -> None:
+    assert read(text, loader=loader) == ([], "")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1", "f, line 1, column 1: expected a list of tasks, not a mapping"),
+        ("text", "f, line 1, column 1: expected a list of tasks, not a single value"),
+        ("''", "f, line 1, column 1: expected a list of tasks, not a single value"),
+        ("!mine [a]", "f, line 1, column 1: has the tag '!mine', for which there is no plain value"),
+    ],
+)
+def test_what_is_no_list_is_an_error(text: str, message: str, loader: Any) -> None:
+    assert read(text, loader=loader) == ([], message)
+
+
+@BOTH
+@pytest.mark.parametrize("chunk", [1, 65536])
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ("---\n- task_id: b\n", "line 3, column 1: expected nothing after the list"),
+        ("...\n---\nx\n", "expected nothing after the list"),
+        ("- {task_id: u, data: {", "no valid YAML"),
+        ("- 'not closed", "no valid YAML: found unexpected end of stream"),
+        ("x: 1\n", "line 3, column 1: no valid YAML"),
+        ("- a: b: c\n", "line 3, column 7: no valid YAML: mapping values are not allowed"),
+        ("- text \x01\n", "f, line 3, column 8: YAML does not allow the character '\\x01'"),
+    ],
+)
+def test_a_broken_file_gives_what_came_before_it_broke(
+    rest: str, message: str, chunk: int, loader: Any
+) -> None:
+    items, error = read(GOOD + rest, chunk, loader)
+    assert sum(isinstance(item, Delivery) for item in items) == 1
+    assert message in error
+    assert "\x01" not in error
+    assert "\n" not in error
+
+
+@BOTH
+def test_bytes_that_are_no_utf8_end_the_file(loader: Any) -> None:
+    items, error = read(f"{GOOD}{GOOD}- ".encode() + b"\xe4", 8, loader)
+    assert len(items) >= 1
+    assert error == "f, line 5, column 3: byte 0xe4 is no UTF-8 here: save the file as UTF-8"
+
+
+@BOTH
+def test_an_entry_without_measure_is_refused(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml_list, "MAX_ENTRY", 1000)
+    items, error = read(f"{GOOD * 100}- '{'x' * 5000}'", 100, loader)
+    assert len(items) == 100
+    assert error.startswith("f has an entry of more than 1000 characters")
+
+
+def test_entries_that_are_no_tasks_are_named_by_entry_and_line() -> None:
+    items, _ = read(f"{GOOD}- 5\n- - 1\n- task_id: x\n")
+    assert [str(item) for item in items[1:]] == [
+        "entry 2 (line 3): is a number, not a mapping with 'task_id' and 'data'",
+        "entry 3 (line 4): is a list, not a mapping with 'task_id' and 'data'",
+        "entry 4 (line 5), task_id 'x': has no 'data'",
+    ]
+
+
+def test_dates_are_dates_and_quoted_dates_are_text() -> None:
+    assert value_of("[2024-01-02, '2024-01-02']") == [datetime.date(2024, 1, 2), "2024-01-02"]
+
+
+def test_memory_does_not_grow_with_the_file() -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1, /) -> bytes:
+            return GOOD.encode() * 1000
+
+    reader = YamlListReader(TextFeed(ByteFeed(Endless(), "f")))
+    reader.begin()
+    items = reader.items()
+    tracemalloc.start()
+    try:
+        for _ in range(2000):
+            next(items)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5000):
+            next(items)
+        assert tracemalloc.get_traced_memory()[1] - before < 400_000
+    finally:
+        tracemalloc.stop()
