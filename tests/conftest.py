@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cloud_tasks.testing import eventually
 
 #: In the environment of everything that this test process starts, orphans included.
 _OURS = f"CLOUD_TASKS_TEST_RUN={os.getpid()}."
+#: How processes of a pool that is not ours are started: only wider fixtures hold such pools.
+_FOREIGN = re.compile(r"multiprocessing\.spawn|loky\.backend")
 #: Seconds that the end of a process may take after the test.
 _PATIENCE = 5.0
 
@@ -64,7 +67,9 @@ def _may_stay(process: psutil.Process, pools: set[str]) -> bool:
         if "resource_tracker" in " ".join(process.cmdline()):
             return True  # multiprocessing's and loky's live as long as the process itself
         # A pool of a wider fixture may have replaced its own processes, and nothing more.
-        return process.ppid() == os.getpid() and not _pools_of(process).isdisjoint(pools)
+        mine = _pools_of(process)
+        foreign = not mine and _FOREIGN.search(" ".join(process.cmdline()))
+        return process.ppid() == os.getpid() and (bool(foreign) or not mine.isdisjoint(pools))
     except psutil.Error:
         return True
 

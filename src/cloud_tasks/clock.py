@@ -6,6 +6,7 @@ moves nothing but the timestamps.
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import datetime, timezone
 
@@ -24,4 +25,11 @@ class Clock:
 
 def timestamp(wall_seconds: float) -> str:
     """Render *wall_seconds* since the epoch as ISO 8601, UTC, microseconds, ``+00:00``."""
-    return datetime.fromtimestamp(wall_seconds, timezone.utc).isoformat(timespec="microseconds")
+    second, fraction = divmod(round(wall_seconds * 1e6), 1_000_000)
+    return f"{_whole_second(second)}.{fraction:06d}+00:00"
+
+
+@functools.lru_cache(maxsize=16)
+def _whole_second(second: int) -> str:
+    # Every event has two timestamps, and most fall into the same second or two.
+    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

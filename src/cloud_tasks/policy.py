@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 
 from cloud_tasks.errors import unreachable
@@ -60,11 +61,16 @@ class Decision:
 def decide(outcome: Outcome, delivery: Delivery, rules: RetryRules) -> Decision:
     """Decide what becomes of *delivery*, whose task ended in *outcome*."""
     retry = _wants_retry(outcome, rules)
-    released = retry and rules.requeues
+    return _decision(retry, rules.requeues, isinstance(outcome, Completed))
+
+
+@functools.cache
+def _decision(retry: bool, requeues: bool, completed: bool) -> Decision:
+    # There are few, and making one anew for every task would cost more than deciding.
     return Decision(
         retry=retry,
-        settlement=Settlement.RELEASE if released else Settlement.ACK,
-        succeeded=isinstance(outcome, Completed) and not retry,
+        settlement=Settlement.RELEASE if retry and requeues else Settlement.ACK,
+        succeeded=completed and not retry,
     )
 
 

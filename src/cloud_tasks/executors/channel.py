@@ -12,7 +12,9 @@ from cloud_tasks.executors import wire
 
 #: Bytes taken from one child before the others get their turn.
 _FAIR_SHARE = 4 * 2**20
-_CHUNK = 256 * 1024
+#: Most messages fit; beyond 128 KiB the allocator would map and unmap memory at every read.
+_CHUNK = 64 * 1024
+_LARGE_CHUNK = 2**20
 
 
 class ForgedFrameError(Exception):
@@ -49,6 +51,11 @@ class Channel:
             self._outgoing = memoryview(data)
         return self.flush()
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Part of a frame waits for :meth:`flush`."""
+        return bool(self._outgoing)
+
     def flush(self) -> bool:
         """Send what the child can take now; True if nothing is left to send."""
         while self._outgoing:
@@ -70,9 +77,10 @@ class Channel:
             ForgedFrameError: somebody else wrote into the socket.
         """
         taken = 0
+        size = _CHUNK
         while taken < at_most:
             try:
-                chunk = self._socket.recv(_CHUNK)
+                chunk = self._socket.recv(size)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -82,10 +90,24 @@ class Channel:
                 self.eof = True
                 break
             taken += len(chunk)
+            if not self._incoming and len(chunk) < size:
+                frame = self._only_frame(chunk)
+                if frame is not None:
+                    return [frame]
             self._incoming += chunk
-            if len(chunk) < _CHUNK:
+            if len(chunk) < size:
                 break
+            size = _LARGE_CHUNK
         return self._split() if len(self._incoming) >= wire.HEAD.size else []
+
+    def _only_frame(self, chunk: bytes) -> tuple[int, bytes] | None:
+        """Return the frame that *chunk* is, if it is one: the way of nearly every message."""
+        if len(chunk) < wire.HEAD.size:
+            return None
+        token, kind, length = wire.HEAD.unpack_from(chunk)
+        if token != self._token or len(chunk) != wire.HEAD.size + length:
+            return None
+        return kind, chunk[wire.HEAD.size :]
 
     def _split(self) -> list[tuple[int, bytes]]:
         frames = []

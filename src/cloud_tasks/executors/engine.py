@@ -109,6 +109,12 @@ class Engine:
         self._close_at = deadline
         self._agenda.note(deadline)
 
+    def hurry(self) -> None:
+        """Kill the children that are ending by themselves."""
+        for child in list(self._nursery.alive):
+            if child.state is State.LEAVING:
+                self._nursery.kill(child)
+
     def abort(self, job: Job, reason: str) -> None:
         """End *job*, running or not."""
         child = self._child_of(job)
@@ -202,7 +208,7 @@ class Engine:
             self._nursery.stop_listening(child)
             if child.state in (State.BOOTING, State.IDLE):
                 process.kill_group(child.handle.pid)
-        elif child.channel.flush():
+        elif child.channel.has_outgoing and child.channel.flush():
             self._poller.watch_write(child.channel.fileno(), False)
 
     def _take(self, child: Child, receive: Callable[[], list[tuple[int, bytes]]]) -> None:

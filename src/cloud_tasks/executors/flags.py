@@ -35,22 +35,32 @@ class FlagPage:
         self.path = path
         descriptor = os.open(path, os.O_RDWR)
         try:
-            self._map = mmap.mmap(descriptor, 0)
+            self._map: mmap.mmap | bytearray = mmap.mmap(descriptor, 0)
         finally:
             os.close(descriptor)
 
     @classmethod
     def create(cls, cells: int) -> FlagPage:
-        """Make the file, in memory where the machine has a place for it, and map it."""
-        import tempfile  # children map a page, they never make one
+        """Make the file, in memory where the machine has a place for it, and map it.
 
+        Raises:
+            ExecutorBrokenError: there is no place for it.
+        """
+        # Children map a page, they never make one.
+        from cloud_tasks.errors import ExecutorBrokenError
+
+        size = _CELLS_AT + _CELL_BYTES * cells
         try:
-            descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-", dir=_IN_MEMORY)
+            return cls(_make_file(_IN_MEMORY, size))
         except OSError:  # not there, full or read-only
-            descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-")
-        os.ftruncate(descriptor, _CELLS_AT + _CELL_BYTES * cells)
-        os.close(descriptor)
-        return cls(path)
+            pass
+        try:
+            return cls(_make_file(None, size))
+        except OSError as error:
+            raise ExecutorBrokenError(
+                f"no place for a file of {size} bytes in {_IN_MEMORY} or the folder for temporary "
+                f"files: {error.strerror}; free some space, or set TMPDIR"
+            ) from error
 
     @property
     def termination_notice(self) -> bool:
@@ -89,3 +99,21 @@ class FlagPage:
         """Remove the file; whoever has mapped it goes on seeing the last state."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)  # noqa: PTH108 - pathlib is dear to a process that runs one task
+        # A map holds a descriptor for as long as it exists. A reader may be in it this moment, so
+        # it is not closed but let go.
+        self._map = bytearray(self._map[:])
+
+
+def _make_file(folder: str | None, size: int) -> str:
+    import tempfile
+
+    descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-", dir=folder)
+    try:
+        # Written out, since room that is only promised is a bus error when it is not there.
+        os.write(descriptor, bytes(size))
+    except OSError:
+        os.unlink(path)  # noqa: PTH108
+        raise
+    finally:
+        os.close(descriptor)
+    return path

@@ -79,26 +79,29 @@ class FuturesExecutor(Executor):
         """Get ready to hand tasks to the pool, ``options.slots`` at a time."""
         if self._started:
             raise RuntimeError("an executor can't be started twice")
-        self._started = True
         self._options = options
         self.slots = options.slots
         self._cells = list(range(options.slots))
-        self._own_flags = FlagPage.create(options.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        self._flags = flags
         self._main = function.main
-        if self._in_threads:
-            mine = worker_data.for_task()
-            mine.connect(flags)
-            self._local = (function.function, mine, flags)
-        else:
+        payload = data = b""
+        if not self._in_threads:
             payload = function.payload
             if b"__main__" in payload:
                 # Nobody loads the main program over there: it has to travel by value.
                 payload = serialise(function.function, None)
             data = serialise_worker_data(worker_data, None)
+        # Only now, since the lines above may fail, is there something to clean up.
+        self._own_flags = FlagPage.create(options.slots) if options.flags is None else None
+        flags = options.flags or self._own_flags
+        assert flags is not None
+        self._flags = flags
+        if self._in_threads:
+            mine = worker_data.for_task()
+            mine.connect(flags)
+            self._local = (function.function, mine, flags)
+        else:
             self._kit: Kit = (hashlib.sha256(payload + data).digest(), payload, data, flags.path)
+        self._started = True
         self._timer = threading.Thread(target=self._watch, name="cloud_tasks-timer", daemon=True)
         self._timer.start()
 
@@ -243,6 +246,7 @@ class FuturesExecutor(Executor):
         grace: float = 0.0,
         reason: str = "the executor was shut down",
         wait: bool = True,
+        now: bool = False,
     ) -> None:
         """Take nothing new; after *grace* seconds abandon what the pool goes on with."""
         with self._condition:

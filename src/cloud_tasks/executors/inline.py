@@ -165,6 +165,7 @@ class InlineExecutor(Executor):
         grace: float = 0.0,
         reason: str = "the executor was shut down",
         wait: bool = True,
+        now: bool = False,
     ) -> None:
         """Take nothing new; interrupt the task that runs, if any, after *grace* seconds."""
         self._closed = True

@@ -7,6 +7,7 @@ of the main program, its pickling by value), one a slot, and the pool around the
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
@@ -42,6 +43,9 @@ class LokyExecutor(SlotPool):
 
 
 def _main(connection: Connection, token: bytes) -> None:
+    # loky leaves its own start method as the default, which processes that a task starts through
+    # multiprocessing would inherit by name, without knowing it, and die of.
+    multiprocessing.set_start_method(None, force=True)
     child.main(connection.fileno(), token)
 
 

@@ -5,15 +5,18 @@ Module globals and the insides of mutable objects stay, which is the point of re
 
 from __future__ import annotations
 
+# The functions of `signal` turn every answer into an enum, which costs more than the question.
+import _signal  # type: ignore[import-not-found]
 import logging
 import os
 import signal
 import sys
 from typing import Any
 
+_BLOCK = int(signal.SIG_BLOCK)
 #: The signals that Python programs set handlers for.
 _SIGNALS = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in (
         "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGPIPE",
         "SIGCHLD",
@@ -29,8 +32,8 @@ class ProcessState:
         self._cwd = os.getcwd()  # noqa: PTH109 - called after every task, Path is slower
         self._environ = dict(_raw_environ())
         self._umask = _umask()
-        self._handlers = [signal.getsignal(number) for number in _SIGNALS]
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
+        self._mask = _signal.pthread_sigmask(_BLOCK, ())
         root = logging.getLogger()
         self._log_level = root.level
         self._log_handlers = list(root.handlers)
@@ -54,9 +57,9 @@ class ProcessState:
         if signal.getitimer(signal.ITIMER_REAL)[0]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-            if signal.getsignal(number) is not handler and handler is not None:
+            if _signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)
-        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._mask:
+        if _signal.pthread_sigmask(_BLOCK, ()) != self._mask:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _restore_files(self) -> None:

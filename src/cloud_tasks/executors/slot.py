@@ -54,12 +54,14 @@ class Job:
         given: when a slot was there for it, monotonic; 0.0 before.
         sent: when it went to a child, monotonic.
         tries: how often it was sent; more than once if a child died before the call.
+        resolved: its future has its outcome.
         verdict: why we end it: set before the kill, so that the death is understood.
         withdrawn: it was found cancelled.
     """
 
     __slots__ = (
-        "body", "future", "given", "max_runtime", "number", "sent", "tries", "verdict", "withdrawn",
+        "body", "future", "given", "max_runtime", "number", "resolved", "sent", "tries",
+        "verdict", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, number: int, body: bytes, max_runtime: float | None) -> None:
@@ -71,6 +73,7 @@ class Job:
         self.given = 0.0
         self.sent = 0.0
         self.tries = 0
+        self.resolved = False
         self.verdict: Outcome | None = None
         self.withdrawn = False
 
@@ -80,7 +83,7 @@ class Job:
         A cancelled future may be asked only once, and a job that was aborted while it waited is
         met again in the queue.
         """
-        if self.withdrawn or (self.future.done() and not self.future.cancelled()):
+        if self.withdrawn or self.resolved:
             return False
         # One that comes back to the queue is running already, for its future.
         if not self.tries:
@@ -90,7 +93,8 @@ class Job:
     def resolve(self, outcome: Outcome) -> None:
         """Give the future its outcome; the first one stands."""
         self.body = b""
-        if not self.future.done():
+        if not self.resolved:
+            self.resolved = True
             self.future.set_result(outcome)
 
 

@@ -40,6 +40,7 @@ from cloud_tasks.executors.function import (
     serialise,
     serialise_worker_data,
 )
+from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.memory import MemoryWatch
 from cloud_tasks.executors.outcomes import reply_outcome
 from cloud_tasks.executors.poller import Poller
@@ -93,7 +94,11 @@ class SlotPool(Executor, abc.ABC):
             raise ConfigurationError(
                 "this executor needs POSIX process groups: on Windows use --executor inline, or WSL"
             )
+        if is_loading():
+            raise ConfigurationError(GUARD_TEXT)
         self._main = function.main
+        # The first thing, since it may fail: nothing has been opened yet.
+        data = serialise_worker_data(worker_data, function.main)
         self._prepare()
         self.slots = self._affordable(options.slots)
         options = replace(options, slots=self.slots)
@@ -103,7 +108,7 @@ class SlotPool(Executor, abc.ABC):
         poller = Poller()
         boot = boot_message(
             function=function.payload,
-            worker_data=serialise_worker_data(worker_data, function.main),
+            worker_data=data,
             main=function.main,
             flags=flags.path,
             reused=self.reused,
@@ -112,7 +117,13 @@ class SlotPool(Executor, abc.ABC):
             log_level=options.log_level,
         )
         nursery = Nursery(self._launch, boot, poller, flags.path)
-        nursery.open()
+        try:
+            nursery.open()
+        except OSError as error:
+            poller.close()
+            if self._own_flags is not None:
+                self._own_flags.close()
+            raise ExecutorBrokenError(f"no process could be started: {error}") from error
         self._engine = Engine(nursery, poller, flags, options, reused=self.reused)
         self._memory_watch = (
             MemoryWatch(self._engine, options.memory_limit) if options.memory_limit else None
@@ -200,6 +211,7 @@ class SlotPool(Executor, abc.ABC):
         grace: float = 0.0,
         reason: str = "the executor was shut down",
         wait: bool = True,
+        now: bool = False,
     ) -> None:
         """Take nothing new, abort what runs after *grace* seconds, leave no process."""
         if self._engine is None:
@@ -207,6 +219,8 @@ class SlotPool(Executor, abc.ABC):
         self._closed = True
         engine, deadline = self._engine, time.monotonic() + grace
         engine.tell(lambda: engine.close(deadline, reason))
+        if now:
+            engine.tell(engine.hurry)
         if not wait:
             return
         self._thread.join()

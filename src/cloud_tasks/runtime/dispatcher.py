@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from cloud_tasks.executors.base import Executor
@@ -24,7 +25,7 @@ class Dispatcher:
     Args:
         on_malformed: hears of entries that are no tasks.
         on_idle: called when the last task is over and no further one will start.
-        draining: set from the moment on that no further task may start.
+        draining: tells whether no further task may start.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Dispatcher:
         stats: Stats,
         *,
         max_runtime: float,
-        draining: threading.Event,
+        draining: Callable[[], bool],
         on_malformed: Callable[[list[Malformed]], None],
         on_idle: Callable[[], None],
     ) -> None:
@@ -57,44 +58,51 @@ class Dispatcher:
         #: It is blocked, or may be, in the source's code, which may be the user's.
         self.receiving = False
 
+    @contextlib.contextmanager
+    def in_source(self) -> Iterator[None]:
+        """Mark that this thread is in the source's code."""
+        self.receiving = True
+        try:
+            yield
+        finally:
+            self.receiving = False
+
     def run(self) -> None:
         """Work until the source has ended or no further task may start.
 
         Raises:
             SourceError: the source broke; what it gave before goes on.
         """
-        try:
-            while not self._intake.ended:
-                room = self._wait_for_room()
-                if room is None:
+        while not self._intake.ended:
+            room = self._wait_for_room()
+            if room is None:
+                return
+            with self.in_source():
+                deliveries, malformed = self._intake.take(room)
+            if malformed:
+                self._on_malformed(malformed)
+            for index, delivery in enumerate(deliveries):
+                if not self._submit(delivery):
+                    self._source.release(deliveries[index:])
                     return
-                self.receiving = True
-                try:
-                    deliveries, malformed = self._intake.take(room)
-                finally:
-                    self.receiving = False
-                if malformed:
-                    self._on_malformed(malformed)
-                for index, delivery in enumerate(deliveries):
-                    if not self._submit(delivery):
-                        self._source.release(deliveries[index:])
-                        return
-        finally:
-            self._end()
 
     def _submit(self, delivery: Delivery) -> bool:
         """Submit, unless no further task may start: then False."""
-        if self._draining.is_set():
-            return False
-        try:
-            future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
-        except RuntimeError:
-            if self._draining.is_set():
-                return False  # it was shut down between our two looks
-            raise
         with self._changed:
+            if self._draining():
+                return False
+            # Beforehand: `submit` may run the task before it returns.
             self._under_way += 1
             self._stats.submitted += 1
+        try:
+            future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
+        except Exception as error:
+            with self._changed:
+                self._under_way -= 1
+                self._stats.submitted -= 1
+            if isinstance(error, RuntimeError) and self._draining():
+                return False  # it was shut down between our two looks
+            raise
         future.add_done_callback(lambda done: self._on_done(delivery, done))
         return True
 
@@ -110,7 +118,7 @@ class Dispatcher:
             self._on_idle()
 
     def _is_done(self) -> bool:
-        return self._under_way == 0 and (self._ended or self._draining.is_set())
+        return self._under_way == 0 and (self._ended or self._draining())
 
     def _wait_for_room(self) -> int | None:
         """Block until tasks may be handed over; returns how many, None: no more at all."""
@@ -120,15 +128,16 @@ class Dispatcher:
             # Half of the reserve may be used up before this thread is woken.
             self._waiting_for = slots + ahead // 2 if ahead > 1 else slots
             while self._paused or self._under_way > self._waiting_for:
-                if self._draining.is_set():
+                if self._draining():
                     break
                 self._changed.wait()
             self._waiting_for = -1
-            if self._draining.is_set():
+            if self._draining():
                 return None
             return max(1, slots + ahead - self._under_way)
 
-    def _end(self) -> None:
+    def finish(self) -> None:
+        """Nothing more will come in; after ``run``, however it ended."""
         with self._changed:
             self._ended = True
             done = self._is_done()

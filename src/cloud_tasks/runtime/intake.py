@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
@@ -11,7 +12,7 @@ from cloud_tasks.task import Delivery, Malformed
 #: Tasks are handed over this many seconds before a slot will be free for them.
 _AHEAD = 0.05
 #: And never more than this many.
-_MOST_AHEAD = 256
+_MOST_AHEAD = 64
 
 
 class Intake:
@@ -34,7 +35,8 @@ class Intake:
     ) -> None:
         self._source = source
         self._stats = stats
-        self._to_skip = skip
+        self._skip = self._to_skip = skip
+        self._most = most
         self._left = math.inf if most is None else most
         self.ended = self._left == 0
         self.limited = self.ended
@@ -62,6 +64,23 @@ class Intake:
         self.limited = self._left <= 0 and not batch.ended
         self.ended = batch.ended or self.limited
         return deliveries, list(batch.malformed)
+
+    def expected(self) -> int | None:
+        """Return how many tasks there will be to run, where the source knows."""
+        if self._source.total is None:
+            return None
+        rest = max(0, self._source.total - self._skip)
+        return rest if self._most is None else min(rest, self._most)
+
+    def error(self) -> TaskFormatError | None:
+        """Return what is to be said of the bad entries, if there were any."""
+        count = self._stats.bad_entries
+        if not count:
+            return None
+        first = "; ".join(str(entry) for entry in self.first_bad)
+        more = f"; and {count - len(self.first_bad)} more" if count > len(self.first_bad) else ""
+        noun = "entry of the source was no task" if count == 1 else "entries were no tasks"
+        return TaskFormatError(f"{count} {noun}: {first}{more}")
 
 
 def lookahead(slots: int, mean_elapsed_time: float | None) -> int:

@@ -13,7 +13,6 @@ import enum
 import logging
 import math
 import queue
-import threading
 from dataclasses import dataclass
 
 from cloud_tasks.errors import SourceError
@@ -23,6 +22,17 @@ from cloud_tasks.runtime.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
 logger = logging.getLogger(__name__)
+
+
+#: Of several reasons the weightiest is told, of equals the first: as with exit codes.
+_WEIGHT = {
+    StopReason.DONE: 0,
+    StopReason.REQUESTED: 1,
+    StopReason.FAILED: 2,
+    StopReason.SPOT: 3,
+    StopReason.SIGINT: 4,
+    StopReason.SIGTERM: 4,
+}
 
 
 class State(enum.Enum):
@@ -81,17 +91,19 @@ class Lifecycle:
         self._flags = flags
         self._grace = grace
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._asked = False
         self.state = State.RUNNING
         self.reason = StopReason.DONE
         self.failure: Exception | None = None
-        #: Set from the moment on that no further task may start.
-        self.draining = threading.Event()
+        #: No further task may start. No threading.Event: a signal handler that interrupts
+        #: another one within ``set()`` would wait for ever.
+        self.draining = False
 
     def post(self, message: Message) -> None:
         """Ask for a change."""
         if isinstance(message, Stop | Notice):
             # At once, not when the supervisor comes to it: no task starts after this.
-            self.draining.set()
+            self.draining = True
         self._inbox.put(message)
 
     def next(self, timeout: float) -> Message | None:
@@ -103,13 +115,9 @@ class Lifecycle:
 
     def stop(self, message: Stop) -> None:
         """Drain; the second time, or at once if so asked, kill."""
-        again = self.state is not State.RUNNING
-        if not again or self.reason is StopReason.DONE:
-            self.reason = message.reason
-        elif self.reason is StopReason.SPOT and message.reason is not StopReason.REQUESTED:
-            # A person who presses Ctrl-C, too, is told of that.
-            self.reason = message.reason
-        self.draining.set()
+        again, self._asked = self._asked, True
+        self._because(message.reason)
+        self.draining = True
         self._flags.request_shutdown()
         if again or message.now:
             self._kill("killed on request" if message.now else "stopped for the second time")
@@ -122,9 +130,8 @@ class Lifecycle:
 
     def notice(self, notice: Notice) -> None:
         """Drain for the provider; kill when it said so, or never."""
-        if self.state is not State.RUNNING:
-            return
-        self.reason = StopReason.SPOT
+        self._because(StopReason.SPOT)
+        self.draining = True
         self._flags.announce_termination()
         after = math.inf if notice.kill_after is None else notice.kill_after
         logger.warning("this machine will be taken away (%s): no new task starts", notice.kind)
@@ -134,22 +141,27 @@ class Lifecycle:
         """End for a trouble of ours; what runs may finish unless *now*."""
         if self.failure is None:
             self.failure = failure.error
-        if self.reason is StopReason.DONE:
-            self.reason = StopReason.FAILED
+        self._because(StopReason.FAILED)
         if isinstance(failure.error, SourceError):
             return  # what it gave before is good, and is run to the end
-        self.draining.set()
+        self.draining = True
         if failure.now:
             self._kill("the worker failed")
-        elif self.state is State.RUNNING:
+        else:
             self._drain(math.inf, "the worker failed")
 
+    def _because(self, reason: StopReason) -> None:
+        if _WEIGHT[reason] > _WEIGHT[self.reason]:
+            self.reason = reason
+
     def _drain(self, grace: float, reason: str) -> None:
-        self.state = State.DRAINING
+        # Of several ends the executor takes the earliest.
+        if self.state is State.RUNNING:
+            self.state = State.DRAINING
         self._executor.shutdown(grace=grace, reason=reason, wait=False)
 
     def _kill(self, reason: str) -> None:
         if self.state is not State.KILLING:
             self.state = State.KILLING
             logger.warning("killing what still runs: %s", reason)
-        self._executor.shutdown(grace=0, reason=reason, wait=False)
+        self._executor.shutdown(reason=reason, wait=False, now=True)

@@ -12,16 +12,14 @@ import math
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import CloudTasksError, EventLogError, TaskFormatError
+from cloud_tasks.errors import CloudTasksError, EventLogError
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.completer import PATIENCE, Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
@@ -33,6 +31,7 @@ from cloud_tasks.runtime.lifecycle import (
     Stop,
     Stuck,
 )
+from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.runtime.summary import TROUBLE, RunSummary, StopReason
 from cloud_tasks.sources.base import TaskSource
@@ -50,33 +49,6 @@ class SourceInterrupted(BaseException):
     """Raised in the main thread, while it waits in the source, by a signal."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a run is told; seconds and bytes.
-
-    Attributes:
-        slots: tasks at once.
-        max_runtime: of a task.
-        grace: for running tasks after a stop.
-        memory_limit: of a task's process tree; None: no limit.
-        max_result_bytes: of a result; 0: no limit.
-        skip: leave out so many tasks.
-        most: start no more than so many.
-        rules: which ends are retried.
-        log_level: of a handler that children add to a root logger without one; None: none.
-    """
-
-    slots: int = 1
-    max_runtime: float = 600.0
-    grace: float = 30.0
-    memory_limit: int | None = None
-    max_result_bytes: int = 64 * 2**20
-    skip: int = 0
-    most: int | None = None
-    rules: RetryRules = field(default_factory=RetryRules)
-    log_level: int | None = None
-
-
 class Run:
     """One run of *function* over the tasks of *source*. ``run`` blocks; the rest does not.
 
@@ -84,6 +56,11 @@ class Run:
         probes: asked for termination notices while it lasts.
         listener: hears of every task that is not done, with ``hear_all`` of every task.
     """
+
+    #: Why a sink refused events, lately.
+    _refusal: Exception | None = None
+    #: Events can't be written, and nobody tries any more.
+    _given_up = False
 
     def __init__(
         self,
@@ -107,7 +84,6 @@ class Run:
         self._sinks = sinks
         self._probes = probes
         self._options = options
-        self._clock = clock
         self._stats = stats
         self._flags = FlagPage.create(options.slots)
         self._recorder = Recorder(clock)
@@ -124,19 +100,22 @@ class Run:
             hear_all=hear_all,
             on_trouble=self._on_trouble,
         )
-        self._dispatcher = Dispatcher(
-            source,
+        self._dispatcher = self._make_dispatcher()
+        self._over = threading.Event()
+        self._cleanup = contextlib.ExitStack()
+
+    def _make_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self._source,
             self._intake,
-            executor,
+            self._executor,
             self._completer,
-            stats,
-            max_runtime=options.max_runtime,
-            draining=self.lifecycle.draining,
+            self._stats,
+            max_runtime=self._options.max_runtime,
+            draining=lambda: self.lifecycle.draining,
             on_malformed=self._on_malformed,
             on_idle=lambda: self.lifecycle.post(AllDone()),
         )
-        self._over = threading.Event()
-        self._cleanup = contextlib.ExitStack()
 
     @property
     def needs_main_thread(self) -> bool:
@@ -164,6 +143,7 @@ class Run:
             try:
                 self._open()
             except CloudTasksError as error:
+                self._given_up = isinstance(error, EventLogError)
                 self.lifecycle.fail(Failure(error))
             else:
                 self._work()
@@ -176,8 +156,6 @@ class Run:
             self._cleanup.callback(sink.close)
             sink.open()
         self._cleanup.callback(self._source.close)
-        self._source.open()
-        self._stats.total = self._expected()
         options = self._options
         self._cleanup.callback(self._executor.shutdown)
         self._executor.start(
@@ -193,12 +171,6 @@ class Run:
                 on_broken=lambda error: self.lifecycle.post(Failure(error)),
             ),
         )
-
-    def _expected(self) -> int | None:
-        if self._source.total is None:
-            return None
-        rest = max(0, self._source.total - self._options.skip)
-        return rest if self._options.most is None else min(rest, self._options.most)
 
     def _work(self) -> None:
         for probe in self._probes:
@@ -222,6 +194,10 @@ class Run:
 
     def _dispatch(self) -> None:
         try:
+            # Here, where it may block for ever, and where a generator is read from as well.
+            with self._dispatcher.in_source():
+                self._source.open()
+            self._stats.total = self._intake.expected()
             self._dispatcher.run()
         except SourceInterrupted:
             pass
@@ -229,11 +205,15 @@ class Run:
             if not isinstance(error, CloudTasksError):
                 logger.exception("taking tasks in failed")
             self.lifecycle.post(Failure(error))
+        finally:
+            # Last, so that whoever finds all done finds the failure, too.
+            self._dispatcher.finish()
 
     def _watch_for_notice(self, probe: TerminationProbe) -> None:
         notice = probe.wait(self._over)
         if notice is not None:
             self._completer.record(self._recorder.spot_termination(notice.kind))
+            self._completer.flush()
             self.lifecycle.post(notice)
 
     def _supervise(self) -> None:
@@ -249,7 +229,9 @@ class Run:
             if self._dispatcher.is_done():
                 self._completer.flush()
                 if self._completer.is_clean or self._given_up:
-                    return
+                    break
+        while (message := self.lifecycle.next(0)) is not None:
+            self._obey(message)
 
     def _obey(self, message: Message) -> None:
         if isinstance(message, Stop):
@@ -260,6 +242,7 @@ class Run:
             self.lifecycle.fail(message)
         elif isinstance(message, Stuck):
             logger.error("%s; no new task starts until it works again", message.error)
+            self._refusal = message.error
             self._dispatcher.pause(True)
         self._dispatcher.wake()
 
@@ -267,14 +250,12 @@ class Run:
         if self._completer.retry():
             logger.warning("events are written again")
             self._dispatcher.pause(False)
-        elif failing > PATIENCE and self.lifecycle.failure is None:
-            error = EventLogError(f"no event could be written for {PATIENCE:g} s")
+        elif failing > PATIENCE and not self._given_up:
+            self._given_up = True
+            error = EventLogError(f"{self._refusal}; tried for {PATIENCE:g} s")
+            logger.error("%s: giving up", error)
             self.lifecycle.fail(Failure(error, now=True))
             self._dispatcher.wake()
-
-    @property
-    def _given_up(self) -> bool:
-        return isinstance(self.lifecycle.failure, EventLogError)
 
     # -- what others report
 
@@ -301,7 +282,7 @@ class Run:
         reason = self.lifecycle.reason
         if reason is StopReason.DONE and self._intake.limited:
             reason = StopReason.MAX_NUM_TASKS
-        error = self.lifecycle.failure or self._bad_entries()
+        error = self.lifecycle.failure or self._intake.error()
         summary = self._stats.summary(reason, None if error is None else str(error))
         if error is None or summary.exit_code != TROUBLE:
             return summary
@@ -311,12 +292,3 @@ class Run:
             raise wrapped from error
         error.summary = summary
         raise error
-
-    def _bad_entries(self) -> TaskFormatError | None:
-        count = self._stats.bad_entries
-        if not count:
-            return None
-        first = "; ".join(str(entry) for entry in self._intake.first_bad)
-        more = f"; and {count - len(self._intake.first_bad)} more" if count > 5 else ""
-        noun = "entry of the source was no task" if count == 1 else "entries were no tasks"
-        return TaskFormatError(f"{count} {noun}: {first}{more}")

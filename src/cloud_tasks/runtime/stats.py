@@ -48,11 +48,6 @@ class Histogram:
         self._sum += seconds
         self._max = max(self._max, seconds)
 
-    @property
-    def mean(self) -> float | None:
-        """The mean; None before the first."""
-        return self._sum / self._count if self._count else None
-
     def percentiles(self) -> dict[str, float]:
         """Return p50, p95, p99, max and mean in seconds; empty before the first."""
         if not self._count:
@@ -99,7 +94,8 @@ class Stats:
         self._counts: Counter[type] = Counter()
         self._causes: dict[str, list[str | int]] = {}
         self._run_times = Histogram()
-        self._elapsed_times = Histogram()
+        self._slot_time = 0.0
+        self._ended = 0
         self._not_done = 0
         self._succeeded = 0
         self._retry_requested = 0
@@ -120,7 +116,8 @@ class Stats:
                 self._count_cause(cause_of(outcome), delivery.task.task_id)
             if decision.retry and isinstance(outcome, Completed):
                 self._retry_requested += 1
-            self._elapsed_times.add(outcome.measures.elapsed_time)
+            self._slot_time += outcome.measures.elapsed_time
+            self._ended += 1
             if outcome.measures.run_time is not None:
                 self._run_times.add(outcome.measures.run_time)
 
@@ -135,12 +132,12 @@ class Stats:
     @property
     def mean_elapsed_time(self) -> float | None:
         """Seconds that a task has kept its slot, on average; None before the first outcome."""
-        return self._elapsed_times.mean
+        return self._slot_time / self._ended if self._ended else None
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands now."""
         with self._lock:
-            ended = sum(self._counts.values())
+            ended = self._ended
             return Snapshot(
                 self._clock.monotonic() - self._began,
                 ended,
@@ -155,7 +152,6 @@ class Stats:
         elapsed = self._clock.monotonic() - self._began
         with self._lock:
             counts: Mapping[type, int] = self._counts
-            ended = sum(counts.values())
             ranked = sorted(self._causes.items(), key=lambda item: -int(item[1][0]))
             return RunSummary(
                 stop_reason=reason,
@@ -170,7 +166,7 @@ class Stats:
                 bad_entries=self.bad_entries,
                 skipped=self.skipped,
                 elapsed=elapsed,
-                rate=ended / elapsed if elapsed > 0 else 0.0,
+                rate=self._ended / elapsed if elapsed > 0 else 0.0,
                 run_time=self._run_times.percentiles(),
                 causes=tuple(Cause(t, int(n), str(example)) for t, (n, example) in ranked),
                 trouble=trouble,

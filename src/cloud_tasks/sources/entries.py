@@ -25,12 +25,12 @@ _KINDS: Mapping[type, str] = {
 }
 
 
-def shown(value: object) -> str:
+def shown(value: object, limit: int = _SHOWN) -> str:
     """Render *value* for a message: on one line, short, without raw control characters."""
-    if isinstance(value, str) and len(value) > _SHOWN:
-        return repr(value[:_SHOWN]) + "..."
+    if isinstance(value, str) and len(value) > limit:
+        return repr(value[:limit]) + "..."
     text = repr(value)
-    return text if len(text) <= _SHOWN + 2 else text[:_SHOWN] + "..."
+    return text if len(text) <= limit + 2 or isinstance(value, str) else text[:limit] + "..."
 
 
 def kind(value: object) -> str:

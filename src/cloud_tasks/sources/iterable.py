@@ -30,6 +30,9 @@ class IterableSource(StreamSource):
         self._iterator: Iterator[Any] | None = None
         self._count = 0
 
+    def __str__(self) -> str:
+        return f"the tasks of {self._name}"
+
     def _begin(self) -> Iterator[Item]:
         try:
             result = self._factory()
@@ -68,7 +71,7 @@ class IterableSource(StreamSource):
 
     def _raised(self, error: Exception) -> SourceError:
         after = f" after {self._count} entries" if self._count else ""
-        told = f": {shown(str(error))}" if str(error) else ""
+        told = f": {shown(str(error), 300)}" if str(error) else ""
         return SourceError(
             f"the task source {self._name} raised {type(error).__name__}{told}{after}"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from json.scanner import make_scanner
 from typing import Any
 
 _MARK = re.compile(r'["{}\[\]]')
@@ -15,14 +17,17 @@ class JsonDecoder:
 
     Attributes:
         problem: what is wrong with the value decoded last, as the end of a sentence; empty if
-            nothing is. Whoever uses :attr:`fast` clears it.
-        fast: ``raw_decode`` of the standard decoder; raises a ValueError that is no
-            JSONDecodeError for an integer of too many digits.
+            nothing is. Whoever uses :attr:`scan` clears it.
+        scan: the scanner below the standard decoder: fast, and sparing of words. It raises
+            StopIteration for what can't be the beginning of a value, and a ValueError that is
+            no JSONDecodeError for an integer of too many digits.
     """
 
     def __init__(self) -> None:
         self.problem = ""
-        self.fast = json.JSONDecoder(parse_constant=self._constant).raw_decode
+        decoder: Any = json.JSONDecoder(parse_constant=self._constant)
+        self.scan: Callable[[str, int], tuple[Any, int]] = make_scanner(decoder)
+        self._decode = decoder.raw_decode
         # A parse_int of our own costs a call for every integer, so it is kept for the entries
         # that need it.
         self._careful = json.JSONDecoder(
@@ -38,11 +43,12 @@ class JsonDecoder:
         """
         self.problem = ""
         try:
-            return self.fast(text, at)
+            value, end = self._decode(text, at)
         except json.JSONDecodeError:
             raise
         except ValueError:
-            return self._careful(text, at)
+            value, end = self._careful(text, at)
+        return value, end
 
     def _constant(self, name: str) -> None:
         self.problem = f"holds {name}, which is no JSON number"

@@ -68,34 +68,39 @@ class JsonListReader:
             self._finish()
             return
         decoder = self._decoder
-        decode = decoder.fast
+        scan = decoder.scan
+        position = self._position
         buffer = self._buffer
-        value, end = None, 0
+        at, end, value = self._at, 0, None
         between = ""  # what stood between the last two entries, and the second's first letter
+        step = 0  # its length, without that letter
         while True:
             try:
-                value, end = decode(buffer, self._at)
+                value, end = scan(buffer, at)
                 complete = buffer[end - 1] == "}" or self._complete(end)
-            except (ValueError, RecursionError):
+            except (ValueError, StopIteration, RecursionError):
                 complete = False
+            self._at = at
             if not complete:
                 value, end = self._decode_with_care()
                 buffer = self._buffer
             self._count += 1
             if decoder.problem:
-                yield Malformed(self._position(), decoder.problem, known_id(value))
+                yield Malformed(position(), decoder.problem, known_id(value))
                 decoder.problem = ""
             else:
-                yield to_item(value, self._position)
-            if between and buffer.startswith(between, end):
-                self._at = end + len(between) - 1
+                yield to_item(value, position)
+            if step and buffer.startswith(between, end):
+                at = end + step
                 continue
             self._at = end
             if not self._to_next():
                 self._finish()
                 return
-            between = buffer[end : self._at + 1] if buffer is self._buffer else ""
+            at = self._at
+            step = at - end if buffer is self._buffer else 0
             buffer = self._buffer
+            between = buffer[at - step : at + 1]
 
     def _position(self) -> str:
         return f"entry {self._count} (line {self._origin.after(self._buffer, self._at).line})"

@@ -131,18 +131,24 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
         raise ConfigurationError(
             f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
         ) from error
+    discard: Callable[[], None] = _nothing
+    local: Any
     try:
         if is_fcpath(path):
-            return Path(str(path.retrieve())), _nothing
-        # A cache of our own: the default one is shared and kept, and would go on giving an old
-        # copy after the remote file has changed.
-        cache = FileCache(None)
-        return Path(str(FCPath(path, filecache=cache).retrieve())), cache.delete_cache
+            local = path.retrieve()
+        else:
+            # A cache of our own: the default one is shared and kept, and would go on giving an
+            # old copy after the remote file has changed.
+            cache = FileCache(None)
+            discard = cache.delete_cache
+            local = FCPath(path, filecache=cache).retrieve()
     except Exception as error:
         # Every cloud SDK has its own tree of errors.
+        discard()
         raise SourceError(
-            f"{name} can't be fetched: {type(error).__name__}: {shown(str(error))}"
+            f"{name} can't be fetched: {type(error).__name__}: {shown(str(error), 300)}"
         ) from error
+    return Path(local), discard
 
 
 def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
@@ -155,7 +161,7 @@ def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
         raw = path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
         raise SourceError(f"{name} {_why_not(error)}") from error
-    return _prepared(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
+    return prepared(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
 
 
 def open_standard_input(name: str) -> ByteFeed:
@@ -172,7 +178,7 @@ def open_standard_input(name: str) -> ByteFeed:
         raw, live = file, not _is_regular(file)
     except (AttributeError, OSError, ValueError):
         raw, live = _Replaced(name), True
-    return _prepared(ByteFeed(raw, name, live=live))
+    return prepared(ByteFeed(raw, name, live=live))
 
 
 class _Replaced(io.RawIOBase):
@@ -192,8 +198,13 @@ def _is_regular(file: IO[bytes]) -> bool:
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-def _prepared(feed: ByteFeed) -> ByteFeed:
-    """Look at the first bytes: unpack, skip a byte-order mark, refuse UTF-16."""
+def prepared(feed: ByteFeed) -> ByteFeed:
+    """Unpack compressed data, skip a byte-order mark, refuse UTF-16; by the first bytes.
+
+    Raises:
+        TaskFormatError: the content is no UTF-8; the feed is closed then.
+        SourceError: reading failed.
+    """
     try:
         if feed.peek(2)[:2] == _GZIP:
             from cloud_tasks.sources.gunzip import Gunzip

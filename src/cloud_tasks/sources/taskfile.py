@@ -71,10 +71,13 @@ class TaskFileSource(StreamSource):
         self._feed: ByteFeed | None = None
         self._drop_copy: Callable[[], None] | None = None
 
+    def __str__(self) -> str:
+        return self._name
+
     def _begin(self) -> Iterator[Item]:
         try:
             self._feed = self._opened()
-            reader = _reader(self._format(self._feed), self._feed)
+            reader = reader_for(self._format(self._feed), self._feed)
             reader.begin()
         except BaseException:
             self._dispose()
@@ -143,7 +146,8 @@ def _format_of_pipe(feed: ByteFeed) -> str:
     return {b"[": "json", b"{": "jsonl"}.get(text[:1], "yaml")
 
 
-def _reader(task_format: str, feed: ByteFeed) -> Reader:
+def reader_for(task_format: str, feed: ByteFeed) -> Reader:
+    """Return what reads a feed of *task_format*, one of :data:`FORMATS`."""
     # Each is imported when it is needed: PyYAML alone takes longer than all the others.
     from cloud_tasks.sources.text import TextFeed
 

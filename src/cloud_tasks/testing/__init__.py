@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], timeout: float = 10.0, *, what: str = "") -> T:
+def eventually(condition: Callable[[], T | None], timeout: float = 10.0, *, what: str = "") -> T:
     """Wait until *condition* returns something true, and return it.
 
     Args:

@@ -137,10 +137,11 @@ class ExecutorContract:
         pool.still_works()
 
     def test_sys_exit_with_a_text_prints_it(
-        self, pool: Pool, capfd: pytest.CaptureFixture[str]
+        self, new_executor: Callable[[], Executor], capfd: pytest.CaptureFixture[str]
     ) -> None:
-        assert pool.ends(Exited, tasks.exits, code="so be it").exit_code == 1
-        assert "so be it" in eventually(lambda: capfd.readouterr().err)
+        with running(new_executor()) as pool:
+            assert pool.ends(Exited, tasks.exits, code="so be it").exit_code == 1
+            assert "so be it" in eventually(lambda: capfd.readouterr().err)
 
     # pytest reports threads that end with an exception; Python does not mind this one.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

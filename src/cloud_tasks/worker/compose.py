@@ -16,7 +16,8 @@ from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.executors.function import specify
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.completer import Listener
-from cloud_tasks.runtime.run import Run, RunOptions
+from cloud_tasks.runtime.options import RunOptions
+from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource

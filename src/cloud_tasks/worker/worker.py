@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -86,7 +87,8 @@ class Worker:
         self._source: TaskSource = make_task_source(task_source, self._resolved.settings)
         self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
         self._run: Run | None = None
-        self._stopped_early: StopReason | None = None
+        #: To stop: each is passed on to the run once there is one.
+        self._requests: deque[tuple[StopReason, bool]] = deque()
 
     def _load(self, parser: argparse.ArgumentParser) -> type:
         name = self._resolved.settings.executor
@@ -154,10 +156,19 @@ class Worker:
             now: kill what runs at once.
         """
         logger.info("stop requested%s", f": {reason}" if reason else "")
-        if self._run is None:
-            self._stopped_early = StopReason.REQUESTED
-        else:
-            self._run.stop(StopReason.REQUESTED, now=now)
+        self._request(StopReason.REQUESTED, now=now)
+
+    def _request(self, reason: StopReason, *, now: bool = False) -> None:
+        # Also called by signal handlers, which may interrupt it anywhere: a lock can't help.
+        self._requests.append((reason, now))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        run = self._run
+        while run is not None and self._requests:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                reason, now = self._requests.popleft()
+                run.stop(reason, now=now)
 
     @contextlib.contextmanager
     def _prepared(self) -> Iterator[Run]:
@@ -169,6 +180,7 @@ class Worker:
         settings = self._resolved.settings
         with contextlib.ExitStack() as stack:
             stack.enter_context(_logging(logging.DEBUG if settings.verbose else logging.INFO))
+            stack.enter_context(heard(self._request))
             clock = Clock()
             stats = Stats(clock)
             self._console = Console(stats)
@@ -184,9 +196,7 @@ class Worker:
                 listener=self._console.hear,
             )
             self._say_hello(executor.capabilities)
-            stack.enter_context(heard(self._run.stop))
-            if self._stopped_early is not None:
-                self._run.stop(self._stopped_early)
+            self._pass_on()
             yield self._run
 
     def _say_hello(self, capabilities: Capabilities) -> None:

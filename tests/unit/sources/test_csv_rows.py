@@ -91,7 +91,7 @@ def test_a_field_may_be_long_and_the_limit_of_the_module_stays() -> None:
 
 def test_a_field_without_measure_ends_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_rows, "MAX_FIELD", 1000)
-    with pytest.raises(TaskFormatError, match="line 3.*longer than 1000.*never closed"):
+    with pytest.raises(TaskFormatError, match=r"line 3.*longer than 1000.*never closed"):
         read('a\n1\n"' + "x\n" * 5000)
 
 

@@ -64,14 +64,12 @@ def test_a_torn_last_line_is_malformed() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\t\n"])
 def test_a_file_without_a_line_is_empty(data: bytes) -> None:
-    with pytest.raises(TaskFormatError, match="^f is empty: expected a task in every line$"):
+    with pytest.raises(TaskFormatError, match=r"^f is empty: expected a task in every line$"):
         read(data)
 
 
 @CHUNKS
-def test_a_line_without_measure_is_malformed(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_measure_is_malformed(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "MAX_ENTRY", 100)
     good, problems = read(GOOD + b"\n" + b"x" * 1000 + b"\n" + GOOD, chunk)
     assert good == 2

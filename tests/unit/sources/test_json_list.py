@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources import json_list
-from cloud_tasks.sources.json_decoding import EndOfEntry
+from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
 from cloud_tasks.sources.json_list import JsonListReader
 from cloud_tasks.sources.opening import ByteFeed
 from cloud_tasks.sources.text import TextFeed
 from cloud_tasks.task import Delivery, Malformed
 
+WORD = '"abcde\\"f", '
 GOOD = '{"task_id": "t", "data": {"n": 1}}'
 
 
@@ -60,6 +61,7 @@ json_values = st.recursive(
 layouts = st.sampled_from([None, 0, 1, 4])
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.dictionaries(st.text(), json_values), max_size=5),
     indent=layouts,
@@ -80,6 +82,7 @@ def test_any_list_is_read_as_json_loads_reads_it(
     assert data_of(items) == [entry["data"] for entry in json.loads(text)]
 
 
+@settings(deadline=None)
 @given(values=st.lists(json_values, max_size=6), indent=layouts, chunk=st.integers(1, 20))
 def test_entries_of_any_kind_are_told_apart(
     values: list[Any], indent: int | None, chunk: int
@@ -130,7 +133,8 @@ def test_a_number_that_is_none_spoils_its_entry_only(constant: str, chunk: int) 
 
 
 def test_an_integer_of_a_million_digits_spoils_its_entry_only() -> None:
-    text = '[%s, {"task_id": "u", "data": {"n": %s}}, %s]' % (GOOD, "7" * 10**6, GOOD)
+    sevens = "7" * 10**6
+    text = f'[{GOOD}, {{"task_id": "u", "data": {{"n": {sevens}}}}}, {GOOD}]'
     assert problems(text) == [
         "entry 2 (line 1), task_id 'u': holds an integer of 1000000 digits, which are too many"
     ]
@@ -156,11 +160,16 @@ def test_an_empty_file_is_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "f, line 1, column 1: expected '[', the beginning of a list of tasks, not '{' "
-               "(one object a line is JSON Lines, .jsonl)"),
+        (
+            "{}",
+            "f, line 1, column 1: expected '[', the beginning of a list of tasks, not '{' "
+            "(one object a line is JSON Lines, .jsonl)",
+        ),
         ("\n 5", "f, line 2, column 2: expected '[', the beginning of a list of tasks, not '5'"),
-        ("\x1b[", "f, line 1, column 1: expected '[', the beginning of a list of tasks, "
-                  "not '\\x1b'"),
+        (
+            "\x1b[",
+            "f, line 1, column 1: expected '[', the beginning of a list of tasks, not '\\x1b'",
+        ),
     ],
 )
 def test_what_is_no_list_is_an_error(text: str, message: str) -> None:
@@ -187,9 +196,7 @@ def test_what_is_no_list_is_an_error(text: str, message: str) -> None:
         (', {"a" 1}' + " " * 30, "column 8: entry 2 is no valid JSON: expecting ':' delimiter"),
     ],
 )
-def test_a_broken_file_gives_what_came_before_it_broke(
-    rest: str, message: str, chunk: int
-) -> None:
+def test_a_broken_file_gives_what_came_before_it_broke(rest: str, message: str, chunk: int) -> None:
     items, error = read(f"[{GOOD}\n{rest}", chunk)
     assert len(items) == 1
     assert message in error
@@ -223,27 +230,26 @@ def test_nesting_without_end_is_an_error_of_one_sentence(bracket: str, chunk: in
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_large_entry_takes_time_in_proportion_to_its_length(live: bool) -> None:
-    calls: list[int] = []
-    size = 2_000_000
-    text = '[{"task_id": "t", "data": {"a": [%s 1]}}]' % ('"abcde\\"f", ' * (size // 12))
-    feed = TextFeed(ByteFeed(io.BytesIO(text.encode()), "f", live=live, chunk=1000))
-    reader = JsonListReader(feed)
-    reader.begin()
-    decode = reader._decoder.decode
+def test_a_large_entry_takes_time_in_proportion_to_its_length(
+    live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+    decode = JsonDecoder.decode
 
-    def counted(buffer: str, at: int) -> tuple[Any, int]:
-        calls.append(len(buffer))
-        return decode(buffer, at)
+    def counted(self: JsonDecoder, text: str, at: int) -> tuple[Any, int]:
+        lengths.append(len(text))
+        return decode(self, text, at)
 
-    reader._decoder.decode = counted  # type: ignore[method-assign]
-    assert len(list(reader.items())) == 1
-    assert sum(calls) < 4 * size
+    monkeypatch.setattr(JsonDecoder, "decode", counted)
+    text = f'[{{"task_id": "t", "data": {{"a": [{WORD * 200_000} 1]}}}}]'
+    items, error = read(text, 1000, live=live)
+    assert (len(items), error) == (1, "")
+    assert sum(lengths) < 4 * len(text)
 
 
 def test_an_entry_without_measure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_list, "MAX_ENTRY", 1000)
-    items, error = read('[%s, {"a": "%s' % (GOOD, "x" * 5000), chunk=100)
+    items, error = read(f'[{GOOD}, {{"a": "' + "x" * 5000, chunk=100)
     assert len(items) == 1
     assert "entry 2 is longer than 1000 characters" in error
 
@@ -283,6 +289,7 @@ def test_a_character_cut_at_the_end_of_the_file_is_no_utf8(chunk: int) -> None:
     assert "byte 0xf0 is no UTF-8" in read("[5, \N{GRINNING FACE}".encode()[:-1], chunk)[1]
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet='"\\{}[]a', max_size=30), cut=st.integers(0, 30))
 def test_the_end_of_an_entry_is_seen_wherever_the_text_is_cut(text: str, cut: int) -> None:
     whole, halves = EndOfEntry(), EndOfEntry()

@@ -1,0 +1,185 @@
+"""Task files: streaming, measured side by side with what else could read them.
+
+Run it with ``python benchmarks/task_files.py [--tasks N] [--rounds N]``. Each reader runs in a
+process of its own, one after the other in each round, so that all meet the same machine. Shown
+are the medians: tasks a second, the ratio to the first reader of the table in the same round, the
+time to the first task, and by how much the process grew at its peak. ``entries`` of ours are
+decoded only, as those of the others are; ``tasks`` are checked and made deliveries, by our code
+for ijson too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.sources import json_list, yaml_list
+from cloud_tasks.sources.entries import to_item
+from cloud_tasks.sources.opening import open_file
+from cloud_tasks.sources.taskfile import Reader, TaskFileSource
+from cloud_tasks.sources.text import TextFeed
+
+
+def entry(number: int) -> dict[str, Any]:
+    """Make one task like those of image pipelines."""
+    return {
+        "task_id": f"task-{number:07d}",
+        "data": {"num1": number, "num2": number * 7 % 1000, "name": f"image-{number}.fits"},
+    }
+
+
+def write_json(path: Path, count: int) -> None:
+    with path.open("w") as file:
+        file.write("[")
+        for number in range(count):
+            file.write(("," if number else "") + "\n" + json.dumps(entry(number)))
+        file.write("\n]\n")
+
+
+def write_yaml(path: Path, count: int) -> None:
+    with path.open("w") as file:
+        for number in range(count):
+            made = entry(number)
+            file.write(f"- task_id: {made['task_id']}\n  data:\n")
+            file.writelines(f"    {key}: {value}\n" for key, value in made["data"].items())
+
+
+def source_tasks(path: Path) -> Iterator[Any]:
+    source = TaskFileSource(path)
+    source.open()
+    ended = False
+    while not ended:
+        batch = source.receive(64)
+        yield from batch.deliveries
+        ended = batch.ended
+    source.close()
+
+
+def only_entries(path: Path) -> Iterator[Any]:
+    """Read with the readers of ours, but make nothing of the entries."""
+    feed = TextFeed(open_file(path, path.name))
+    module: Any = json_list if path.suffix == ".json" else yaml_list
+    module.to_item = lambda value, _position: value
+    reader: Reader
+    if path.suffix == ".json":
+        reader = json_list.JsonListReader(feed)
+    else:
+        reader = yaml_list.YamlListReader(feed)
+    reader.begin()
+    yield from reader.items()
+
+
+def ijson_entries(path: Path) -> Iterator[Any]:
+    import ijson.backends.yajl2_c as ijson
+
+    with path.open("rb") as file:
+        yield from ijson.items(file, "item", buf_size=65536, use_float=True)
+
+
+def ijson_tasks(path: Path) -> Iterator[Any]:
+    for value in ijson_entries(path):
+        yield to_item(value, str)
+
+
+def whole_json(path: Path) -> Iterator[Any]:
+    with path.open() as file:
+        yield from json.load(file)
+
+
+def whole_yaml(path: Path) -> Iterator[Any]:
+    import yaml
+
+    with path.open() as file:
+        yield from yaml.load(file, Loader=yaml.CSafeLoader)
+
+
+READERS: dict[str, dict[str, Callable[[Path], Iterator[Any]]]] = {
+    "json": {
+        "ijson yajl2_c": ijson_entries,
+        "ijson, tasks": ijson_tasks,
+        "json.load": whole_json,
+        "ours, entries": only_entries,
+        "ours, tasks": source_tasks,
+    },
+    "yaml": {
+        "yaml.CSafeLoader": whole_yaml,
+        "ours, entries": only_entries,
+        "ours, tasks": source_tasks,
+    },
+}
+
+
+def peak_kib() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak
+
+
+def measure(task_format: str, reader: str, path: Path) -> None:
+    """Read *path* once and print the seconds, the tasks, and the growth in KiB."""
+    read = READERS[task_format][reader]
+    # A small file first, so that imports don't count as growth.
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / f"small.{task_format}"
+        {"json": write_json, "yaml": write_yaml}[task_format](small, 200)
+        for _ in read(small):
+            pass
+    before = peak_kib()
+    start = time.perf_counter()
+    tasks = read(path)
+    next(tasks)
+    first = time.perf_counter() - start
+    count = 1 + sum(1 for _ in tasks)
+    seconds = time.perf_counter() - start
+    print(json.dumps([count / seconds, first, peak_kib() - before]))
+
+
+def compare(task_format: str, path: Path, rounds: int) -> None:
+    readers = list(READERS[task_format])
+    figures: dict[str, list[list[float]]] = {reader: [] for reader in readers}
+    for _ in range(rounds):
+        for reader in readers:
+            command = [sys.executable, __file__, "--measure", task_format, reader, str(path)]
+            done = subprocess.run(command, capture_output=True, check=True, text=True)
+            figures[reader].append(json.loads(done.stdout))
+    peer = figures[readers[0]]
+    print(f"\n{task_format}: {path.stat().st_size / 1e6:.1f} MB, median of {rounds} rounds")
+    print(f"{'reader':20}{'tasks/s':>10}{'x ' + readers[0]:>20}{'first ms':>10}{'grew KiB':>10}")
+    for reader in readers:
+        rates, firsts, growths = zip(*figures[reader], strict=True)
+        ratio = statistics.median(rate / other[0] for rate, other in zip(rates, peer, strict=True))
+        print(
+            f"{reader:20}{statistics.median(rates):10,.0f}{ratio:20.2f}"
+            f"{1000 * statistics.median(firsts):10.2f}{statistics.median(growths):10,.0f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--tasks", type=int, default=200_000, help="in the JSON file")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure(args.measure[0], args.measure[1], Path(args.measure[2]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for task_format, write, count in (
+            ("json", write_json, args.tasks),
+            ("yaml", write_yaml, args.tasks // 10),
+        ):
+            path = Path(folder) / f"tasks.{task_format}"
+            write(path, count)
+            compare(task_format, path, args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The functions that the benchmarks run, apart, so that children import little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def nothing(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    return False, None
+
+
+def sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    time.sleep(task_data["seconds"])
+    return False, None
+
+
+def die(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return False, None
+
+
+def sleep_beside_subprocess(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
+        print(f"pids {os.getpid()} {other.pid}", flush=True)
+        time.sleep(600)
+    return False, None
+
+
+def note_pid_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, str]:
+    note = Path(task_data["folder"], str(os.getpid()))
+    note.touch()
+    time.sleep(task_data["seconds"])
+    note.unlink()
+    return False, task_id

@@ -1,0 +1,8 @@
+"""``python -m cloud_tasks``: the same as the command ``cloud_tasks``."""
+
+import sys
+
+from cloud_tasks.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""``cloud_tasks settings``: what a worker would run by, started here with these flags."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from cloud_tasks.display.tables import print_table
+from cloud_tasks.settings.reference import values
+from cloud_tasks.settings.resolve import resolve
+
+
+def main(argv: list[str]) -> int:
+    """Print every setting, its value and where it came from; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cloud_tasks settings",
+        description="Show every setting, its value and where it came from. Takes the flags of a "
+        "worker, so that their effect can be seen.",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    resolved = resolve(parser, argv, require_tasks=False)
+    rows = values(resolved)
+    if resolved.args.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return 0
+    print_table(
+        ("setting", "value", "from", "flag", "variable"),
+        [
+            (
+                row.name,
+                "-" if row.value is None else str(row.value),
+                row.origin,
+                row.flag,
+                row.variable or "-",
+            )
+            for row in rows
+        ],
+    )
+    return 0

@@ -1,0 +1,63 @@
+"""``cloud_tasks worker``: a function of a module, without a program around it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.settings.resolve import add_arguments
+from cloud_tasks.worker import Worker
+
+
+def main(argv: list[str]) -> int:
+    """Run the function that *argv* names; its exit code is the run's.
+
+    Raises:
+        ConfigurationError: there is no such function.
+        SystemExit: the run is over, or the command line is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="cloud_tasks worker",
+        description="Run a function of (task_id, task_data, worker_data) over tasks.",
+    )
+    parser.add_argument(
+        "function",
+        metavar="MODULE:FUNCTION",
+        help="what to run: package.module:function, or path/to/file.py:function",
+    )
+    add_arguments(parser)
+    target = parser.parse_args(argv).function
+    Worker(load(target), args=argv, argparser=parser).main()
+
+
+def load(target: str) -> Any:
+    """Import the function named *target*; the current folder is searched first.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    module_name, colon, name = target.rpartition(":")
+    if not colon or not module_name or not name:
+        raise ConfigurationError(f"{target!r} is not of the form MODULE:FUNCTION")
+    folder = Path.cwd()
+    if module_name.endswith(".py"):
+        file = Path(module_name).resolve()
+        if not file.is_file():
+            raise ConfigurationError(f"there is no file {module_name!r}")
+        folder, module_name = file.parent, file.stem
+    sys.path.insert(0, str(folder))
+    try:
+        found = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigurationError(f"there is no module {module_name!r} in {folder}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ConfigurationError(f"the module {module_name!r} has no {name!r}")
+        found = getattr(found, part)
+    return found

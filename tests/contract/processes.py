@@ -1,0 +1,91 @@
+"""Task functions that start processes, and that mishandle descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.worker_data import WorkerData
+
+Data = dict[str, Any]
+_SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+_DAEMON = (
+    "import os, sys, time\n"
+    "if os.fork(): os._exit(0)\n"
+    "os.setsid()\n"
+    "if os.fork(): os._exit(0)\n"
+    "print(os.getpid(), flush=True); os.close(1); time.sleep(60)\n"
+)
+
+
+def _start(how: str) -> int:
+    """Start a process that sleeps; return its number."""
+    if how == "fork":
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        return pid
+    if how == "daemon":
+        command = [sys.executable, "-S", "-c", _DAEMON]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+            return int(started.communicate()[0])
+    return subprocess.Popen(_SLEEPER, start_new_session=how == "new session").pid
+
+
+def leaves(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Start processes of several kinds, note their numbers, and end as the test says."""
+    pids = [_start(how) for how in data["kinds"]]
+    scratch = Path(data["pids"] + ".part")
+    scratch.write_text(" ".join(map(str, [os.getpid(), *pids])))
+    scratch.rename(data["pids"])
+    if data["end"] == "crash":
+        os._exit(9)
+    if data["end"] == "sleep":
+        time.sleep(60)
+    return False, "left them"
+
+
+def closes_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    os.closerange(3, 4096)
+    return False, "closed"
+
+
+def replaces_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Put a file of the user's behind every descriptor, as a careless daemon would."""
+    file = os.open(data["file"], os.O_RDWR | os.O_CREAT)
+    for descriptor in range(3, 51):
+        os.dup2(file, descriptor)
+    return False, "replaced"
+
+
+def writes_everywhere(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    for descriptor in range(3, 51):
+        with contextlib.suppress(OSError):
+            os.set_blocking(descriptor, False)
+            os.write(descriptor, data["garbage"])
+    return False, "written"
+
+
+def prints(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    line = "x" * 1023
+    for _ in range(data["kib"]):
+        print(line)
+    return False, "printed"
+
+
+def uses_multiprocessing(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    with multiprocessing.get_context(data["method"]).Pool(2) as pool:
+        return False, pool.map(abs, [-1, -2, 3])
+
+
+def leaves_thread(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    return False, "left it"

@@ -1,0 +1,180 @@
+"""Many tasks, many kills, many starts: nothing is lost, blamed wrongly or left."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections import Counter
+from concurrent.futures import Future, wait
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from contract import deaths
+
+from cloud_tasks import registry
+from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.process import MARK
+from cloud_tasks.outcome import Completed, Exited, Outcome, TimedOut
+from cloud_tasks.testing import eventually
+from cloud_tasks.testing import executor_tasks as tasks
+from cloud_tasks.testing.executor_harness import Pool, running
+
+
+class Killer(threading.Thread):
+    """Kills a process that has run tasks, every few milliseconds, until *n* are dead."""
+
+    def __init__(self, n: int, folder: Path, chance: random.Random) -> None:
+        super().__init__()
+        self.killed: set[int] = set()
+        self.enough = threading.Event()
+        self._n = n
+        self._folder = folder
+        self._chance = chance
+
+    def run(self) -> None:
+        while len(self.killed) < self._n and not self.enough.wait(self._chance.random() * 0.03):
+            ran = {int(path.name.removeprefix("ran-")) for path in self._folder.glob("ran-*")}
+            alive = [pid for pid in ran - self.killed if psutil.pid_exists(pid)]
+            if alive:
+                victim = self._chance.choice(sorted(alive))
+                os.kill(victim, 9)
+                self.killed.add(victim)
+
+
+@pytest.mark.timeout(150)
+def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CLOUD_TASKS_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"CLOUD_TASKS_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    killer = Killer(200, tmp_path, chance)
+    told: Counter[int] = Counter()
+
+    def tell(n: int, _: Future[Outcome]) -> None:
+        told[n] += 1
+
+    with running(registry.load("executor", "loky")(), ExecutorOptions(slots=4)) as pool:
+        futures = []
+        for n in range(2000):
+            future = pool.submit(
+                deaths.notes_pid,
+                task_id=str(n),
+                folder=str(tmp_path),
+                seconds=chance.random() * 0.03,
+            )
+            future.add_done_callback(partial(tell, n))
+            futures.append(future)
+        killer.start()
+        assert not wait(futures, timeout=120).not_done
+        killer.enough.set()
+        killer.join()
+        pool.still_works()
+    outcomes = [future.result() for future in futures]
+    exited = {n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exited)}
+    rest = [(n, outcome) for n, outcome in enumerate(outcomes) if n not in exited]
+    assert all(isinstance(o, Completed) and o.result == str(n) for n, o in rest)
+    assert {getattr(outcomes[n], "exit_code", None) for n in exited} <= {-9}
+    # The process that an exited task noted down is one that was killed.
+    notes = [tmp_path / str(n) for n in exited]
+    noted = {int(note.read_text() or 0) for note in notes if note.exists()}
+    assert noted - {0} <= killer.killed
+    assert 50 < len(exited) <= len(killer.killed)
+    assert set(told.values()) == {1}
+    assert len(told) == 2000
+
+
+@pytest.mark.parametrize(("name", "cycles"), [("loky", 15), ("spawn", 50)])
+def test_many_starts_and_stops_leave_no_process_and_no_descriptor(name: str, cycles: int) -> None:
+    def cycle() -> None:
+        with running(registry.load("executor", name)(), ExecutorOptions(slots=1)) as pool:
+            pool.ends(Completed, tasks.returns, value=(False, 1))
+
+    cycle()
+    before = _resources()
+    for _ in range(cycles):
+        cycle()
+    eventually(lambda: _resources() == before, what=f"{before} again")
+
+
+def _resources() -> tuple[int, int, int]:
+    me = psutil.Process()
+    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(me.children())
+
+
+@pytest.mark.parametrize("name", ["loky", "spawn"])
+def test_a_storm_of_time_limits_hits_every_task_once(name: str) -> None:
+    with running(registry.load("executor", name)(), ExecutorOptions(slots=4)) as pool:
+        futures = [
+            pool.submit(tasks.sleeps, max_runtime=0.02)
+            if n % 3 == 0
+            else pool.submit(tasks.returns, value=(False, n))
+            for n in range(60)
+        ]
+        outcomes = [future.result(40) for future in futures]
+    assert [isinstance(outcome, TimedOut) for outcome in outcomes] == [
+        n % 3 == 0 for n in range(60)
+    ]
+
+
+@pytest.fixture(params=["loky", "spawn"])
+def pool(request: pytest.FixtureRequest) -> object:
+    """Two slots, results of any size."""
+    options = ExecutorOptions(slots=2, max_result_bytes=0)
+    with running(registry.load("executor", request.param)(), options) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("number", "ending"), [(9, Exited), (19, TimedOut)], ids=["kill", "stop"])
+def test_an_end_in_the_middle_of_a_huge_result_hurts_no_neighbour(
+    pool: Pool, tmp_path: Path, number: int, ending: type
+) -> None:
+    started, release = tmp_path / "started", tmp_path / "release"
+    neighbour = pool.submit(tasks.holds, started=str(started), release=str(release))
+    eventually(started.exists)
+    size = int(os.environ.get("CLOUD_TASKS_TEST_RESULT_MIB", "100")) * 2**20
+    outcome = pool.run(deaths.dies_during_the_result, size=size, signal=number, max_runtime=5.0)
+    assert type(outcome) is ending
+    assert getattr(outcome, "exit_code", -9) == -9
+    release.touch()
+    assert isinstance(neighbour.result(30), Completed)
+    pool.still_works()
+
+
+def test_a_huge_result_arrives_whole(pool: Pool) -> None:
+    outcome = pool.ends(Completed, tasks.returns, value=(False, "x" * (100 * 2**20)))
+    assert len(outcome.result_json) == 100 * 2**20 + 2
+
+
+def test_huge_task_data_for_a_child_that_does_not_read_blocks_nobody(pool: Pool) -> None:
+    stopped = pool.submit(deaths.killed_by, signal=19, max_runtime=1.0, ballast="x" * (50 * 2**20))
+    pool.ends(Completed, tasks.returns, value=(False, 1), ballast="x" * (50 * 2**20))
+    assert isinstance(stopped.result(30), TimedOut)
+
+
+def test_a_killed_guardian_is_replaced(pool: Pool) -> None:
+    pool.still_works()
+    for _ in range(3):
+        guardian = eventually(_guardian)
+        guardian.kill()
+        eventually(partial(_is_zombie, guardian))
+        pool.ends(Exited, deaths.os_exit, code=1)
+        pool.still_works()
+        assert eventually(_guardian) != guardian
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    return bool(process.status() == psutil.STATUS_ZOMBIE)
+
+
+def _guardian() -> psutil.Process | None:
+    found = [p for p in psutil.Process().children() if any(MARK in word for word in _words(p))]
+    return found[0] if found else None
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

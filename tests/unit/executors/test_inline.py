@@ -1,0 +1,87 @@
+"""What only ``inline`` can do, and how it tells what it can't."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.inline import InlineExecutor
+from cloud_tasks.outcome import Aborted, Completed, Outcome, TimedOut
+from cloud_tasks.task import Task
+from cloud_tasks.testing import executor_tasks as tasks
+from cloud_tasks.testing.executor_harness import Pool, running
+from cloud_tasks.worker_data import WorkerData
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    with running(InlineExecutor()) as pool:
+        yield pool
+
+
+def once(function: Any) -> Outcome:
+    """Run a function of any kind in an executor of its own."""
+    executor = InlineExecutor()
+    executor.start(specify(function), WorkerData(), ExecutorOptions())
+    try:
+        return executor.submit(Task("t", {})).result(0)
+    finally:
+        executor.shutdown()
+
+
+def test_a_task_runs_in_this_thread_before_submit_returns() -> None:
+    seen: list[object] = []
+    once(lambda task_id, data, worker_data: seen.append(threading.current_thread()))
+    assert seen == [threading.current_thread()]
+
+
+def test_a_sleep_over_the_limit_is_interrupted(pool: Pool) -> None:
+    outcome = pool.ends(TimedOut, tasks.sleeps, max_runtime=0.2)
+    assert 0.2 <= (outcome.measures.run_time or 0) < 3
+    pool.still_works()
+
+
+def test_a_task_can_be_aborted_from_another_thread(pool: Pool) -> None:
+    executor = pool.executor
+
+    def shut_down() -> None:
+        executor.shutdown(reason="enough")
+
+    timer = threading.Timer(0.2, shut_down)
+    timer.start()
+    outcome = pool.ends(Aborted, tasks.sleeps)
+    timer.join()
+    assert outcome.reason == "enough"
+
+
+def test_a_task_may_run_an_event_loop_inside_ours() -> None:
+    async def nap() -> int:
+        return 5
+
+    async def worker() -> Outcome:
+        return once(lambda task_id, data, worker_data: (False, asyncio.run(nap())))
+
+    outcome = asyncio.run(worker())
+    assert isinstance(outcome, Completed), outcome
+    assert outcome.result == 5
+
+
+def test_what_a_task_changes_of_this_process_is_put_back() -> None:
+    before = Path.cwd()
+
+    def moves(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        os.chdir("/")
+        os.environ["TEST_INLINE"] = "1"
+        return False, None
+
+    once(moves)
+    assert Path.cwd() == before
+    assert "TEST_INLINE" not in os.environ

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fakes import Shutdowns
+
+from cloud_tasks.errors import EventLogError, SourceError
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop
+from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.termination.base import Notice
+
+GRACE = 7.0
+INT, TERM = Stop(StopReason.SIGINT), Stop(StopReason.SIGTERM)
+ASKED = Stop(StopReason.REQUESTED)
+
+
+@pytest.fixture
+def flags() -> Iterator[FlagPage]:
+    flags = FlagPage.create(1)
+    yield flags
+    flags.close()
+
+
+@pytest.fixture
+def executor() -> Iterator[Shutdowns]:
+    with ThreadPoolExecutor(1) as pool:
+        yield Shutdowns(pool)
+
+
+@pytest.fixture
+def life(executor: Shutdowns, flags: FlagPage) -> Lifecycle:
+    return Lifecycle(executor, flags, GRACE)
+
+
+def test_begins_running_with_nothing_to_say(life: Lifecycle, flags: FlagPage) -> None:
+    assert (life.state, life.reason, life.failure) == (State.RUNNING, StopReason.DONE, None)
+    assert not life.draining
+    assert life.next(0) is None
+
+
+def test_a_stop_drains_within_the_grace_period(
+    life: Lifecycle, executor: Shutdowns, flags: FlagPage
+) -> None:
+    life.stop(TERM)
+    assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGTERM)
+    assert life.draining
+    assert executor.graces == [GRACE]
+    assert flags.shutdown_request
+    assert not flags.termination_notice
+
+
+def test_the_second_stop_kills(life: Lifecycle, executor: Shutdowns) -> None:
+    life.stop(INT)
+    life.stop(TERM)
+    assert (life.state, life.reason) == (State.KILLING, StopReason.SIGINT)
+    assert executor.graces == [GRACE, 0]
+
+
+def test_a_stop_at_once_kills(life: Lifecycle, executor: Shutdowns) -> None:
+    life.stop(Stop(StopReason.REQUESTED, now=True))
+    assert life.state is State.KILLING
+    assert executor.graces == [0]
+
+
+@pytest.mark.parametrize(("after", "grace"), [(None, math.inf), (25.0, 25.0)])
+def test_a_notice_drains_for_as_long_as_the_provider_gives(
+    life: Lifecycle, executor: Shutdowns, flags: FlagPage, after: float | None, grace: float
+) -> None:
+    life.notice(Notice("test", after))
+    assert (life.state, life.reason) == (State.DRAINING, StopReason.SPOT)
+    assert executor.graces == [grace]
+    assert flags.termination_notice
+    assert not flags.shutdown_request
+
+
+def test_the_first_signal_after_a_notice_is_a_first_signal(
+    life: Lifecycle, executor: Shutdowns, flags: FlagPage
+) -> None:
+    life.notice(Notice("test", None))
+    life.stop(TERM)
+    assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGTERM)
+    assert flags.shutdown_request
+    life.stop(TERM)
+    assert life.state is State.KILLING
+    assert executor.graces == [math.inf, GRACE, 0]
+
+
+def test_a_notice_after_a_signal_is_passed_on_to_the_tasks(
+    life: Lifecycle, executor: Shutdowns, flags: FlagPage
+) -> None:
+    life.stop(INT)
+    life.notice(Notice("test", 3.0))
+    assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGINT)
+    assert flags.termination_notice
+    assert executor.graces == [GRACE, 3.0]
+
+
+def test_a_failure_of_the_source_lets_everything_come_to_its_end(
+    life: Lifecycle, executor: Shutdowns
+) -> None:
+    life.fail(Failure(SourceError("cut off")))
+    assert (life.state, life.reason) == (State.RUNNING, StopReason.FAILED)
+    assert not life.draining
+    assert executor.graces == []
+
+
+def test_another_failure_of_ours_drains_or_kills(life: Lifecycle, executor: Shutdowns) -> None:
+    life.fail(Failure(EventLogError("full")))
+    assert life.state is State.DRAINING
+    life.fail(Failure(EventLogError("still full"), now=True))
+    assert life.state is State.KILLING
+    assert executor.graces == [math.inf, 0]
+    assert str(life.failure) == "full"
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([ASKED, INT], StopReason.SIGINT),
+        ([INT, TERM], StopReason.SIGINT),
+        ([TERM, ASKED], StopReason.SIGTERM),
+        ([Notice("n", None), ASKED], StopReason.SPOT),
+        ([Failure(EventLogError("x")), INT], StopReason.SIGINT),
+        ([Failure(EventLogError("x")), Notice("n", None)], StopReason.SPOT),
+        ([ASKED, Failure(EventLogError("x"))], StopReason.FAILED),
+    ],
+    ids=str,
+)
+def test_of_several_reasons_the_weightiest_is_told(
+    life: Lifecycle, messages: list[Stop | Notice | Failure], reason: StopReason
+) -> None:
+    for message in messages:
+        if isinstance(message, Stop):
+            life.stop(message)
+        elif isinstance(message, Notice):
+            life.notice(message)
+        else:
+            life.fail(message)
+    assert life.reason is reason
+
+
+def test_no_task_starts_from_the_moment_of_the_request_on(life: Lifecycle) -> None:
+    life.post(AllDone())
+    assert not life.draining
+    life.post(INT)
+    assert life.draining
+    assert [life.next(1), life.next(1), life.next(0)] == [AllDone(), INT, None]
+
+
+def test_a_burst_of_signals_in_the_middle_of_each_other_blocks_nobody(life: Lifecycle) -> None:
+    with heard(lambda reason: life.post(Stop(reason))):
+        for _ in range(200):
+            os.kill(os.getpid(), signal.SIGINT)
+            life.post(TERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+    got = 0
+    while life.next(0) is not None:
+        got += 1
+    assert got == 600

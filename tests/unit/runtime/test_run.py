@@ -1,0 +1,244 @@
+"""Whole runs: fakes at both ends, threads of a real pool between."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FastClock, Sink, Source, deliveries, forget
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.errors import CloudTasksError, EventLogError, SourceError, TaskFormatError
+from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.futures import FuturesExecutor
+from cloud_tasks.policy import RetryRules
+from cloud_tasks.runtime.options import RunOptions
+from cloud_tasks.runtime.run import Run
+from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.task import Batch, Malformed
+from cloud_tasks.termination.base import TerminationProbe
+from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.testing import eventually
+from cloud_tasks.worker_data import WorkerData
+
+Function = Callable[[str, dict[str, Any], WorkerData], Any]
+
+
+def returns(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    return False, data["n"]
+
+
+class Gate:
+    """Holds tasks until a test lets them go."""
+
+    def __init__(self) -> None:
+        self.began, self.open = threading.Event(), threading.Event()
+
+
+gate = Gate()
+
+
+@pytest.fixture(autouse=True)
+def _new_gate() -> None:
+    global gate
+    gate = Gate()
+
+
+def waits_at_gate(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    gate.began.set()
+    gate.open.wait(30)
+    return False, [worker_data.received_shutdown_request, worker_data.received_termination_notice]
+
+
+class Bench:
+    """A run over a source and a sink of ours."""
+
+    def __init__(
+        self,
+        source: Source,
+        sinks: Sequence[EventSink],
+        *,
+        function: Function = returns,
+        clock: Clock | None = None,
+        probes: Sequence[TerminationProbe] = (),
+        **options: Any,
+    ) -> None:
+        clock = clock or Clock()
+        self.pool = ThreadPoolExecutor(2)
+        self.run = Run(
+            specify(function),
+            WorkerData(),
+            source=source,
+            executor=FuturesExecutor(self.pool),
+            sinks=list(sinks),
+            probes=list(probes),
+            options=RunOptions(slots=2, rules=RetryRules(requeues=True), **options),
+            clock=clock,
+            stats=Stats(clock),
+            listener=forget,
+            hear_all=False,
+        )
+
+    def go(self) -> RunSummary:
+        with self.pool:
+            return self.run.run()
+
+
+def types(sink: Sink) -> list[str]:
+    return [json.loads(line)["event_type"] for line in sink.lines]
+
+
+def test_everything_is_run_recorded_acknowledged_and_closed_in_this_order() -> None:
+    log: list[str] = []
+    source, sink = Source(deliveries(50), log=log), Sink(log)
+    summary = Bench(source, [sink]).go()
+    assert (summary.completed, summary.exit_code) == (50, 0)
+    assert sorted(source.acked) == sorted(f"t{n}" for n in range(50))
+    assert log[0] == "open sink"
+    assert log[-1] == "close sink"
+    assert source.closed
+    before = 0
+    for word in log:
+        before += (word == "event") - word.startswith("ack")
+        assert before >= 0  # none was acknowledged before its event
+
+
+def test_a_sink_that_fails_for_a_while_loses_nothing_and_doubles_nothing() -> None:
+    source, sink = Source(deliveries(30)), Sink(failures=3)
+    summary = Bench(source, [sink]).go()
+    assert summary.exit_code == 0
+    assert len(sink.lines) == 30
+    assert sorted(source.acked) == sorted({json.loads(line)["task_id"] for line in sink.lines})
+
+
+def test_a_sink_that_fails_for_ever_ends_the_run_and_nothing_is_acknowledged() -> None:
+    source, sink = Source(deliveries(5000)), Sink(failures=float("inf"))
+    with pytest.raises(EventLogError, match="the sink refuses; tried for 30 s") as caught:
+        Bench(source, [sink], clock=FastClock(100)).go()
+    assert source.acked == []
+    summary = caught.value.summary
+    assert summary is not None
+    assert (summary.exit_code, summary.stop_reason) == (4, StopReason.FAILED)
+    assert summary.ended < 1000  # the intake stopped
+
+
+def test_with_the_source_broken_as_well_it_ends_too() -> None:
+    source = Source(deliveries(3), error=SourceError("cut off"))
+    with pytest.raises(CloudTasksError, match="cut off"):
+        Bench(source, [Sink(failures=float("inf"))], clock=FastClock(100)).go()
+
+
+def test_a_broken_source_is_told_of_after_what_it_gave_has_run() -> None:
+    source, sink = Source(deliveries(3), error=SourceError("cut off")), Sink()
+    with pytest.raises(SourceError, match="cut off") as caught:
+        Bench(source, [sink]).go()
+    assert types(sink) == ["task_completed"] * 3 + ["fatal_exception"]
+    assert "cut off" in json.loads(sink.lines[-1])["stack_trace"]
+    assert len(source.acked) == 3
+    assert caught.value.summary is not None
+    assert (caught.value.summary.completed, caught.value.summary.exit_code) == (3, 4)
+
+
+def test_bad_entries_have_events_and_the_error_comes_at_the_end() -> None:
+    first, second = deliveries(2)
+    sink = Sink()
+    source = Source([first, Malformed("entry 2", "is null", "x"), second])
+    with pytest.raises(TaskFormatError, match="entry 2"):
+        Bench(source, [sink]).go()
+    assert sorted(types(sink)) == ["non_fatal_exception", "task_completed", "task_completed"]
+    assert len(source.acked) == 2
+
+
+def test_an_event_log_that_can_not_be_opened_lets_nothing_begin(tmp_path: Path) -> None:
+    source = Source(deliveries(3))
+    with pytest.raises(EventLogError) as caught:
+        Bench(source, [JsonlSink(tmp_path)]).go()
+    assert source.log == []
+    assert caught.value.summary is not None
+
+
+def test_a_defect_of_a_source_of_somebody_else_is_no_bare_error() -> None:
+    with pytest.raises(CloudTasksError, match="ZeroDivisionError") as caught:
+        Bench(Source(deliveries(1), error=ZeroDivisionError()), [Sink()]).go()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+class Endless(Source):
+    """Opens or gives only when it is closed."""
+
+    def __init__(self, *, in_open: bool) -> None:
+        super().__init__([])
+        self._in_open = in_open
+        self.blocked, self.end = threading.Event(), threading.Event()
+
+    def _block(self) -> None:
+        self.blocked.set()
+        self.end.wait(30)
+
+    def open(self) -> None:
+        if self._in_open:
+            self._block()
+
+    def receive(self, n: int) -> Batch:
+        self._block()
+        return Batch(ended=True)
+
+
+@pytest.mark.parametrize("in_open", [True, False], ids=["in open", "in receive"])
+def test_a_source_that_blocks_for_ever_does_not_keep_a_stop_waiting(in_open: bool) -> None:
+    source = Endless(in_open=in_open)
+    bench = Bench(source, [Sink()])
+    results: list[RunSummary] = []
+    running = threading.Thread(target=lambda: results.append(bench.go()))
+    running.start()
+    assert source.blocked.wait(10)
+    bench.run.stop(StopReason.REQUESTED)
+    running.join(10)
+    assert [summary.stop_reason for summary in results] == [StopReason.REQUESTED]
+    source.end.set()
+    eventually(lambda: "cloud_tasks-dispatcher" not in {t.name for t in threading.enumerate()})
+
+
+def test_tasks_that_never_began_go_back_at_a_stop() -> None:
+    source, sink = Source(deliveries(20)), Sink()
+    bench = Bench(source, [sink], function=waits_at_gate)
+    running = threading.Thread(target=bench.go)
+    running.start()
+    assert gate.began.wait(10)
+    bench.run.stop(StopReason.SIGTERM)
+    eventually(lambda: source.released)
+    gate.open.set()
+    running.join(10)
+    assert types(sink) == ["task_completed"] * 2
+    assert all(json.loads(line)["result"] == [True, False] for line in sink.lines)
+    assert sorted(source.acked) == ["t0", "t1"]
+    assert set(source.released).isdisjoint(source.acked)
+
+
+def test_a_notice_is_recorded_before_what_runs_is_over() -> None:
+    sink = Sink()
+    source = Source(deliveries(20))
+    bench = Bench(source, [sink], function=waits_at_gate, probes=[SimulatedProbe(0.01, None)])
+    results: list[RunSummary] = []
+    running = threading.Thread(target=lambda: results.append(bench.go()))
+    running.start()
+    eventually(lambda: types(sink) == ["spot_termination"])
+    eventually(lambda: source.released)
+    gate.open.set()
+    running.join(10)
+    assert results[0].exit_code == 75
+    assert [json.loads(line)["result"] for line in sink.lines[1:]] == [[False, True]] * 2
+
+
+def test_a_limit_is_told_as_the_reason() -> None:
+    summary = Bench(Source(deliveries(9)), [Sink()], most=4, skip=2).go()
+    assert (summary.completed, summary.skipped) == (4, 2)
+    assert summary.stop_reason is StopReason.MAX_NUM_TASKS

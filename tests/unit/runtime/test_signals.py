@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.summary import StopReason
+
+HEARD = {
+    signal.SIGINT: StopReason.SIGINT,
+    signal.SIGTERM: StopReason.SIGTERM,
+    signal.SIGHUP: StopReason.SIGTERM,
+}
+
+
+def own_handler(number: int, frame: object) -> None:
+    """Be a handler that the program had before."""
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.signal(number, own_handler) for number in HEARD}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in HEARD]
+
+
+@pytest.mark.parametrize("number", HEARD)
+def test_each_signal_is_heard_with_its_reason(number: signal.Signals) -> None:
+    reasons: list[StopReason] = []
+    with heard(reasons.append):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+    assert reasons == [HEARD[number]] * 2
+
+
+def test_the_old_handlers_come_back_whatever_happens() -> None:
+    with pytest.raises(ZeroDivisionError), heard(lambda reason: None):  # noqa: PT012
+        assert own_handler not in handlers()
+        _ = 1 // 0
+    assert handlers() == [own_handler] * 3
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reasons: list[StopReason] = []
+    with heard(reasons.append):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert reasons == [StopReason.SIGTERM]
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_off_the_main_thread_nothing_is_installed() -> None:
+    seen: list[list[object]] = []
+
+    def run() -> None:
+        with heard(lambda reason: None):
+            seen.append(handlers())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [[own_handler] * 3]
+
+
+def test_one_within_the_other_gives_way_in_order() -> None:
+    outer: list[StopReason] = []
+    inner: list[StopReason] = []
+    with heard(outer.append):
+        with heard(inner.append):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (len(outer), len(inner)) == (1, 1)

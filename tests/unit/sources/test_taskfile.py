@@ -1,0 +1,414 @@
+"""Task files: which format, which file, and what is said when it can't be read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
+from cloud_tasks.sources.taskfile import FORMATS, TaskFileSource
+from cloud_tasks.testing.source_contract import drain
+
+JSON = '[{"task_id": "t", "data": {"a": "1"}}]'
+TEXTS = {
+    "json": JSON,
+    "yaml": "- task_id: t\n  data: {a: '1'}\n",
+    "jsonl": JSON[1:-1] + "\n",
+    "csv": "task_id,a\nt,1\n",
+    "tsv": "task_id\ta\nt\t1\n",
+}
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(path: object, task_format: str | None = None) -> str:
+    """Return the sentence with which opening *path* is refused."""
+    source = TaskFileSource(path, task_format=task_format)  # type: ignore[arg-type]
+    with pytest.raises(SourceError) as caught:
+        source.open()
+    source.close()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".GZ"])
+@pytest.mark.parametrize(
+    ("suffix", "task_format"),
+    [
+        (".json", "json"),
+        (".JSON", "json"),
+        (".yaml", "yaml"),
+        (".yml", "yaml"),
+        (".jsonl", "jsonl"),
+        (".ndjson", "jsonl"),
+        (".csv", "csv"),
+        (".tsv", "tsv"),
+    ],
+)
+def test_the_suffix_tells_the_format(
+    tmp_path: Path, suffix: str, task_format: str, packed: str
+) -> None:
+    content = TEXTS[task_format].encode()
+    path = write(tmp_path / f"f{suffix}{packed}", gzip.compress(content) if packed else content)
+    for given in (path, str(path)):
+        (task,) = drain(TaskFileSource(given)).tasks
+        assert (task.task_id, task.data) == ("t", {"a": "1"})
+
+
+@pytest.mark.parametrize("task_format", FORMATS)
+def test_the_task_format_tells_it_where_the_suffix_does_not(
+    tmp_path: Path, task_format: str
+) -> None:
+    path = write(tmp_path / "f.txt", TEXTS[task_format])
+    assert drain(TaskFileSource(path, task_format=task_format)).ids == ["t"]
+
+
+def test_a_suffix_that_tells_the_format_wins(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", JSON)
+    assert drain(TaskFileSource(path, task_format="csv")).ids == ["t"]
+
+
+def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.txt", JSON)
+    assert refusal(path) == (
+        f"the task file {path} has a name that doesn't tell its format: end it in "
+        ".json, .yaml, .yml, .jsonl, .ndjson, .csv, .tsv (also with .gz), "
+        "or give the task format (json, yaml, jsonl, csv, tsv)"
+    )
+
+
+def test_an_unknown_task_format_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="unknown task format 'xml': choose one of json"):
+        TaskFileSource("f.json", task_format="xml")
+
+
+def test_a_compressed_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    assert drain(TaskFileSource(write(tmp_path / "a.json", gzip.compress(JSON.encode())))).tasks
+    assert drain(TaskFileSource(write(tmp_path / "b.json.gz", JSON))).tasks
+
+
+def test_a_compressed_file_may_have_members_and_padding(tmp_path: Path) -> None:
+    half = len(JSON) // 2
+    members = [gzip.compress(part.encode()) for part in (JSON[:half], JSON[half:], "\n")]
+    path = write(tmp_path / "a.json.gz", b"\0\0".join(members) + b"\0" * 100_000)
+    drained = drain(TaskFileSource(path))
+    assert drained.ids == ["t"]
+    assert drained.error is None
+
+
+def test_highly_compressed_data_is_unpacked_piece_by_piece(tmp_path: Path) -> None:
+    text = "[" + " " * 3_000_000 + JSON[1:]
+    assert drain(TaskFileSource(write(tmp_path / "a.json.gz", gzip.compress(text.encode())))).tasks
+
+
+@pytest.mark.parametrize("keep", [1000, -1, -8, -9])
+def test_a_cut_compressed_file_is_an_error_after_what_it_gave(tmp_path: Path, keep: int) -> None:
+    text = "".join(TEXTS["jsonl"].replace('"1"', f'"{i * 7919}"') for i in range(5000))
+    path = write(tmp_path / "a.jsonl.gz", gzip.compress(text.encode())[:keep])
+    drained = drain(TaskFileSource(path))
+    assert drained.tasks
+    assert str(drained.error) == (
+        f"the task file {path} ends in the middle of its compressed data: "
+        "it was cut off, make it again"
+    )
+
+
+def test_a_damaged_compressed_file_is_an_error(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(JSON.encode()))
+    packed[-6] ^= 255
+    drained = drain(TaskFileSource(write(tmp_path / "a.json.gz", bytes(packed))))
+    assert "holds damaged compressed data" in str(drained.error)
+
+
+@pytest.mark.parametrize("task_format", ["json", "yaml", "jsonl", "csv"])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, task_format: str) -> None:
+    content = b"\xef\xbb\xbf" + TEXTS[task_format].encode()
+    assert drain(TaskFileSource(write(tmp_path / f"f.{task_format}", content))).ids == ["t"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("task_format", FORMATS)
+def test_utf_16_is_refused(tmp_path: Path, task_format: str, encoding: str) -> None:
+    path = write(tmp_path / f"f.{task_format}", TEXTS[task_format].encode(encoding))
+    assert refusal(path).endswith("is not UTF-8 but UTF-16 or binary: save it as UTF-8")
+
+
+def test_binary_data_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", bz2.compress(JSON.encode()))
+    assert "line 1, column 1: expected '['" in refusal(path)
+
+
+@pytest.mark.parametrize("task_format", ["json", "yaml", "jsonl", "csv"])
+def test_dos_line_ends_do_not_matter(tmp_path: Path, task_format: str) -> None:
+    path = write(tmp_path / f"f.{task_format}", TEXTS[task_format].replace("\n", "\r\n"))
+    (task,) = drain(TaskFileSource(path)).tasks
+    assert task.data == {"a": "1"}
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    assert refusal(path) == f"the task file {path} does not exist"
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    path.mkdir()
+    assert refusal(path) == f"the task file {path} is a directory, not a file"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", JSON)
+    path.chmod(0)
+    assert refusal(path) == f"the task file {path} can't be read: you lack the permission"
+
+
+def test_names_that_no_file_can_have_are_refused() -> None:
+    assert "'a\\x00b.json' can't be opened: embedded null" in refusal("a\0b.json")
+    assert refusal("x\x1b[2J.json") == r"the task file 'x\x1b[2J.json' does not exist"
+    assert "can't be opened: File name too long" in refusal("x" * 1000 + ".json")
+    assert refusal("", "json")
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    for task_format in FORMATS:
+        path = write(tmp_path / f"f.{task_format}", "")
+        assert f"the task file {path} is empty" in refusal(path)
+
+
+def test_the_format_of_a_missing_file_is_not_what_is_wrong_with_it(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.txt").endswith("does not exist")
+
+
+def test_an_error_of_the_content_comes_after_what_is_good(tmp_path: Path) -> None:
+    good = [{"task_id": f"{i}", "data": {}} for i in range(10)]
+    path = write(tmp_path / "f.json", json.dumps(good)[:-1])
+    source = TaskFileSource(path)
+    source.open()
+    assert len(source.receive(100).deliveries) == 10
+    for _ in range(2):
+        with pytest.raises(TaskFormatError, match="cut off"):
+            source.receive(100)
+    source.close()
+
+
+def test_the_total_of_a_file_is_not_known(tmp_path: Path) -> None:
+    source = TaskFileSource(write(tmp_path / "f.json", JSON))
+    assert source.total is None
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("needs /proc")
+    before = len(list(descriptors.iterdir()))
+    for content in (JSON, "", "x", "[5"):
+        drain(TaskFileSource(write(tmp_path / "f.json", content)))
+        drain(TaskFileSource(write(tmp_path / "f.json.gz", gzip.compress(content.encode()))))
+    assert len(list(descriptors.iterdir())) == before
+
+
+# --- standard input and pipes
+
+
+READER = """
+import sys
+from cloud_tasks.sources.taskfile import TaskFileSource
+from cloud_tasks.testing.source_contract import drain
+drained = drain(TaskFileSource("-", task_format=sys.argv[1] if sys.argv[1:] else None))
+print(drained.ids, drained.error)
+"""
+
+
+def piped(content: bytes, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", READER, *args],
+        input=content,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        timeout=30,
+    )
+    return done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize("task_format", ["json", "yaml", "jsonl"])
+def test_the_first_character_tells_the_format_of_standard_input(task_format: str) -> None:
+    assert piped(b"\n " * (task_format != "yaml") + TEXTS[task_format].encode()) == "['t'] None"
+
+
+def test_standard_input_may_be_compressed_and_have_its_format_told() -> None:
+    assert piped(gzip.compress(TEXTS["csv"].encode()), "csv") == "['t'] None"
+
+
+def test_empty_standard_input_is_refused() -> None:
+    assert piped(b"") == "[] standard input is empty: expected a YAML list of tasks"
+
+
+def test_standard_input_may_be_replaced_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = io.TextIOWrapper(io.BytesIO(JSON.encode()))
+    monkeypatch.setattr(sys, "stdin", replaced)
+    assert drain(TaskFileSource("-")).ids == ["t"]
+    assert not replaced.closed
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("[]")])
+def test_a_program_without_standard_input_is_told_so(
+    stdin: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert refusal("-") == "standard input is closed: give the name of a task file"
+
+
+def pipe_of(directory: Path, name: str, feed: Callable[[int], None]) -> Path:
+    """Make a FIFO that a thread opens and feeds."""
+    path = directory / name
+    os.mkfifo(path)
+
+    def produce() -> None:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            feed(descriptor)
+        finally:
+            os.close(descriptor)
+
+    threading.Thread(target=produce, daemon=True).start()
+    return path
+
+
+needs_fifo = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+
+
+@needs_fifo
+@pytest.mark.parametrize("task_format", ["json", "yaml", "jsonl"])
+def test_a_pipe_without_a_suffix_is_read_like_standard_input(
+    tmp_path: Path, task_format: str
+) -> None:
+    content = TEXTS[task_format].encode()
+    path = pipe_of(tmp_path, "pipe", lambda fd: void(os.write(fd, content)))
+    assert drain(TaskFileSource(path)).ids == ["t"]
+
+
+@needs_fifo
+def test_a_pipe_may_give_one_byte_at_a_time(tmp_path: Path) -> None:
+    def feed(descriptor: int) -> None:
+        for byte in ("\ufeff \n" + JSON.replace('"1"', '"\N{GRINNING FACE}"')).encode():
+            os.write(descriptor, bytes([byte]))
+
+    (task,) = drain(TaskFileSource(pipe_of(tmp_path, "pipe", feed))).tasks
+    assert task.data == {"a": "\N{GRINNING FACE}"}
+
+
+@needs_fifo
+def test_opening_waits_for_no_more_than_the_beginning(tmp_path: Path) -> None:
+    opened = threading.Event()
+
+    def feed(descriptor: int) -> None:
+        os.write(descriptor, b"\n[")
+        assert opened.wait(20)
+        os.write(descriptor, JSON[1:].encode())
+
+    source = TaskFileSource(pipe_of(tmp_path, "pipe", feed))
+    source.open()
+    opened.set()
+    assert len(source.receive(5).deliveries) == 1
+    assert source.receive(5).ended
+    source.close()
+
+
+@needs_fifo
+def test_a_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        started = threading.Event()
+
+        def feed() -> None:
+            started.wait(20)
+            os.write(writing, JSON.encode())
+            os.close(writing)
+
+        producer = threading.Thread(target=feed)
+        producer.start()
+        source = TaskFileSource("-")
+        started.set()
+        assert drain(source).ids == ["t"]
+        producer.join()
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+# --- remote files
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Path]:
+    """The folder behind ``fake://bucket``, which filecache treats like a bucket."""
+    fake = pytest.importorskip("filecache.file_cache_source").FileCacheSourceFake
+    before = fake.get_default_storage_dir()
+    fake.set_default_storage_dir(tmp_path / "remote")
+    (tmp_path / "remote" / "bucket").mkdir(parents=True)
+    yield tmp_path / "remote" / "bucket"
+    fake.set_default_storage_dir(before)
+
+
+def test_a_url_is_fetched_anew_each_time_and_no_copy_stays(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = tmp_path / "caches"
+    caches.mkdir()
+    monkeypatch.setenv("FILECACHE_CACHE_ROOT", str(caches))
+    write(bucket / "f.json", JSON)
+    assert drain(TaskFileSource("fake://bucket/f.json")).ids == ["t"]
+    write(bucket / "f.json", JSON.replace('"t"', '"u"'))
+    assert drain(TaskFileSource("fake://bucket/f.json")).ids == ["u"]
+    assert refusal("fake://bucket/none.json").startswith(
+        "the task file fake://bucket/none.json can't be fetched: FileNotFoundError"
+    )
+    assert "doesn't tell its format" in refusal("fake://bucket/none.txt")
+    assert not list(caches.iterdir())
+
+
+def test_an_fcpath_is_read(tmp_path: Path) -> None:
+    filecache = pytest.importorskip("filecache")
+    path = write(tmp_path / "f.json", JSON)
+    assert drain(TaskFileSource(filecache.FCPath(path))).ids == ["t"]
+    assert path.exists()
+    assert "can't be fetched" in refusal(filecache.FCPath(tmp_path / "none.json"))
+
+
+def test_without_filecache_a_url_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filecache", None)
+    with pytest.raises(ConfigurationError, match="pip install rms-filecache"):
+        TaskFileSource("gs://bucket/f.json").open()
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", JSON)
+    code = (
+        "import sys\n"
+        "from cloud_tasks.sources.local import make_source\n"
+        "from cloud_tasks.testing.source_contract import drain\n"
+        f"assert drain(make_source({str(path)!r})).ids == ['t']\n"
+        "print({'yaml', 'filecache', 'gzip', 'csv', 'requests'} & set(sys.modules))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=env, timeout=30
+    )
+    assert done.stdout.decode().strip() == "set()"

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import re
+import time
+
+from cloud_tasks.clock import Clock, timestamp
+
+
+def test_a_timestamp_has_microseconds_and_says_utc() -> None:
+    assert timestamp(0) == "1970-01-01T00:00:00.000000+00:00"
+    assert timestamp(1_700_000_000.5) == "2023-11-14T22:13:20.500000+00:00"
+
+
+def test_now_is_of_that_form_too() -> None:
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
+    assert re.fullmatch(pattern, timestamp(Clock().wall()))
+
+
+def test_the_two_clocks_are_the_machines() -> None:
+    clock = Clock()
+    before = time.monotonic(), time.time()
+    here = clock.monotonic(), clock.wall()
+    after = time.monotonic(), time.time()
+    assert before[0] <= here[0] <= after[0]
+    assert before[1] <= here[1] <= after[1]
