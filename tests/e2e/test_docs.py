@@ -28,6 +28,7 @@ PLAYED = [
     "docs/howto/debug.md",
     "docs/howto/executor.md",
     "docs/howto/migrate.md",
+    "docs/reference/task-files.md",
 ]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

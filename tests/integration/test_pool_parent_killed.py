@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -25,10 +24,14 @@ def process(task_id, data, worker_data):
     time.sleep(60)
 
 if __name__ == "__main__":
-    executor = start(process, slots=2)
+    from cloud_tasks.executors.flags import FlagPage
+    flags = FlagPage.create(2)
+    print(flags.path, flush=True)
+    executor = start(process, slots=2, flags=flags)
     if sys.argv[2] == "guardian killed":
         for child in psutil.Process().children():
             child.kill()
+            child.wait()
     for n in range(2):
         executor.submit(Task(str(n), {"hold_gil": sys.argv[2] == "lock held"}))
     time.sleep(60)
@@ -40,21 +43,19 @@ if __name__ == "__main__":
 def test_nothing_is_left_two_seconds_after_the_worker_was_killed(
     tmp_path: Path, executor: str, situation: str
 ) -> None:
-    files = _flag_files()
     with pool_programs.launch(
         tmp_path, _PARENT, executor, situation, stderr=subprocess.DEVNULL
     ) as program:
         assert program.stdout is not None
+        flag_file = Path(program.stdout.readline().strip())
+        assert flag_file.exists()
         pids = [int(pid) for _ in range(2) for pid in program.stdout.readline().split()]
         everybody = [*pids, *(p.pid for p in psutil.Process(program.pid).children(recursive=True))]
         assert len(pids) == 6
         program.kill()
-        killed = time.monotonic()
-        eventually(lambda: not _alive(everybody), 5, what="the end of all processes")
-        took = time.monotonic() - killed
-    # The guardian itself looks about for up to two seconds.
-    assert took < 3
-    eventually(lambda: _flag_files() <= files, 5, what="the end of the flag file")
+        # Two seconds, and two more for a machine that has other things to do.
+        eventually(lambda: not _alive(everybody), 4, what="the end of all processes")
+        eventually(lambda: not flag_file.exists(), 4, what="the end of the flag file")
 
 
 def _alive(pids: list[int]) -> list[int]:
@@ -66,7 +67,3 @@ def _is_zombie(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def _flag_files() -> set[Path]:
-    return set(Path("/dev/shm").glob("cloud_tasks-*"))

@@ -33,7 +33,7 @@ class JsonlSink(EventSink):
 
     Args:
         path: of the file.
-        look_period: seconds between two looks whether the file is still where it was.
+        look_period: seconds between two looks whether the file was moved.
     """
 
     def __init__(self, path: str | Path, *, look_period: float = 1.0) -> None:
@@ -146,7 +146,12 @@ class JsonlSink(EventSink):
             self.open()
             return
         now = time.monotonic()
-        if now - self._looked < self._look_period or self._rest:
+        if self._rest:
+            return
+        # That it was removed is seen each time, for what goes there is lost; that it was moved,
+        # where events are found again, now and then.
+        there_at_all = os.fstat(self._descriptor).st_nlink > 0
+        if there_at_all and now - self._looked < self._look_period:
             return
         self._looked = now
         try:

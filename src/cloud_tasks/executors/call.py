@@ -19,6 +19,8 @@ from cloud_tasks.worker_data import WorkerData
 
 UserFunction = Callable[[str, dict[str, Any], WorkerData], Any]
 
+# One for all: json.dumps makes a new encoder at every call that allows no NaN.
+_encode = json.JSONEncoder(allow_nan=False).encode
 #: Longer tracebacks lose their middle.
 _MAX_TEXT = 64 * 1024
 NOT_MEASURED = math.nan
@@ -184,7 +186,7 @@ def _record_return(reply: Reply, returned: Any, max_result_bytes: int) -> None:
     retry, result = returned
     reply.retry = _as_bool(retry)
     try:
-        text = json.dumps(result, allow_nan=False)
+        text = _encode(result)
     except (TypeError, ValueError, RecursionError) as error:
         text = _second_try(result, error)
         reply.replaced_nan = True

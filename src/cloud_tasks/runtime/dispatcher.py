@@ -104,6 +104,9 @@ class Dispatcher:
                 return False  # it was shut down between our two looks
             raise
         future.add_done_callback(lambda done: self._on_done(delivery, done))
+        if self._executor.capabilities.needs_main_thread:
+            # The task was over before anybody could listen, and the next one may take long.
+            self._completer.flush()
         return True
 
     def _on_done(self, delivery: Delivery, future: Future[Outcome]) -> None:

@@ -34,7 +34,7 @@ _LACKS: dict[str, str] = {
     "live_flags": "has no live flags",
     "background": "runs a task before submit returns",
 }
-O = TypeVar("O")  # noqa: E741: an outcome's type
+Ending = TypeVar("Ending")
 
 
 class Pool:
@@ -70,7 +70,7 @@ class Pool:
         """Submit, and wait for the outcome."""
         return self.submit(function, **keywords).result(WAIT)
 
-    def ends(self, expected: type[O], function: UserFunction, **keywords: Any) -> O:
+    def ends(self, expected: type[Ending], function: UserFunction, **keywords: Any) -> Ending:
         """Run, and check that the outcome is an *expected*."""
         outcome = self.run(function, **keywords)
         assert isinstance(outcome, expected), outcome

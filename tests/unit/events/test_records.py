@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from fakes import FakeClock
 
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import (
@@ -17,7 +18,6 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.task import Delivery, Task
-from fakes import FakeClock
 
 HEAD = ["timestamp", "hostname", "event_type"]
 TASK = [*HEAD, "task_id", "elapsed_time", "retry"]

@@ -71,7 +71,7 @@ def test_the_traceback_begins_in_the_users_code() -> None:
 def test_a_chain_of_causes_is_kept() -> None:
     def fails(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
         try:
-            return {}["cause"]
+            return data["cause"]
         except KeyError as error:
             raise ValueError("effect") from error
 

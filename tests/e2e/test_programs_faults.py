@@ -1,0 +1,181 @@
+"""Programs on machines in a bad state: closed pipes, full disks, no home, no folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from e2e.program import WAIT, Program, environment
+
+EXECUTORS = pytest.mark.parametrize("executor", ["inline", "loky"])
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    program = Program(tmp_path)
+    program.tasks({}, {}, {})
+    return program
+
+
+def test_a_reader_that_goes_away_costs_no_event(program: Program) -> None:
+    program.tasks(*[{}] * 500)
+    for where in ("stdout", "stderr"):
+        reading, writing = os.pipe()
+        os.close(reading)
+        program.run("-v", **{where: writing})
+        os.close(writing)
+    assert [name for name, _ in program.endings()] == [f"t{n}" for n in range(500)] * 2
+
+
+def test_a_reader_that_never_reads_costs_no_event(program: Program) -> None:
+    program.tasks(*[{"size": 150}] * 2000)  # the console alone would fill the pipe
+    reading, writing = os.pipe()
+    process = program.start("-v", stderr=writing)
+    program.until(
+        lambda: program.log.exists() and len(program.log.read_bytes().splitlines()) == 2000
+    )
+    while process.poll() is None and os.read(reading, 65536):
+        os.close(writing) if writing >= 0 else None
+        writing = -1
+    assert process.wait(WAIT) == 0
+    process.communicate()
+    os.close(reading)
+    assert len(program.events()) == 2000
+
+
+def test_a_script_without_a_guard_gets_one_clear_error(tmp_path: Path) -> None:
+    script = """
+import sys
+from cloud_tasks.worker import Worker
+def process_task(task_id, data, worker_data):
+    return False, None
+Worker(process_task, args=sys.argv[1:]).main()
+"""
+    program = Program(tmp_path, script)
+    program.tasks(*[{}] * 5)
+    returned, err = program.run("--num-simultaneous-tasks", "2")
+    assert returned in (2, 4)
+    assert '__name__ == "__main__"' in err
+    assert err.count("Traceback") <= 1, err
+    assert program.endings() == []
+
+
+def test_where_home_is_unset_and_the_locale_is_c_it_works(program: Program) -> None:
+    (program.folder / "tasks.json").write_text(
+        json.dumps([{"task_id": "grün 😀 \ud800", "data": {}}, {"task_id": "x", "data": {}}])
+    )
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": ""}
+    returned, err = program.run("-v", env=env)
+    assert returned == 0, err
+    assert "UnicodeEncodeError" not in err
+    assert [name for name, _ in program.endings()] == ["grün 😀 \ud800", "x"]
+
+
+def run_in_no_folder(program: Program, executor: str) -> subprocess.CompletedProcess[str]:
+    """Run *program* in a working directory that does not exist any more."""
+    gone = program.folder / "gone"
+    gone.mkdir()
+    code = (
+        "import os, sys, runpy; os.rmdir(os.getcwd()); sys.argv = sys.argv[1:];"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    paths = [str(program.folder / name) for name in ("program.py", "tasks.json", "events.log")]
+    return subprocess.run(
+        [sys.executable, "-c", code, paths[0], "--executor", executor,
+         "--task-file", paths[1], "--event-log-file", paths[2]],
+        cwd=gone, env=environment(), capture_output=True, text=True, timeout=WAIT,
+    )  # fmt: skip
+
+
+@pytest.mark.xfail(reason="executors.restore asks for the working directory")
+def test_where_the_working_directory_is_gone_inline_works(program: Program) -> None:
+    done = run_in_no_folder(program, "inline")
+    assert done.returncode == 0, done.stderr
+    assert len(program.endings()) == 3
+
+
+def test_where_the_working_directory_is_gone_loky_says_so(program: Program) -> None:
+    # loky itself can start no process there.
+    done = run_in_no_folder(program, "loky")
+    assert done.returncode == 4
+    assert "no process could be started" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@EXECUTORS
+def test_a_umask_of_zero_and_optimised_code_are_no_trouble(program: Program, executor: str) -> None:
+    assert (
+        program.run("--executor", executor, env={"PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "2"})[0]
+        == 0
+    )
+    assert len(program.endings()) == 3
+
+
+_ENDS_WORKER = """
+import os
+from cloud_tasks.worker import Worker
+
+def process_task(task_id, data, worker_data):
+    if task_id == "t1":
+        os._exit(7)
+    return False, None
+
+if __name__ == "__main__":
+    Worker(process_task).main()
+"""
+
+
+def test_inline_a_task_that_ends_the_worker_takes_no_event_of_others_along(tmp_path: Path) -> None:
+    program = Program(tmp_path, _ENDS_WORKER)
+    program.tasks({}, {}, {})
+    assert program.run("--debug")[0] == 7
+    assert program.endings() == [("t0", "task_completed")]
+
+
+def _can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    test = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return not subprocess.run(test, capture_output=True).returncode
+
+
+@pytest.mark.skipif(not _can_mount(), reason="no mount namespace: needs root on Linux")
+@pytest.mark.timeout(90)
+def test_a_disk_that_stays_full_stops_the_intake_and_then_the_worker(program: Program) -> None:
+    program.tasks(*[{"size": 1000}] * 20_000)
+    small = program.folder / "small"
+    small.mkdir()
+    copy = program.folder / "copy.log"
+    command = (
+        f"mount -t tmpfs -o size=64k none {small} && "
+        f"{sys.executable} program.py --task-file tasks.json --event-log-file {small}/e.log; "
+        f"code=$?; cp {small}/e.log {copy}; exit $code"
+    )
+    begun = time.monotonic()
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", command],
+        cwd=program.folder, env=environment(), capture_output=True, text=True, timeout=80,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert 29 < time.monotonic() - begun < 60
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    text = copy.read_text()
+    assert text.endswith("\n")
+    recorded = [json.loads(line) for line in text.splitlines()]
+    assert 10 < len(recorded) < 100
+
+
+def test_a_fifo_that_nobody_reads_is_an_error_at_once(program: Program) -> None:
+    os.mkfifo(program.folder / "fifo")
+    begun = time.monotonic()
+    returned, err = program.run("--event-log-file", "fifo")
+    assert returned == 4
+    assert time.monotonic() - begun < 10
+    assert "nobody reads it" in err
