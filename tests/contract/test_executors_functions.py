@@ -9,7 +9,6 @@ from datetime import date
 
 import pytest
 from contract import functions
-from contract.conftest import KINDS
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.executors.base import Executor
@@ -20,7 +19,11 @@ from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 from cloud_tasks.worker_data import WorkerData
 
-SENDING_KINDS = [kind for kind in KINDS if kind not in ("inline", "threads adapted")]
+
+@pytest.fixture
+def sends(kind: str) -> None:
+    if kind in ("inline", "threads adapted"):
+        pytest.skip(f"{kind}: tasks run in this process, nothing is sent")
 
 
 @pytest.mark.parametrize("sort", functions.SORTS)
@@ -43,21 +46,21 @@ def test_task_data_may_hold_python_objects(pool: Pool) -> None:
     assert outcome.result == ["2026-01-02", True, 3, [4, 5]]
 
 
-@pytest.mark.parametrize("kind", SENDING_KINDS, scope="module")
+@pytest.mark.usefixtures("sends")
 def test_task_data_that_can_not_be_sent_is_a_failure_of_its_task(pool: Pool) -> None:
     outcome = pool.ends(Raised, tasks.returns, value=(False, 1), lock=threading.Lock())
     assert "lock" in outcome.message
     pool.still_works()
 
 
-@pytest.mark.parametrize("kind", SENDING_KINDS, scope="module")
+@pytest.mark.usefixtures("sends")
 def test_task_data_that_can_not_be_rebuilt_is_a_failure_of_its_task(pool: Pool) -> None:
     outcome = pool.ends(Raised, tasks.returns, value=(False, 1), cursed=functions.Cursed())
     assert outcome.message == "cursed"
     pool.still_works()
 
 
-@pytest.mark.parametrize("kind", SENDING_KINDS, scope="module")
+@pytest.mark.usefixtures("sends")
 def test_a_setting_that_can_not_be_sent_is_named(new_executor: Callable[[], Executor]) -> None:
     worker_data = WorkerData()
     worker_data.my_lock = threading.Lock()
@@ -66,7 +69,7 @@ def test_a_setting_that_can_not_be_sent_is_named(new_executor: Callable[[], Exec
         pass
 
 
-@pytest.mark.parametrize("kind", SENDING_KINDS, scope="module")
+@pytest.mark.usefixtures("sends")
 def test_an_argument_that_can_not_be_sent_is_named(new_executor: Callable[[], Executor]) -> None:
     worker_data = WorkerData(Namespace(fine=1, my_lock=threading.Lock()))
     executor = new_executor()

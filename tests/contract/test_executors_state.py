@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from contract import state
-from contract.conftest import KINDS, factory
+from contract.conftest import factory
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.call import UserFunction
@@ -70,18 +70,30 @@ def _calls(pool: Pool) -> tuple[list[int], int]:
 
 
 @pytest.fixture
-def fresh(new_executor: Callable[[], Executor]) -> Iterator[Pool]:
+def own(new_executor: Callable[[], Executor]) -> Iterator[Pool]:
     """One slot of its own."""
     with running(new_executor(), ExecutorOptions(slots=1)) as pool:
         yield pool
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k in ("loky",)], scope="module")
-def test_a_reused_process_keeps_its_globals(fresh: Pool) -> None:
-    assert _calls(fresh) == ([1, 2, 3], 1)
+@pytest.fixture
+def reused(own: Pool) -> Pool:
+    if not getattr(own.executor, "reused", False):
+        pytest.skip(f"{type(own.executor).__name__} does not promise to reuse its processes")
+    return own
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k in ("spawn",)], scope="module")
+@pytest.fixture
+def fresh(own: Pool) -> Pool:
+    if getattr(own.executor, "reused", True):
+        pytest.skip(f"{type(own.executor).__name__} does not promise fresh processes")
+    return own
+
+
+def test_a_reused_process_keeps_its_globals(reused: Pool) -> None:
+    assert _calls(reused) == ([1, 2, 3], 1)
+
+
 def test_a_fresh_process_has_fresh_globals(fresh: Pool) -> None:
     assert _calls(fresh) == ([1, 1, 1], 3)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -165,15 +166,25 @@ def test_a_wrong_setting_is_a_usage_error(site: Site, capsys: pytest.CaptureFixt
     assert "--max-runtime" in capsys.readouterr().err
 
 
-def test_main_says_in_one_line_what_the_program_got_wrong(
-    site: Site, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_main_never_fails_in_silence(
+    site: Site,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    level: int,
 ) -> None:
-    worker = site.worker(additions(1), executor="loky")
-    worker.data.my_lock = threading.Lock()
-    with pytest.raises(SystemExit) as caught:
-        worker.main()
-    assert caught.value.code == 2
-    assert "my_lock" in capsys.readouterr().err
+    caplog.set_level(level)  # of the root logger, as a program may set it
+    unsendable = site.worker(additions(1), executor="loky")
+    unsendable.data.my_lock = threading.Lock()
+    for worker, said, code in (
+        (unsendable, "my_lock", 2),
+        (site.worker("missing.json"), "missing.json", 4),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            worker.main()
+        assert caught.value.code == code
+        assert said in capsys.readouterr().err + caplog.text
+        caplog.clear()
 
 
 def test_the_summary_is_plain_data(site: Site) -> None:

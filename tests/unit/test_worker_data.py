@@ -78,14 +78,14 @@ def test_a_missing_attribute_is_named_and_getattr_defaults_work() -> None:
 def test_the_flags_are_live_and_can_not_be_set() -> None:
     flags, data = Flags(), WorkerData()
     data.connect(flags)
-    assert not data.received_shutdown_request
+    seen = [(data.received_shutdown_request, data.received_termination_notice)]
     flags.shutdown_request = True
-    assert data.received_shutdown_request
-    assert not data.received_termination_notice
+    seen.append((data.received_shutdown_request, data.received_termination_notice))
     flags.termination_notice = True
-    assert data.received_termination_notice
+    seen.append((data.received_shutdown_request, data.received_termination_notice))
+    assert seen == [(False, False), (True, False), (True, True)]
     with pytest.raises(AttributeError):
-        data.received_termination_notice = False
+        data.received_termination_notice = False  # type: ignore[misc]
     data.connect(None)
     assert not data.received_shutdown_request
 

@@ -284,9 +284,13 @@ class Engine:
             return
         self._nursery.boot_failed(slot)
         self._agenda.note(slot.retry_at)
-        logger.warning("a child process did not get ready: %s", reason.strip().rpartition("\n")[2])
+        last_line = reason.strip().rpartition("\n")[2]
+        first = self._nursery.boot_deaths == 1
+        logger.warning("a child process did not get ready: %s", reason if first else last_line)
         if self._nursery.boot_deaths >= MAX_BOOT_DEATHS:
-            self._break(f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {reason}")
+            self._break(
+                f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {last_line}"
+            )
 
     def _break(self, reason: str) -> None:
         if self._broken is None:

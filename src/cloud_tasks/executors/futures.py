@@ -112,8 +112,14 @@ class FuturesExecutor(Executor):
                 raise RuntimeError("the executor is not running")
             self._number += 1
             job = _Job(self._number, task, max_runtime)
-            self._waiting.append(job)
-        self._feed()
+            broken = self._broken
+            if not broken:
+                self._waiting.append(job)
+        if broken:
+            job.future.set_running_or_notify_cancel()
+            self._tell(job, Aborted("the pool is broken"))
+        else:
+            self._feed()
         return job.future
 
     def _feed(self) -> None:
@@ -142,8 +148,8 @@ class FuturesExecutor(Executor):
                 message = serialise((job.task.task_id, dict(job.task.data)), None)
                 foreign = self._pool.submit(run_there, self._kit, message, place, limit)
         except BrokenExecutor as error:
-            self._finish(job, Exited(None, str(error)))
             self._break(error)
+            self._finish(job, Exited(None, str(error)))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             outcome = reply_outcome(wire.RAISED, describe(error), False, False, self._measures(job))
             self._finish(job, outcome)
@@ -153,16 +159,19 @@ class FuturesExecutor(Executor):
 
     def _on_done(self, job: _Job, done: Future[Answer]) -> None:
         outcome: Outcome
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, BrokenExecutor):
+            # First of all: from 3.12 on, a broken ProcessPoolExecutor calls us with its own lock
+            # held, and would wait for ever for itself if we gave it another task.
+            self._break(error)
         if done.cancelled():
             outcome = Aborted("the pool cancelled it", self._measures(job))
-        elif (error := done.exception()) is not None:
+        elif error is not None:
             # The far side answers whatever the task does: this is the pool's own trouble.
             outcome = Exited(None, f"{type(error).__name__}: {error}", self._measures(job))
         else:
             outcome = self._outcome(job, done.result())
         self._finish(job, outcome)
-        if isinstance(error := (None if done.cancelled() else done.exception()), BrokenExecutor):
-            self._break(error)
 
     def _outcome(self, job: _Job, answer: Answer) -> Outcome:
         kind, body, retry, replaced_nan, started, run_time, cpu_time = answer

@@ -40,7 +40,11 @@ class Sweeper:
                 self._thread = threading.Thread(
                     target=self._run, name="cloud_tasks-sweeper", daemon=True
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    # The interpreter is ending (3.12+) or out of threads: `close` will search.
+                    self._thread = None
 
     def _run(self) -> None:
         while not self._closing.wait(_DELAY):

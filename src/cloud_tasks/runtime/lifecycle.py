@@ -24,6 +24,8 @@ from cloud_tasks.termination.base import Notice
 logger = logging.getLogger(__name__)
 
 
+#: Seconds after which the main thread looks for signals at the latest.
+LONGEST_SLEEP = 0.5
 #: Of several reasons the weightiest is told, of equals the first: as with exit codes.
 _WEIGHT = {
     StopReason.DONE: 0,
@@ -107,9 +109,13 @@ class Lifecycle:
         self._inbox.put(message)
 
     def next(self, timeout: float) -> Message | None:
-        """Return the next message; None if none came within *timeout* seconds."""
+        """Return the next message; None if none came within *timeout* seconds, or before that.
+
+        Python tends to a signal when its main thread does something. One that comes in the wake
+        of another may be given to a thread that sleeps, so nobody may sleep for long here.
+        """
         try:
-            return self._inbox.get(timeout=None if timeout == math.inf else max(0.0, timeout))
+            return self._inbox.get(timeout=min(max(0.0, timeout), LONGEST_SLEEP))
         except queue.Empty:
             return None
 
@@ -118,24 +124,25 @@ class Lifecycle:
         again, self._asked = self._asked, True
         self._because(message.reason)
         self.draining = True
-        self._flags.request_shutdown()
         if again or message.now:
             self._kill("killed on request" if message.now else "stopped for the second time")
         else:
+            self._drain(self._grace, "the grace period was over")
             logger.info(
                 "stopping: running tasks may finish within %g s; ask again to kill them",
                 self._grace,
             )
-            self._drain(self._grace, "the grace period was over")
+        # Last: a task that ends when it sees it makes room that nobody shall fill.
+        self._flags.request_shutdown()
 
     def notice(self, notice: Notice) -> None:
         """Drain for the provider; kill when it said so, or never."""
         self._because(StopReason.SPOT)
         self.draining = True
-        self._flags.announce_termination()
         after = math.inf if notice.kill_after is None else notice.kill_after
         logger.warning("this machine will be taken away (%s): no new task starts", notice.kind)
         self._drain(after, f"the machine is taken away ({notice.kind})")
+        self._flags.announce_termination()
 
     def fail(self, failure: Failure) -> None:
         """End for a trouble of ours; what runs may finish unless *now*."""

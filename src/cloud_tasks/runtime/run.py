@@ -33,7 +33,7 @@ from cloud_tasks.runtime.lifecycle import (
 )
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import TROUBLE, RunSummary, StopReason
+from cloud_tasks.runtime.summary import TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Malformed
 from cloud_tasks.termination.base import Notice, TerminationProbe
@@ -86,6 +86,8 @@ class Run:
         self._options = options
         self._stats = stats
         self._flags = FlagPage.create(options.slots)
+        if self.needs_main_thread:
+            self._flags.close()  # nobody else maps it, so its file need not stay
         self._recorder = Recorder(clock)
         self.lifecycle = Lifecycle(executor, self._flags, options.grace)
         self._intake = Intake(source, stats, skip=options.skip, most=options.most)
@@ -283,8 +285,8 @@ class Run:
         if reason is StopReason.DONE and self._intake.limited:
             reason = StopReason.MAX_NUM_TASKS
         error = self.lifecycle.failure or self._intake.error()
-        summary = self._stats.summary(reason, None if error is None else str(error))
-        if error is None or summary.exit_code != TROUBLE:
+        summary = self._stats.summary(reason, error)
+        if error is None or summary.exit_code not in (TROUBLE, USAGE):
             return summary
         if not isinstance(error, CloudTasksError):
             wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")

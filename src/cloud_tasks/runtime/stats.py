@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import unreachable
+from cloud_tasks.errors import ConfigurationError, unreachable
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -147,8 +147,8 @@ class Stats:
                 self.total,
             )
 
-    def summary(self, reason: StopReason, trouble: str | None = None) -> RunSummary:
-        """Return what the run has come to."""
+    def summary(self, reason: StopReason, trouble: Exception | None = None) -> RunSummary:
+        """Return what the run has come to; *trouble* of the worker's own has ended it."""
         elapsed = self._clock.monotonic() - self._began
         with self._lock:
             counts: Mapping[type, int] = self._counts
@@ -169,7 +169,8 @@ class Stats:
                 rate=self._ended / elapsed if elapsed > 0 else 0.0,
                 run_time=self._run_times.percentiles(),
                 causes=tuple(Cause(t, int(n), str(example)) for t, (n, example) in ranked),
-                trouble=trouble,
+                trouble=None if trouble is None else str(trouble),
+                misused=isinstance(trouble, ConfigurationError),
             )
 
 

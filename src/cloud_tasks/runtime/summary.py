@@ -22,6 +22,7 @@ class StopReason(enum.Enum):
 
 #: Exit codes that a reason has of its own, whatever the tasks did.
 _OF_REASON = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143, StopReason.SPOT: 75}
+USAGE = 2
 TROUBLE = 4
 TASKS_NOT_DONE = 1
 
@@ -59,7 +60,7 @@ class RunSummary:
         run_time: seconds inside the function: ``p50``, ``p95``, ``p99``, ``max``, ``mean``.
         causes: failures by cause, most frequent first.
         trouble: the worker's own trouble, if that ended the run.
-        exit_code: of ``main()`` and the command line; see the documentation for the list.
+        misused: that trouble is a setting or keyword that can't work, so nothing has run.
     """
 
     stop_reason: StopReason = StopReason.DONE
@@ -78,6 +79,7 @@ class RunSummary:
     run_time: Mapping[str, float] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
     trouble: str | None = None
+    misused: bool = False
 
     @property
     def ended(self) -> int:
@@ -92,11 +94,14 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The exit code; where several hold: 130/143 > 75 > 4 > 1 > 0."""
+        """What ``main()`` and the command line exit with.
+
+        Where several hold, 130 and 143 come before 75, 4, 2, 1 and 0.
+        """
         if self.stop_reason in _OF_REASON:
             return _OF_REASON[self.stop_reason]
         if self.trouble is not None:
-            return TROUBLE
+            return USAGE if self.misused else TROUBLE
         return TASKS_NOT_DONE if self.not_done else 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class IterableSource(StreamSource):
         return f"entry {self._count}"
 
     def _raised(self, error: Exception) -> SourceError:
-        after = f" after {self._count} entries" if self._count else ""
+        noun = "entry" if self._count == 1 else "entries"
+        after = f" after {self._count} {noun}" if self._count else ""
         told = f": {shown(str(error), 300)}" if str(error) else ""
         return SourceError(
             f"the task source {self._name} raised {type(error).__name__}{told}{after}"

@@ -12,21 +12,28 @@ from cloud_tasks.sources.base import TaskSource
 
 
 def banner(
-    function: str, source: TaskSource, resolved: Resolved, capabilities: Capabilities
+    function: str,
+    source: TaskSource,
+    executor: str,
+    resolved: Resolved,
+    capabilities: Capabilities,
 ) -> list[str]:
     """Return the three lines, and a further one for each limit that can't be held to."""
     settings = resolved.settings
     log = settings.event_log_file if settings.event_log_to_file else "nowhere"
+    slots = f"{plural(settings.num_simultaneous_tasks, 'slot')}, executor {executor}"
+    hint = _idle_cores(resolved)
+    if capabilities.needs_main_thread:
+        slots, hint = f"one task at a time in this process, executor {executor}", ""
     lines = [
         f"cloud_tasks {__version__}: {function} over {safe(str(source))}",
-        f"  {plural(settings.num_simultaneous_tasks, 'slot')}, executor {settings.executor}, "
-        f"at most {settings.max_runtime:g} s a task{_idle_cores(resolved)}",
+        f"  {slots}, at most {settings.max_runtime:g} s a task{hint}",
         f"  events go to {safe(log)}; Ctrl-C once lets running tasks finish",
     ]
     if not capabilities.enforces_memory and settings.max_memory_allowed_per_task is not None:
-        lines.append(f"  note: {settings.executor} does not enforce the memory limit")
+        lines.append(f"  note: {executor} does not enforce the memory limit")
     if not capabilities.enforces_timeout and resolved.origins["max_runtime"] != "default":
-        lines.append(f"  note: {settings.executor} can't kill a task that is over its time")
+        lines.append(f"  note: {executor} can't kill a task that is over its time")
     return lines
 
 

@@ -21,10 +21,11 @@ from cloud_tasks.executors.base import Capabilities
 from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.executors.logs import add_root_handler
 from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
+from cloud_tasks.runtime.lifecycle import LONGEST_SLEEP
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, RunSummary, StopReason
+from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import reject, resolve
 from cloud_tasks.settings.table import worker_data_values
@@ -35,8 +36,6 @@ from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
-
-_USAGE = 2
 
 
 class Worker:
@@ -137,13 +136,14 @@ class Worker:
         """
         try:
             code = self.run().exit_code
-        except ConfigurationError as error:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
-            code = _USAGE
         except CloudTasksError as error:
-            if error.summary is None:
+            if is_loading():
+                raise  # a child can't go on, and tells its parent why
+            if error.summary is None or not console.isEnabledFor(logging.INFO):
                 print(f"error: {error}", file=sys.stderr)  # noqa: T201
-            code = TROUBLE if error.summary is None else error.summary.exit_code
+            misused = isinstance(error, ConfigurationError)
+            early = USAGE if misused else TROUBLE
+            code = early if error.summary is None else error.summary.exit_code
         if code == TASKS_NOT_DONE and self._resolved.settings.exit_zero:
             code = 0
         sys.exit(code)
@@ -202,7 +202,10 @@ class Worker:
     def _say_hello(self, capabilities: Capabilities) -> None:
         resolved = self._resolved
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
-        for line in banner(name, self._source, resolved, capabilities):
+        executor = resolved.settings.executor
+        if not isinstance(self._executor, type):
+            executor = f"{type(self._executor).__module__.partition('.')[0]}.{executor}"
+        for line in banner(name, self._source, executor, resolved, capabilities):
             console.info(line)
         for warning in resolved.warnings:
             logger.warning(warning)
@@ -234,8 +237,6 @@ async def _in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:
     done: asyncio.Future[RunSummary] = loop.create_future()
 
     def deliver(summary: RunSummary | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
         if error is not None:
             done.set_exception(error)
         elif summary is not None:
@@ -251,10 +252,13 @@ async def _in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:
 
     threading.Thread(target=target, name="cloud_tasks-run", daemon=True).start()
     try:
-        return await asyncio.shield(done)
+        while not done.done():
+            await asyncio.wait([done], timeout=LONGEST_SLEEP)
+        return done.result()
     except asyncio.CancelledError:
         run.stop(StopReason.REQUESTED, now=True)
         await asyncio.wait([done])
+        done.exception()  # or asyncio complains that nobody wanted to know
         raise
 
 

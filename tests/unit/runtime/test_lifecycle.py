@@ -112,10 +112,11 @@ def test_a_failure_of_the_source_lets_everything_come_to_its_end(
 
 
 def test_another_failure_of_ours_drains_or_kills(life: Lifecycle, executor: Shutdowns) -> None:
-    life.fail(Failure(EventLogError("full")))
-    assert life.state is State.DRAINING
-    life.fail(Failure(EventLogError("still full"), now=True))
-    assert life.state is State.KILLING
+    states = []
+    for failure in (Failure(EventLogError("full")), Failure(EventLogError("more"), now=True)):
+        life.fail(failure)
+        states.append(life.state)
+    assert states == [State.DRAINING, State.KILLING]
     assert executor.graces == [math.inf, 0]
     assert str(life.failure) == "full"
 
@@ -147,10 +148,11 @@ def test_of_several_reasons_the_weightiest_is_told(
 
 
 def test_no_task_starts_from_the_moment_of_the_request_on(life: Lifecycle) -> None:
-    life.post(AllDone())
-    assert not life.draining
-    life.post(INT)
-    assert life.draining
+    draining = []
+    for message in (AllDone(), INT):
+        life.post(message)
+        draining.append(life.draining)
+    assert draining == [False, True]
     assert [life.next(1), life.next(1), life.next(0)] == [AllDone(), INT, None]
 
 
