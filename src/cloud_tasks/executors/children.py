@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import pickle
 import secrets
@@ -19,6 +20,8 @@ from cloud_tasks.executors.guardian import Guardian
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Handle, Slot, State
 from cloud_tasks.executors.sweeper import Sweeper
+
+logger = logging.getLogger(__name__)
 
 #: ``launch(child's end of the socket, token, environment)`` starts a process that runs
 #: ``child.main`` there.
@@ -61,6 +64,7 @@ class Nursery:
         self.by_watch: dict[int, Child] = {}
         self.boot_deaths = 0
         self._alive: set[Child] = set()
+        self._guardian_watch: int | None = None
 
     def open(self) -> None:
         """Start the guardian.
@@ -69,6 +73,25 @@ class Nursery:
             OSError: no process or descriptor is to be had.
         """
         self._guardian.start()
+        self._watch_guardian()
+
+    def _watch_guardian(self) -> None:
+        self._guardian_watch = process.open_death_watch(self._guardian.pid)
+        if self._guardian_watch is not None:
+            self._poller.add(self._guardian_watch)
+
+    def attend(self, descriptor: int) -> None:
+        """React to *descriptor* if it is the one that tells the guardian's death."""
+        if descriptor == self._guardian_watch:
+            self._forget_guardian()
+            self._guardian.stand_in()
+            self._watch_guardian()
+
+    def _forget_guardian(self) -> None:
+        if self._guardian_watch is not None:
+            self._poller.remove(self._guardian_watch)
+            os.close(self._guardian_watch)
+            self._guardian_watch = None
 
     @property
     def alive(self) -> set[Child]:
@@ -152,11 +175,22 @@ class Nursery:
         self._sweeper.bury(child.serial)
         return code
 
-    def boot_failed(self, slot: Slot) -> None:
-        """Note a death at boot: the slot's next process has to wait, longer each time."""
+    def boot_failed(self, slot: Slot, reason: str) -> str | None:
+        """Note a death at boot: the slot's next process has to wait, longer each time.
+
+        Returns why no child ever will get ready, once that is so.
+        """
+        last_line = reason.strip().rpartition("\n")[2]
+        # The whole traceback once is enough.
+        logger.warning(
+            "a child process did not get ready: %s", last_line if self.boot_deaths else reason
+        )
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self.boot_deaths)
         slot.retry_at = time.monotonic() + pause
         self.boot_deaths += 1
+        if self.boot_deaths < MAX_BOOT_DEATHS:
+            return None
+        return f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {last_line}"
 
     def close(self) -> None:
         """Kill whoever is left, and what they left; blocks until they are gone."""
@@ -169,6 +203,7 @@ class Nursery:
             with contextlib.suppress(OSError, KeyError):
                 self.bury(child)
         self._sweeper.close()
+        self._forget_guardian()
         self._guardian.close()
 
 

@@ -12,18 +12,17 @@ from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.channel import ForgedFrameError
-from cloud_tasks.executors.children import MAX_BOOT_DEATHS, Nursery
+from cloud_tasks.executors.children import Nursery
+from cloud_tasks.executors.deadlines import Deadlines
 from cloud_tasks.executors.dispenser import Agenda, Dispenser
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
 from cloud_tasks.executors.poller import Poller, WakeUp
 from cloud_tasks.executors.slot import Child, Job, Slot, State
-from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory, TimedOut
+from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a task may be on its way into the function, beyond its time limit.
-_START_ALLOWANCE = 10.0
 #: How often a task is sent if children die before they call it.
 _MAX_TRIES = 3
 #: Seconds between two looks at the children, where nothing tells their deaths.
@@ -59,16 +58,22 @@ class Engine:
             reused=reused,
             on_boot_failure=self._boot_failed,
         )
+        self._deadlines = Deadlines(
+            nursery,
+            self._dispenser,
+            self._agenda,
+            flags,
+            end=self._end,
+            on_death=self._on_death,
+        )
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = WakeUp()
         self._poller.add(self._wake.fileno())
         self._hungry = False
         self._closing = False
         self._over = False
-        self._close_at = math.inf
-        self._close_reason = ""
         self._broken: ExecutorBrokenError | None = None
-        self._oom_kills = process.oom_kills()
+        self._oom_watch = process.OomWatch()
 
     # -- from any thread
 
@@ -96,18 +101,15 @@ class Engine:
 
     def close(self, deadline: float, reason: str) -> None:
         """Take nothing more, abort what still runs at *deadline*, end when all are gone."""
-        if self._closing and deadline >= self._close_at:
+        if not self._deadlines.close(deadline, reason):
             return
         self._closing = True
-        self._close_reason = reason
         self._dispenser.idle.clear()
         for child in list(self._nursery.alive):
             if child.state is State.IDLE:
-                self._nursery.dismiss(child, self._options.exit_grace)
+                self._dismiss(child)
             elif child.state is State.BOOTING:
                 self._nursery.kill(child)
-        self._close_at = deadline
-        self._agenda.note(deadline)
 
     def hurry(self) -> None:
         """Kill the children that are ending by themselves."""
@@ -170,7 +172,7 @@ class Engine:
         for descriptor, _ in ready:
             self._attend(descriptor)
         if time.monotonic() >= self._agenda.next:
-            self._check_deadlines()
+            self._deadlines.check()
 
     def _sleep(self) -> list[tuple[int, int]]:
         until = self._agenda.next
@@ -179,7 +181,8 @@ class Engine:
             self._agenda.note(until)
         # Whoever submits looks at `hungry` after it has queued its job, and we look at the queue
         # after we have set it: one of us sees the other.
-        self._hungry = self._dispenser.has_room or self._closing
+        taking = not self._closing and self._broken is None
+        self._hungry = self._dispenser.has_room or not taking
         pending = self._commands or (self._hungry and self._dispenser.queue)
         ready = self._poller.wait(0 if pending else until - time.monotonic())
         self._hungry = False
@@ -195,6 +198,8 @@ class Engine:
             self._on_death(child)
         elif descriptor == self._wake.fileno():
             self._wake.clear()
+        else:
+            self._nursery.attend(descriptor)
 
     # -- what children do
 
@@ -225,7 +230,7 @@ class Engine:
             child.state = State.IDLE
             child.deadline = math.inf
             if self._closing:
-                self._nursery.dismiss(child, self._options.exit_grace)
+                self._dismiss(child)
             elif child.slot.child is child:
                 self._dispenser.feed(child)
         elif kind == wire.UNFIT:
@@ -248,8 +253,7 @@ class Engine:
                 child.deadline = time.monotonic() + self._options.exit_grace
                 self._agenda.note(child.deadline)
             elif retire or self._closing:
-                self._nursery.dismiss(child, self._options.exit_grace)
-                self._agenda.note(child.deadline)
+                self._dismiss(child)
             else:
                 # The child has its next task before anybody looks at this outcome.
                 self._dispenser.feed(child)
@@ -270,27 +274,16 @@ class Engine:
             # Not the task's doing: it was never called.
             self._dispenser.put_back(job)
             return
-        verdict = job.verdict or Exited(code, self._hint(code))
+        verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
         job.resolve(after_death(verdict, child.slot.index, job.given, started))
-
-    def _hint(self, code: int | None) -> str | None:
-        if code != -9:
-            return None
-        before, self._oom_kills = self._oom_kills, process.oom_kills()
-        return "out of memory" if self._oom_kills > before else None
 
     def _boot_failed(self, slot: Slot, reason: str) -> None:
         if self._closing:
             return
-        self._nursery.boot_failed(slot)
+        fatal = self._nursery.boot_failed(slot, reason)
         self._agenda.note(slot.retry_at)
-        last_line = reason.strip().rpartition("\n")[2]
-        first = self._nursery.boot_deaths == 1
-        logger.warning("a child process did not get ready: %s", reason if first else last_line)
-        if self._nursery.boot_deaths >= MAX_BOOT_DEATHS:
-            self._break(
-                f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {last_line}"
-            )
+        if fatal is not None:
+            self._break(fatal)
 
     def _break(self, reason: str) -> None:
         if self._broken is None:
@@ -299,47 +292,12 @@ class Engine:
 
     # -- what we do to them
 
+    def _dismiss(self, child: Child) -> None:
+        self._nursery.dismiss(child, self._options.exit_grace)
+        self._agenda.note(child.deadline)
+
     def _end(self, child: Child, verdict: Outcome) -> None:
         # The verdict stands before the kill, so that the death is understood.
         if child.job is not None and child.job.verdict is None:
             child.job.verdict = verdict
         self._nursery.kill(child)
-
-    def _check_deadlines(self) -> None:
-        now = time.monotonic()
-        self._agenda.next = math.inf
-        for child in list(self._nursery.alive):
-            if child.watch is None and child.handle.exit_code() is not None:
-                self._on_death(child)
-                continue
-            if child.deadline <= now:
-                self._overdue(child, now)
-            self._agenda.note(child.deadline)
-        if self._closing:
-            self._check_closing(now)
-        for slot in self._dispenser.slots:
-            if slot.retry_at > now:
-                self._agenda.note(slot.retry_at)
-
-    def _check_closing(self, now: float) -> None:
-        if now < self._close_at:
-            self._agenda.note(self._close_at)
-            return
-        for child in list(self._nursery.alive):
-            if child.state is State.BUSY:
-                self._end(child, Aborted(self._close_reason))
-
-    def _overdue(self, child: Child, now: float) -> None:
-        job = child.job
-        if child.state is not State.BUSY or job is None:
-            self._nursery.kill(child)
-            return
-        started = self._flags.started(child.slot.index, job.number, job.sent)
-        if started is None:
-            # On its way: were it called this moment, its time would be up then.
-            latest = job.sent + job.max_runtime + _START_ALLOWANCE
-            child.deadline = min(latest, now + job.max_runtime) if now < latest else now
-        else:
-            child.deadline = started + job.max_runtime
-        if child.deadline <= now:
-            self._end(child, TimedOut(job.max_runtime))

@@ -104,6 +104,18 @@ class Guardian:
             self._groups.discard(pid)
             self._tell(b"-%d\n" % pid)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that stands guard now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stand_in(self) -> None:
+        """Replace a guardian that has died."""
+        with self._lock:
+            if not self._closed:
+                self._replace()
+
     def _tell(self, line: bytes) -> None:
         if self._closed or self._process is None or self._process.stdin is None:
             return

@@ -12,17 +12,15 @@ import contextlib
 import logging
 import math
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from types import FrameType
 from typing import Any
 
+from cloud_tasks.executors.alarm import Alarm, Overdue, Rung
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
-from cloud_tasks.executors.call import Interruption, Reply, call
+from cloud_tasks.executors.call import Reply, call
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.outcomes import reply_outcome
@@ -31,17 +29,6 @@ from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
-
-#: A task that swallows the interruption meets it again after so many seconds.
-_INSISTENCE = 1.0
-
-
-class _Overdue(Interruption):
-    """The time limit is over."""
-
-
-class _Abort(Interruption):
-    """Somebody called ``abort``."""
 
 
 class InlineExecutor(Executor):
@@ -59,7 +46,8 @@ class InlineExecutor(Executor):
         self._options: ExecutorOptions | None = None
         self._closed = False
         self._current: Future[Outcome] | None = None
-        self._abort_reason: str | None = None
+        self._abort_reason = "aborted"
+        self._alarm = Alarm()
         self._own_flags: FlagPage | None = None
 
     def start(
@@ -81,7 +69,7 @@ class InlineExecutor(Executor):
             raise RuntimeError("the executor is not running")
         future: Future[Outcome] = Future()
         future.set_running_or_notify_cancel()
-        self._current, self._abort_reason = future, None
+        self._current = future
         given = time.monotonic()
         try:
             with self._surroundings():
@@ -95,7 +83,7 @@ class InlineExecutor(Executor):
     def _run(self, task: Task, max_runtime: float | None, given: float) -> Outcome:
         assert self._options is not None
         try:
-            with self._alarm(max_runtime):
+            with self._alarm.armed(max_runtime):
                 reply = call(
                     self._function,
                     task.task_id,
@@ -104,11 +92,11 @@ class InlineExecutor(Executor):
                     max_result_bytes=self._options.max_result_bytes,
                     cpu_clock=time.thread_time,
                 )
-        except _Overdue:
+        except Overdue:
             assert max_runtime is not None
             return TimedOut(max_runtime, _interrupted(given))
-        except _Abort:
-            return Aborted(self._abort_reason or "aborted", _interrupted(given))
+        except Rung:
+            return Aborted(self._abort_reason, _interrupted(given))
         return _outcome(reply, given)
 
     @contextlib.contextmanager
@@ -128,36 +116,12 @@ class InlineExecutor(Executor):
             if state is not None and not state.restore():
                 logger.warning("what the task changed of this process could not be put back")
 
-    @contextlib.contextmanager
-    def _alarm(self, max_runtime: float | None) -> Iterator[None]:
-        """Interrupt the task when its time is over or somebody aborts it, as far as possible."""
-        if threading.current_thread() is not threading.main_thread() or os.name != "posix":
-            yield
-            return
-        before = signal.signal(signal.SIGALRM, self._on_alarm)
-        try:
-            if max_runtime is not None:
-                signal.setitimer(signal.ITIMER_REAL, max_runtime, _INSISTENCE)
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-
-    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
-        if self._abort_reason is not None:
-            raise _Abort
-        if not _debugger_is_active():
-            raise _Overdue
-
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Raise an exception inside the task, if it runs in the main thread."""
-        if future is not self._current or os.name != "posix":
+        if future is not self._current:
             return False
         self._abort_reason = reason
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGALRM)
-        return True
+        return self._alarm.ring()
 
     def shutdown(
         self,
@@ -176,14 +140,6 @@ class InlineExecutor(Executor):
             timer.start()
         elif self._own_flags is not None:
             self._own_flags.close()
-
-
-def _debugger_is_active() -> bool:
-    """True while somebody steps through the task, who shall not be shot at the prompt."""
-    if sys.gettrace() is not None:
-        return True
-    monitoring = getattr(sys, "monitoring", None)  # 3.12 and newer
-    return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
 
 
 def _interrupted(given: float) -> Measures:

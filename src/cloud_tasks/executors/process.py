@@ -104,7 +104,21 @@ def _memory(process: psutil.Process, *, shared_with_others: bool) -> int:
         return 0
 
 
-def oom_kills() -> int:
+class OomWatch:
+    """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory."""
+
+    def __init__(self) -> None:
+        self._kills = _oom_kills()
+
+    def hint(self, exit_code: int | None) -> str | None:
+        """Return a likely reason for a death with *exit_code*; None: there is none to offer."""
+        if exit_code != -signal.SIGKILL:
+            return None
+        before, self._kills = self._kills, _oom_kills()
+        return "out of memory" if self._kills > before else None
+
+
+def _oom_kills() -> int:
     """Return how often the kernel's out-of-memory killer struck in this control group."""
     try:
         group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()

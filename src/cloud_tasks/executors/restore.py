@@ -33,6 +33,7 @@ class ProcessState:
         self._environ = dict(_raw_environ())
         self._umask = _umask()
         self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
+        self._timed = bool(signal.getitimer(signal.ITIMER_REAL)[0])
         self._mask = _signal.pthread_sigmask(_BLOCK, ())
         root = logging.getLogger()
         self._log_level = root.level
@@ -54,7 +55,7 @@ class ProcessState:
 
     def _restore_signals(self) -> None:
         # An alarm that a task left ticking would go off in the next one.
-        if signal.getitimer(signal.ITIMER_REAL)[0]:
+        if not self._timed and signal.getitimer(signal.ITIMER_REAL)[0]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
             if _signal.getsignal(number) != handler and handler is not None:

@@ -12,7 +12,7 @@ from cloud_tasks.task import Delivery, Malformed
 #: Tasks are handed over this many seconds before a slot will be free for them.
 _AHEAD = 0.05
 #: And never more than this many.
-_MOST_AHEAD = 64
+_MOST_AHEAD = 256
 
 
 class Intake:

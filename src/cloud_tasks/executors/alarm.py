@@ -1,0 +1,93 @@
+"""Interrupting Python code that runs in the main thread, by way of SIGALRM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from cloud_tasks.executors.call import Interruption
+
+#: Code that swallows the interruption meets it again after so many seconds.
+_INSISTENCE = 1.0
+
+
+class Overdue(Interruption):
+    """The time is over."""
+
+
+class Rung(Interruption):
+    """Somebody called ``ring``."""
+
+
+class Alarm:
+    """Goes off in the main thread when a time is over, or when another thread rings it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed = False
+        self._rung = False
+
+    @contextlib.contextmanager
+    def armed(self, seconds: float | None) -> Iterator[None]:
+        """Raise :class:`Overdue` in the body after *seconds*, or :class:`Rung` on a ``ring``.
+
+        Off the main thread, and where there is no SIGALRM, nothing is ever raised. While
+        somebody steps through the body with a debugger its time is never over. A timer that the
+        program had set itself goes on afterwards.
+        """
+        if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+            yield
+            return
+        self._rung = False
+        before = signal.signal(signal.SIGALRM, self._go_off)
+        remaining, interval = signal.getitimer(signal.ITIMER_REAL)
+        began = time.monotonic()
+        try:
+            if seconds is not None:
+                signal.setitimer(signal.ITIMER_REAL, seconds, _INSISTENCE)
+            self._armed = True
+            yield
+        finally:
+            self._disarm()
+            signal.signal(signal.SIGALRM, before)
+            if remaining:
+                left = max(1e-3, remaining - (time.monotonic() - began))
+                signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+    def _disarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        while self._armed:
+            # A ring that came just before may still go off in here.
+            with contextlib.suppress(Interruption), self._lock:
+                self._armed = False
+
+    def _go_off(self, number: int, frame: FrameType | None) -> None:
+        if self._rung:
+            raise Rung
+        if not _debugger_is_active():
+            raise Overdue
+
+    def ring(self) -> bool:
+        """Interrupt the body, from any thread; False if none is running."""
+        with self._lock:
+            if not self._armed:
+                return False
+            self._rung = True
+            main = threading.main_thread().ident
+            assert main is not None
+            # Under the lock: without our handler this signal would end the process.
+            signal.pthread_kill(main, signal.SIGALRM)
+            return True
+
+
+def _debugger_is_active() -> bool:
+    if sys.gettrace() is not None:
+        return True
+    monitoring = getattr(sys, "monitoring", None)  # 3.12 and newer
+    return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
