@@ -102,7 +102,6 @@ def run_in_no_folder(folder: Path, executor: str) -> tuple[Program, int, str]:
     return program, *program.run(*args)
 
 
-@pytest.mark.xfail(reason="executors.restore asks for the working directory")
 def test_where_the_working_directory_is_gone_inline_works(tmp_path: Path) -> None:
     program, returned, err = run_in_no_folder(tmp_path, "inline")
     assert returned == 0, err

@@ -157,9 +157,12 @@ class Engine:
             self._wake.close()
             self._poller.close()
 
-    def _turn(self) -> None:
+    def _obey(self) -> None:
         while self._commands:
             self._commands.popleft()()
+
+    def _turn(self) -> None:
+        self._obey()
         if self._closing or self._broken is not None:
             self._dispenser.drop_queue(Aborted("the executor takes no more tasks"))
             started = False
@@ -169,6 +172,8 @@ class Engine:
         if not ready and not started:
             self._options.before_wait()
             ready = self._sleep()
+        # Whoever asked us to stop comes before a reply, which would have the next task sent.
+        self._obey()
         for descriptor, _ in ready:
             self._attend(descriptor)
         if time.monotonic() >= self._agenda.next:

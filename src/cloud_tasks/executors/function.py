@@ -18,16 +18,14 @@ from cloud_tasks.worker_data import WorkerData
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """The user's function, ready for this process and for others.
+    """The user's function, for this process and for others.
 
     Attributes:
         function: the object itself.
-        payload: its pickle.
         main: how a child finds the main program, see ``main_module``; None: it need not or can't.
     """
 
     function: UserFunction
-    payload: bytes
     main: tuple[str, str] | None
 
     @property
@@ -35,27 +33,44 @@ class FunctionSpec:
         """What people call it."""
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
+    def pickled(self) -> bytes:
+        """Return the function as it travels to a child process of this machine.
+
+        Raises:
+            ConfigurationError: it can't.
+        """
+        return self._pickled(self.main)
+
+    def pickled_for_anywhere(self) -> bytes:
+        """Return the function as it travels to where the main program can't be found.
+
+        Raises:
+            ConfigurationError: it can't.
+        """
+        return self._pickled(None)
+
+    def _pickled(self, main: tuple[str, str] | None) -> bytes:
+        try:
+            return serialise(self.function, main)
+        except Exception as error:
+            raise ConfigurationError(
+                f"the task function {self.function!r} can't be sent to another process: {error}; "
+                "define it at the top level of a module, or run with --executor inline"
+            ) from error
+
 
 def specify(function: UserFunction) -> FunctionSpec:
-    """Make the spec of *function*.
+    """Make the spec of *function*; nothing is pickled yet.
 
     Raises:
-        ConfigurationError: it can't be called, or can't be sent to another process.
+        ConfigurationError: it can't be called.
     """
     if not callable(function):
         raise ConfigurationError(
-            f"process_task must be a function of (task_id, task_data, worker_data), "
+            "process_task must be a function of (task_id, task_data, worker_data), "
             f"not {type(function).__name__}"
         )
-    main = describe_main()
-    try:
-        payload = serialise(function, main)
-    except Exception as error:
-        raise ConfigurationError(
-            f"the task function {function!r} can't be sent to a child process: {error}; define it "
-            "at the top level of a module, or run with --executor inline"
-        ) from error
-    return FunctionSpec(function, payload, main)
+    return FunctionSpec(function, describe_main())
 
 
 def serialise(value: Any, main: tuple[str, str] | None) -> bytes:

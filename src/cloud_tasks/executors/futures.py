@@ -85,10 +85,8 @@ class FuturesExecutor(Executor):
         self._main = function.main
         payload = data = b""
         if not self._in_threads:
-            payload = function.payload
-            if b"__main__" in payload:
-                # Nobody loads the main program over there: it has to travel by value.
-                payload = serialise(function.function, None)
+            # Nobody loads the main program over there.
+            payload = function.pickled_for_anywhere()
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
         self._own_flags = FlagPage.create(options.slots) if options.flags is None else None

@@ -29,7 +29,7 @@ class ProcessState:
     """The state of this process at one moment, to be put back later."""
 
     def __init__(self) -> None:
-        self._cwd = os.getcwd()  # noqa: PTH109 - called after every task, Path is slower
+        self._cwd = _cwd()
         self._environ = dict(_raw_environ())
         self._umask = _umask()
         self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
@@ -64,11 +64,7 @@ class ProcessState:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _restore_files(self) -> None:
-        try:
-            moved = os.getcwd() != self._cwd  # noqa: PTH109
-        except OSError:  # the task removed the folder it was in
-            moved = True
-        if moved:
+        if self._cwd is not None and _cwd() != self._cwd:
             os.chdir(self._cwd)
         if _umask() != self._umask:
             os.umask(self._umask)
@@ -97,6 +93,13 @@ class ProcessState:
             root.filters[:] = self._log_filters
         if root.manager.disable != self._log_disabled:
             logging.disable(self._log_disabled)
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - called after every task, and Path is slower
+    except OSError:  # somebody removed the folder
+        return None
 
 
 def _umask() -> int:

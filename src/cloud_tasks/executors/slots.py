@@ -97,7 +97,8 @@ class SlotPool(Executor, abc.ABC):
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
         self._main = function.main
-        # The first thing, since it may fail: nothing has been opened yet.
+        # The first things, since they may fail: nothing has been opened yet.
+        payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
         self.slots = self._affordable(options.slots)
@@ -107,7 +108,7 @@ class SlotPool(Executor, abc.ABC):
         assert flags is not None
         poller = Poller()
         boot = boot_message(
-            function=function.payload,
+            function=payload,
             worker_data=data,
             main=function.main,
             flags=flags.path,

@@ -12,8 +12,7 @@ from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.call import UserFunction
-from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.completer import Listener
 from cloud_tasks.runtime.options import RunOptions
@@ -73,7 +72,7 @@ def make_task_source(task_source: Any, settings: Settings) -> TaskSource:
 
 
 def make_run(
-    function: UserFunction,
+    function: FunctionSpec,
     worker_data: WorkerData,
     settings: Settings,
     *,
@@ -83,11 +82,7 @@ def make_run(
     stats: Stats,
     listener: Listener,
 ) -> Run:
-    """Build a run from its parts.
-
-    Raises:
-        ConfigurationError: the function can't be sent to where tasks run.
-    """
+    """Build a run from its parts."""
     memory = settings.max_memory_allowed_per_task
     options = RunOptions(
         slots=settings.num_simultaneous_tasks,
@@ -106,7 +101,7 @@ def make_run(
         log_level=logging.DEBUG if settings.verbose else logging.INFO,
     )
     return Run(
-        specify(function),
+        function,
         worker_data,
         source=source,
         executor=executor,

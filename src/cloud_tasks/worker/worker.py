@@ -19,6 +19,7 @@ from cloud_tasks.display.lines import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 from cloud_tasks.executors.base import Capabilities
 from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.logs import add_root_handler
 from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.runtime.lifecycle import LONGEST_SLEEP
@@ -72,13 +73,8 @@ class Worker:
         args: Sequence[str] | None = None,
         argparser: argparse.ArgumentParser | None = None,
     ) -> None:
-        if not callable(process_task):
-            raise ConfigurationError(
-                "process_task must be a function of (task_id, task_data, worker_data), not "
-                f"{type(process_task).__name__}"
-            )
+        self._function = specify(process_task)
         parser = argparser or argparse.ArgumentParser()
-        self._function = process_task
         self._resolved = resolve(
             parser, args, os.environ, executor=executor, has_task_source=task_source is not None
         )
@@ -201,11 +197,10 @@ class Worker:
 
     def _say_hello(self, capabilities: Capabilities) -> None:
         resolved = self._resolved
-        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         executor = resolved.settings.executor
         if not isinstance(self._executor, type):
             executor = f"{type(self._executor).__module__.partition('.')[0]}.{executor}"
-        for line in banner(name, self._source, executor, resolved, capabilities):
+        for line in banner(self._function.name, self._source, executor, resolved, capabilities):
             console.info(line)
         for warning in resolved.warnings:
             logger.warning(warning)

@@ -14,12 +14,12 @@ from cloud_tasks.worker_data import WorkerData
 
 
 def test_a_function_of_a_module_travels_by_name() -> None:
-    assert len(specify(tasks.returns).payload) < 100
-    assert pickle.loads(specify(tasks.returns).payload) is tasks.returns
+    assert len(specify(tasks.returns).pickled()) < 100
+    assert pickle.loads(specify(tasks.returns).pickled()) is tasks.returns
 
 
 def test_a_lambda_travels_by_value() -> None:
-    rebuilt = pickle.loads(specify(lambda task_id, data, worker_data: (False, 5)).payload)
+    rebuilt = pickle.loads(specify(lambda task_id, data, worker_data: (False, 5)).pickled())
     assert rebuilt("t", {}, WorkerData()) == (False, 5)
 
 
@@ -31,7 +31,7 @@ def test_a_function_that_holds_a_lock_is_refused_with_advice() -> None:
             return False, None
 
     with pytest.raises(ConfigurationError, match=r"locked.*lock.*--executor inline"):
-        specify(locked)
+        specify(locked).pickled()
 
 
 def test_the_name_of_a_callable_instance_is_its_class() -> None:
