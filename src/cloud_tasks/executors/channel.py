@@ -42,9 +42,9 @@ class Channel:
         """Return the descriptor to wait on."""
         return self._socket.fileno()
 
-    def send(self, kind: int, body: bytes) -> bool:
-        """Send a frame; False if part of it waits for :meth:`flush`."""
-        data = wire.frame(self._token, kind, body)
+    def send(self, kind: int, *bodies: bytes) -> bool:
+        """Send a frame for each of *bodies*; False if something waits for :meth:`flush`."""
+        data = b"".join([wire.frame(self._token, kind, body) for body in bodies])
         if self._outgoing:
             self._outgoing = memoryview(bytes(self._outgoing) + data)
         else:

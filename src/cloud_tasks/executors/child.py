@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.call import NOT_MEASURED, Reply, UserFunction, call
@@ -31,15 +31,26 @@ _WORTH_MEASURING = 0.005
 class _Socket:
     """The child's end: blocking, framed, and checked to be ours still."""
 
-    def __init__(self, descriptor: int, token: bytes) -> None:
+    def __init__(self, descriptor: int, token: bytes, tokens: int | None) -> None:
         self._descriptor = descriptor
         self._token = token
-        self._identity = self._look()
+        self._tokens = tokens
+        self._identity = _identity(descriptor)
+        self._tokens_identity = None if tokens is None else _identity(tokens)
         self._buffer = b""
 
-    def _look(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_dev, status.st_ino
+    def take_token(self) -> bool:
+        """Take the right to begin a task that was sent ahead; False: the parent took it back."""
+        assert self._tokens is not None
+        try:
+            if _identity(self._tokens) != self._tokens_identity:
+                _cut_off()
+            os.eventfd_read(self._tokens)
+        except BlockingIOError:
+            return False
+        except OSError:
+            _cut_off()
+        return True
 
     def read(self) -> tuple[int, bytes] | None:
         """Return the next frame; None when the parent has closed."""
@@ -70,14 +81,23 @@ class _Socket:
         Writing blindly would put our bytes into a file of the user's.
         """
         try:
-            if self._look() != self._identity:
-                raise OSError("not our socket any more")  # noqa: TRY301
+            if _identity(self._descriptor) != self._identity:
+                _cut_off()
             rest = memoryview(wire.frame(self._token, kind, body))
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            _flush()
-            os._exit(CUT_OFF)
+            _cut_off()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _cut_off() -> NoReturn:
+    _flush()
+    os._exit(CUT_OFF)
 
 
 class _PeakMemory:
@@ -130,6 +150,7 @@ class _Child:
         self._worker_data.connect(self._flags)
         _set_up_logging(boot["log_level"])
         self._memory = _PeakMemory()
+        self._worn = False
         self._state = None
         if self._reused:
             from cloud_tasks.executors.restore import ProcessState
@@ -152,12 +173,14 @@ class _Child:
             code = self._run(frame[1])
             if code is not None:
                 raise SystemExit(code)
-            if not self._reused:
+            if not self._reused or self._worn:
                 return
 
     def _run(self, body: bytes) -> int | None:
         """Run one task and answer; returns an exit code if the task asked for the end."""
-        job, _ = wire.TASK_HEAD.unpack_from(body)
+        job, ahead = wire.TASK_HEAD.unpack_from(body)
+        if ahead and not self._socket.take_token():
+            return None  # the parent has recalled it
         self._memory.before()
         try:
             task_id, data = self._load(body[wire.TASK_HEAD.size :])
@@ -179,12 +202,13 @@ class _Child:
     def _answer(self, job: int, reply: Reply, peak: float) -> None:
         if self._state is None:
             _flush()
-        retire = self._state is not None and not (self._state.restore() and self._is_slim())
+        # A process that can't be put back begins nothing more: another one takes its place.
+        self._worn = self._state is not None and not (self._state.restore() and self._is_slim())
         head = wire.REPLY_HEAD.pack(
             job,
             reply.retry,
             reply.replaced_nan,
-            retire,
+            self._worn,
             reply.started,
             reply.run_time,
             reply.cpu_time,
@@ -210,15 +234,22 @@ def _unreadable(error: BaseException) -> Reply:
     return reply
 
 
-def main(descriptor: int, token: bytes) -> None:
+def main(descriptor: int, token: bytes, tokens: int | None = None) -> None:
     """Serve the parent at the other end of *descriptor* until it closes.
+
+    Args:
+        descriptor: our end of the socket.
+        token: proves that a frame is ours.
+        tokens: the eventfd for tasks that are sent ahead, see ``wire``.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
     _take_own_session()
     os.set_inheritable(descriptor, False)
-    socket = _Socket(descriptor, token)
+    if tokens is not None:
+        os.set_inheritable(tokens, False)
+    socket = _Socket(descriptor, token, tokens)
     try:
         child = _boot(socket)
         if child is not None:

@@ -23,9 +23,9 @@ from cloud_tasks.executors.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
-#: ``launch(child's end of the socket, token, environment)`` starts a process that runs
-#: ``child.main`` there.
-Launch = Callable[[socket.socket, bytes, dict[str, str]], Handle]
+#: ``launch(child's end of the socket, token, eventfd of the tokens, environment)`` starts a
+#: process that runs ``child.main`` there.
+Launch = Callable[[socket.socket, bytes, int | None, dict[str, str]], Handle]
 
 #: Seconds until the first repeat after a child died at boot; doubles up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -107,15 +107,18 @@ class Nursery:
         serial = next(self._serials)
         token = secrets.token_bytes(wire.TOKEN_BYTES)
         ours, theirs = socket.socketpair()
+        tokens: int | None = None
         try:
             with theirs:
-                handle = self._launch(theirs, token, self._environment(serial))
+                tokens = _make_tokens() if self._boot["reused"] else None
+                handle = self._launch(theirs, token, tokens, self._environment(serial))
         except BaseException:
             ours.close()
+            if tokens is not None:
+                os.close(tokens)
             raise
-        child = Child(
-            serial, slot, handle, Channel(ours, token), process.open_death_watch(handle.pid)
-        )
+        watch = process.open_death_watch(handle.pid)
+        child = Child(serial, slot, handle, Channel(ours, token), watch, tokens)
         child.deadline = time.monotonic() + BOOT_LIMIT
         self._alive.add(child)
         self._guardian.watch(handle.pid)
@@ -167,6 +170,9 @@ class Nursery:
         code = child.handle.exit_code()
         self.stop_listening(child)
         child.channel.close()
+        if child.tokens is not None:
+            os.close(child.tokens)
+            child.tokens = None
         if child.watch is not None:
             del self.by_watch[child.watch]
             self._poller.remove(child.watch)
@@ -205,6 +211,13 @@ class Nursery:
         self._sweeper.close()
         self._forget_guardian()
         self._guardian.close()
+
+
+def _make_tokens() -> int | None:
+    """Return an eventfd that counts down by one at each read; None where there is no such thing."""
+    if not hasattr(os, "eventfd"):
+        return None
+    return os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
 
 def boot_message(

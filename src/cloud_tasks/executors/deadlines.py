@@ -7,20 +7,22 @@ import time
 from collections.abc import Callable
 
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.dispenser import Agenda, Dispenser
+from cloud_tasks.executors.dispenser import HOLD, Agenda, Dispenser
 from cloud_tasks.executors.flags import FlagPage
-from cloud_tasks.executors.slot import Child, State
+from cloud_tasks.executors.slot import Child, Job, State
 from cloud_tasks.outcome import Aborted, Outcome, TimedOut
 
 #: Seconds that a task may be on its way into the function, beyond its time limit.
 _START_ALLOWANCE = 10.0
+#: Seconds until something that is on its way is looked for again.
+SOON = 0.005
 
 
 class Deadlines:
     """Looks after the deadlines of all children, when the agenda says that one may be over.
 
     Args:
-        end: called with a child and the verdict on its task.
+        end: called with a child, its job and the verdict on that.
         on_death: called with a child that has ended, where nothing else tells.
     """
 
@@ -31,7 +33,7 @@ class Deadlines:
         agenda: Agenda,
         flags: FlagPage,
         *,
-        end: Callable[[Child, Outcome], None],
+        end: Callable[[Child, Job, Outcome], None],
         on_death: Callable[[Child], None],
     ) -> None:
         self._nursery = nursery
@@ -43,13 +45,11 @@ class Deadlines:
         self._close_at = math.inf
         self._close_reason = ""
 
-    def close(self, deadline: float, reason: str) -> bool:
-        """Abort at *deadline* what still runs; False if an earlier one was set before."""
-        if deadline >= self._close_at:
-            return False
-        self._close_at, self._close_reason = deadline, reason
-        self._agenda.note(deadline)
-        return True
+    def close(self, deadline: float, reason: str) -> None:
+        """Abort at *deadline* what still runs, if no earlier one was set before."""
+        if deadline < self._close_at:
+            self._close_at, self._close_reason = deadline, reason
+            self._agenda.note(deadline)
 
     def check(self) -> None:
         """Act on what is over, and note on the agenda what comes next."""
@@ -62,13 +62,23 @@ class Deadlines:
             if child.deadline <= now:
                 self._overdue(child, now)
             elif child.state is State.BUSY and self._close_at <= now:
-                self._end(child, Aborted(self._close_reason))
+                assert child.job is not None
+                self._end(child, child.job, Aborted(self._close_reason))
             self._agenda.note(child.deadline)
+            if len(child.jobs) > 1:
+                self._release_waiting(child, now)
         if self._close_at > now:
             self._agenda.note(self._close_at)
         for slot in self._dispenser.slots:
             if slot.retry_at > now:
                 self._agenda.note(slot.retry_at)
+
+    def _release_waiting(self, child: Child, now: float) -> None:
+        """Recall what was sent ahead to a child that turns out to be busy for longer."""
+        if child.progress_at + HOLD <= now:
+            self._dispenser.recall(child)
+        if len(child.jobs) > 1:
+            self._agenda.note(max(child.progress_at, now) + HOLD)
 
     def _overdue(self, child: Child, now: float) -> None:
         job = child.job
@@ -83,4 +93,4 @@ class Deadlines:
         else:
             child.deadline = started + job.max_runtime
         if child.deadline <= now:
-            self._end(child, TimedOut(job.max_runtime))
+            self._end(child, job, TimedOut(job.max_runtime))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +13,24 @@ from cloud_tasks.executors import wire
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Job, Slot, State
-from cloud_tasks.outcome import Outcome
+from cloud_tasks.outcome import Exited, Outcome
+
+#: Seconds that jobs may wait in a child behind one that runs: then they are recalled.
+HOLD = 0.01
+#: A child should not have more jobs than it can do in this many seconds, nor more than so many.
+_SOON = 0.001
+_DEEPEST = 8
+
+
+def depth_for(run_time: float | None) -> int:
+    """Return how many jobs a child should have if the last one took *run_time* seconds."""
+    if run_time is None or run_time >= _SOON:
+        return 1
+    return min(_DEEPEST, int(_SOON / max(run_time, 1e-6)))
+
+
+#: How often a job is sent if children die before they call its function.
+_MAX_LOSSES = 3
 
 
 class Agenda:
@@ -79,30 +98,94 @@ class Dispenser:
         return self._start_one() if self.queue else False
 
     def feed(self, child: Child) -> None:
-        """Send the next job that is still wanted to a ready *child*, else note it as idle."""
+        """Give a ready *child* the jobs that it should have, else note it as idle."""
+        if not child.jobs:
+            job = self._next()
+            if job is None:
+                child.state = State.IDLE
+                child.deadline = math.inf
+                self.idle.append(child.slot)
+                return
+            self._send(child, job)
+        # Half of what was sent ahead may be used up before there is more, so that one
+        # system call sends several.
+        if child.depth > 1 and self.queue and len(child.jobs) <= child.depth // 2:
+            self._send_ahead(child)
+
+    def _next(self) -> Job | None:
+        """Return the next job that is still wanted; None: there is none."""
         while self.queue:
             job = self.queue.popleft()
             if job.claim():
-                self._send(child, job)
-                return
-        child.state = State.IDLE
-        child.deadline = math.inf
-        self.idle.append(child.slot)
+                return job
+        return None
 
     def _send(self, child: Child, job: Job) -> None:
         job.sent = time.monotonic()
         job.given = job.given or job.sent
-        job.tries += 1
         child.state = State.BUSY
-        child.job = job
+        child.jobs.append(job)
+        child.progress_at = job.sent
         child.deadline = job.sent + job.max_runtime
+        if child.recalled:
+            child.clean_after = job.number
         self._agenda.note(child.deadline)
-        if not child.channel.send(wire.TASK, job.body):
+        self._transmit(child, wire.TASK_HEAD.pack(job.number, False) + job.body)
+
+    def _send_ahead(self, child: Child) -> None:
+        """Let short jobs wait in the child itself, so that it need not wait for us."""
+        if child.tokens is None or child.recalled or self.idle:
+            return
+        jobs: list[Job] = []
+        while len(child.jobs) + len(jobs) < child.depth:
+            job = self._next()
+            if job is None:
+                break
+            jobs.append(job)
+        if not jobs:
+            return
+        now = time.monotonic()
+        for job in jobs:
+            job.sent = now
+        child.jobs.extend(jobs)
+        self._agenda.note(child.progress_at + HOLD)
+        # The tokens first: a job that is met without one counts as recalled.
+        os.eventfd_write(child.tokens, len(jobs))
+        self._transmit(child, *(wire.TASK_HEAD.pack(j.number, True) + j.body for j in jobs))
+
+    def _transmit(self, child: Child, *bodies: bytes) -> None:
+        if not child.channel.send(wire.TASK, *bodies):
             self._poller.watch_write(child.channel.fileno(), True)
 
-    def put_back(self, job: Job) -> None:
-        """Queue *job* first: its child died before it called the function."""
-        self.queue.appendleft(job)
+    def recall(self, child: Child) -> list[Job]:
+        """Take back, into the queue, what *child* has not begun; returns it.
+
+        Whoever takes a token first has the job, so none is both taken back and begun.
+        """
+        recalled: list[Job] = []
+        if child.tokens is not None:
+            with contextlib.suppress(BlockingIOError):
+                while child.jobs:
+                    os.eventfd_read(child.tokens)
+                    recalled.append(child.jobs.pop())
+        if recalled:
+            child.recalled = True
+            child.clean_after = 0
+            for job in recalled:
+                job.given = 0.0
+            self.queue.extendleft(recalled)
+        return recalled
+
+    def take_back(self, child: Child) -> None:
+        """Queue first what *child*, which will begin nothing more, has not answered."""
+        self.recall(child)
+        while child.jobs:
+            job = child.jobs.pop()
+            job.given = 0.0
+            if job.lost < _MAX_LOSSES:
+                self.queue.appendleft(job)
+            else:
+                job.resolve(Exited(None, "its process died again and again before the call"))
 
     def drop_queue(self, outcome: Outcome) -> None:
         """Resolve all that wait with *outcome*; any thread may do it, once the engine is over."""

@@ -13,8 +13,8 @@ from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.deadlines import Deadlines
-from cloud_tasks.executors.dispenser import Agenda, Dispenser
+from cloud_tasks.executors.deadlines import SOON, Deadlines
+from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
 from cloud_tasks.executors.poller import Poller, WakeUp
@@ -23,8 +23,6 @@ from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory
 
 logger = logging.getLogger(__name__)
 
-#: How often a task is sent if children die before they call it.
-_MAX_TRIES = 3
 #: Seconds between two looks at the children, where nothing tells their deaths.
 _TICK_WITHOUT_WATCH = 0.1
 
@@ -101,12 +99,15 @@ class Engine:
 
     def close(self, deadline: float, reason: str) -> None:
         """Take nothing more, abort what still runs at *deadline*, end when all are gone."""
-        if not self._deadlines.close(deadline, reason):
+        self._deadlines.close(deadline, reason)
+        if self._closing:
             return
         self._closing = True
         self._dispenser.idle.clear()
         for child in list(self._nursery.alive):
-            if child.state is State.IDLE:
+            if child.state is State.BUSY:
+                self._dispenser.recall(child)
+            if child.state is State.IDLE or (child.state is State.BUSY and not child.jobs):
                 self._dismiss(child)
             elif child.state is State.BOOTING:
                 self._nursery.kill(child)
@@ -121,19 +122,19 @@ class Engine:
         """End *job*, running or not."""
         child = self._child_of(job)
         if child is not None:
-            self._end(child, Aborted(reason))
-        elif job.claim():
+            self._end(child, job, Aborted(reason))
+        if self._child_of(job) is None and job.claim():
             job.resolve(Aborted(reason))
 
     def over_memory(self, job: Job, limit: int, used: int) -> None:
         """End *job* for what it used, if it still runs."""
         child = self._child_of(job)
         if child is not None:
-            self._end(child, OverMemory(limit, used))
+            self._end(child, job, OverMemory(limit, used))
 
     def _child_of(self, job: Job) -> Child | None:
         children = (slot.child for slot in self._dispenser.slots)
-        return next((c for c in children if c is not None and c.job is job), None)
+        return next((c for c in children if c is not None and job in c.jobs), None)
 
     # -- the loop
 
@@ -227,7 +228,9 @@ class Engine:
                 self._on_frame(child, kind, body)
         except ForgedFrameError:
             self._nursery.stop_listening(child)
-            self._end(child, Exited(-9, "it wrote into the worker's own socket"))
+            if child.job is not None:
+                child.job.verdict = Exited(-9, "it wrote into the worker's own socket")
+            self._nursery.kill(child)
 
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
         if kind == wire.READY:
@@ -246,41 +249,60 @@ class Engine:
             self._on_reply(child, kind, body)
 
     def _on_reply(self, child: Child, kind: int, body: bytes) -> None:
-        job, child.job = child.job, None
-        if job is None:
-            return
-        outcome, retire = from_reply(
-            kind, body, slot=child.slot.index, given=job.given, now=time.monotonic()
-        )
+        job = child.job
+        if job is None or wire.REPLY_HEAD.unpack_from(body)[0] != job.number:
+            raise ForgedFrameError
+        child.jobs.popleft()
+        child.progress_at = now = time.monotonic()
+        outcome, retire = from_reply(kind, body, slot=child.slot.index, given=job.given, now=now)
         if child.state is State.BUSY:
-            if kind == wire.EXITING or not self._reused:
+            if kind == wire.EXITING or retire or not self._reused:
+                # It goes by itself, and begins nothing more.
+                self._dispenser.take_back(child)
                 child.state = State.LEAVING
-                child.deadline = time.monotonic() + self._options.exit_grace
+                child.deadline = now + self._options.exit_grace
                 self._agenda.note(child.deadline)
-            elif retire or self._closing:
-                self._dismiss(child)
             else:
                 # The child has its next task before anybody looks at this outcome.
-                self._dispenser.feed(child)
+                self._go_on(child, job, outcome, now)
         job.resolve(outcome)
 
+    def _go_on(self, child: Child, answered: Job, outcome: Outcome, now: float) -> None:
+        """Let *child*, which has *answered* one job, have the next."""
+        child.depth = depth_for(outcome.measures.run_time)
+        if child.recalled and answered.number == child.clean_after:
+            child.recalled = False
+        if child.job is not None:
+            child.job.given = child.job.given or now
+            child.deadline = now + child.job.max_runtime
+            self._agenda.note(child.deadline)
+        if not self._closing:
+            self._dispenser.feed(child)
+        elif child.job is None:
+            self._dismiss(child)
+
     def _on_death(self, child: Child) -> None:
+        state = child.state
+        if state is State.BUSY:
+            child.state = State.DOOMED  # it is given nothing more
         if child.listening:
             self._take(child, child.channel.drain)
-        state, job = child.state, child.job
         code = self._nursery.bury(child)
         self._dispenser.vacate(child)
         if state is State.BOOTING:
             self._boot_failed(child.slot, child.complaint or f"it ended with exit code {code}")
+        job = child.job
         if job is None:
             return
         started = self._flags.started(child.slot.index, job.number, job.sent)
-        if job.verdict is None and started is None and job.tries < _MAX_TRIES:
-            # Not the task's doing: it was never called.
-            self._dispenser.put_back(job)
-            return
-        verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
-        job.resolve(after_death(verdict, child.slot.index, job.given, started))
+        if job.verdict is None and started is None:
+            job.lost += 1
+        else:
+            child.jobs.popleft()
+            verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
+            job.resolve(after_death(verdict, child.slot.index, job.given, started))
+        # The others were not called: that is not their doing.
+        self._dispenser.take_back(child)
 
     def _boot_failed(self, slot: Slot, reason: str) -> None:
         if self._closing:
@@ -301,8 +323,16 @@ class Engine:
         self._nursery.dismiss(child, self._options.exit_grace)
         self._agenda.note(child.deadline)
 
-    def _end(self, child: Child, verdict: Outcome) -> None:
-        # The verdict stands before the kill, so that the death is understood.
-        if child.job is not None and child.job.verdict is None:
-            child.job.verdict = verdict
-        self._nursery.kill(child)
+    def _end(self, child: Child, job: Job, verdict: Outcome) -> None:
+        """End *job*, with everything it started, if it is what *child* runs."""
+        recalled = self._dispenser.recall(child)
+        if child.state is State.BUSY and not child.jobs:
+            self._dispenser.feed(child)
+        elif len(child.jobs) > 1:
+            # It has gone on to a later one just now, so the answer is on its way.
+            child.deadline = time.monotonic() + SOON
+            self._agenda.note(child.deadline)
+        elif job not in recalled:
+            # The verdict stands before the kill, so that the death is understood.
+            job.verdict = job.verdict or verdict
+            self._nursery.kill(child)

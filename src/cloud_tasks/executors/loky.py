@@ -8,6 +8,7 @@ of the main program, its pickling by value), one a slot, and the pool around the
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
@@ -21,8 +22,8 @@ class LokyExecutor(SlotPool):
     """Child processes that are reused; for throughput."""
 
     reused: ClassVar[bool] = True
-    #: Its socket, its death watch, loky's sentinel.
-    descriptors_per_child: ClassVar[int] = 3
+    #: Its socket, its death watch, its tokens, loky's sentinel.
+    descriptors_per_child: ClassVar[int] = 4
 
     def _prepare(self) -> None:
         import loky  # noqa: F401 - it registers its start method with multiprocessing
@@ -30,23 +31,32 @@ class LokyExecutor(SlotPool):
 
         self._context: Any = get_context("loky")
 
-    def _launch(self, end: socket.socket, token: bytes, environment: dict[str, str]) -> Handle:
+    def _launch(
+        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+    ) -> Handle:
+        # A Connection is what multiprocessing can take along to a new process.
         connection = Connection(end.detach())
+        counter = None if tokens is None else Connection(os.dup(tokens))
         try:
             started = self._context.Process(
-                target=_main, args=(connection, token), env=environment, name="cloud_tasks-child"
+                target=_main,
+                args=(connection, token, counter),
+                env=environment,
+                name="cloud_tasks-child",
             )
             started.start()
         finally:
             connection.close()
+            if counter is not None:
+                counter.close()
         return _LokyHandle(started)
 
 
-def _main(connection: Connection, token: bytes) -> None:
+def _main(connection: Connection, token: bytes, counter: Connection | None) -> None:
     # loky leaves its own start method as the default, which processes that a task starts through
     # multiprocessing would inherit by name, without knowing it, and die of.
     multiprocessing.set_start_method(None, force=True)
-    child.main(connection.fileno(), token)
+    child.main(connection.fileno(), token, None if counter is None else counter.fileno())
 
 
 class _LokyHandle:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections import deque
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -53,15 +54,16 @@ class Job:
         max_runtime: seconds, infinite for no limit.
         given: when a slot was there for it, monotonic; 0.0 before.
         sent: when it went to a child, monotonic.
-        tries: how often it was sent; more than once if a child died before the call.
+        lost: how often a child died before it called the function.
+        claimed: its future is running, so it can't be cancelled any more.
         resolved: its future has its outcome.
         verdict: why we end it: set before the kill, so that the death is understood.
         withdrawn: it was found cancelled.
     """
 
     __slots__ = (
-        "body", "future", "given", "max_runtime", "number", "resolved", "sent", "tries",
-        "verdict", "withdrawn",
+        "body", "claimed", "future", "given", "lost", "max_runtime", "number", "resolved",
+        "sent", "verdict", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, number: int, body: bytes, max_runtime: float | None) -> None:
@@ -72,7 +74,8 @@ class Job:
         self.max_runtime = math.inf if max_runtime is None else max_runtime
         self.given = 0.0
         self.sent = 0.0
-        self.tries = 0
+        self.lost = 0
+        self.claimed = False
         self.resolved = False
         self.verdict: Outcome | None = None
         self.withdrawn = False
@@ -86,9 +89,10 @@ class Job:
         if self.withdrawn or self.resolved:
             return False
         # One that comes back to the queue is running already, for its future.
-        if not self.tries:
-            self.withdrawn = not self.future.set_running_or_notify_cancel()
-        return not self.withdrawn
+        if not self.claimed:
+            self.claimed = self.future.set_running_or_notify_cancel()
+            self.withdrawn = not self.claimed
+        return self.claimed
 
     def resolve(self, outcome: Outcome) -> None:
         """Give the future its outcome; the first one stands."""
@@ -108,18 +112,30 @@ class Child:
         watch: descriptor that tells its death; None where there is no such means.
         state: where it stands.
         deadline: when something must have happened, monotonic: the boot, the reply, the end.
-        job: what it runs.
+        jobs: what it was sent and has not answered: the first one runs, the others wait.
+        tokens: eventfd with one token for each job that was sent ahead and not begun; None:
+            nothing may be sent ahead.
+        depth: how many jobs it should have.
+        progress_at: when it answered last, monotonic.
+        recalled: jobs were taken back from it, and it has yet to come across them.
+        clean_after: the job whose answer tells that it has.
         listening: the poller watches its socket.
         complaint: why it could not boot, in its own words.
     """
 
     __slots__ = (
-        "channel", "complaint", "deadline", "handle", "job", "listening", "serial", "slot",
-        "state", "watch",
+        "channel", "clean_after", "complaint", "deadline", "depth", "handle", "jobs", "listening",
+        "progress_at", "recalled", "serial", "slot", "state", "tokens", "watch",
     )  # fmt: skip
 
     def __init__(
-        self, serial: int, slot: Slot, handle: Handle, channel: Channel, watch: int | None
+        self,
+        serial: int,
+        slot: Slot,
+        handle: Handle,
+        channel: Channel,
+        watch: int | None,
+        tokens: int | None,
     ) -> None:
         self.serial = serial
         self.slot = slot
@@ -128,9 +144,19 @@ class Child:
         self.watch = watch
         self.state = State.BOOTING
         self.deadline = math.inf
-        self.job: Job | None = None
+        self.jobs: deque[Job] = deque()
+        self.tokens = tokens
+        self.depth = 1
+        self.progress_at = 0.0
+        self.recalled = False
+        self.clean_after = 0
         self.listening = True
         self.complaint = ""
+
+    @property
+    def job(self) -> Job | None:
+        """What it runs."""
+        return self.jobs[0] if self.jobs else None
 
 
 class Slot:

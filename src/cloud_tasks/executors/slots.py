@@ -77,7 +77,9 @@ class SlotPool(Executor, abc.ABC):
         """Import what starting a process needs."""
 
     @abc.abstractmethod
-    def _launch(self, end: socket.socket, token: bytes, environment: dict[str, str]) -> Handle:
+    def _launch(
+        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+    ) -> Handle:
         """Start a process that runs ``child.main`` on *end*, with *environment* added.
 
         Raises:
@@ -168,26 +170,22 @@ class SlotPool(Executor, abc.ABC):
         """Queue *task* for the next free slot. Never blocks."""
         if self._engine is None or self._closed:
             raise RuntimeError("the executor is not running")
-        number = next(self._numbers)
         try:
-            payload, needs_main = self._encode(task)
+            payload = self._encode(task)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             return self._unsendable(error)
-        job = Job(number, wire.TASK_HEAD.pack(number, needs_main) + payload, max_runtime)
+        job = Job(next(self._numbers), payload, max_runtime)
         self._engine.submit(job)
         return job.future
 
-    def _encode(self, task: Task) -> tuple[bytes, bool]:
-        message = (task.task_id, task.data)
-        if type(task.data) is not dict:
-            message = (task.task_id, dict(task.data))
+    def _encode(self, task: Task) -> bytes:
+        data = task.data if type(task.data) is dict else dict(task.data)
+        message = (task.task_id, data)
         try:
             payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception:  # noqa: BLE001 - cloudpickle can do more
-            return serialise(message, self._main), True
-        if refers_to_main(payload):
-            return serialise(message, self._main), True
-        return payload, False
+            return serialise(message, self._main)
+        return serialise(message, self._main) if refers_to_main(payload) else payload
 
     @staticmethod
     def _unsendable(error: Exception) -> Future[Outcome]:

@@ -37,7 +37,9 @@ class SpawnExecutor(SlotPool):
         # of subprocess, too.
         self._flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
 
-    def _launch(self, end: socket.socket, token: bytes, environment: dict[str, str]) -> Handle:
+    def _launch(
+        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+    ) -> Handle:
         script = _SCRIPT.format(root=_ROOT, descriptor=end.fileno(), token=token)
         return _PopenHandle(
             subprocess.Popen(

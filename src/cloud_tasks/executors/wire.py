@@ -17,6 +17,10 @@ Child to parent::
     RAISED   REPLY_HEAD, JSON of [type, message, traceback]
     EXITING  REPLY_HEAD, decimal exit code: the process ends now
 
+A task that is sent ahead, while another one runs, may be begun only by who takes a token for it,
+one of an eventfd that parent and child share. The parent takes the tokens back to recall what was
+not begun; the child skips a task for which it finds none.
+
 Only bytes and JSON travel towards the parent: nothing that a task made is unpickled there.
 """
 
@@ -28,7 +32,7 @@ TOKEN_BYTES = 8
 
 #: token, kind, length of the body
 HEAD = struct.Struct("<8sBQ")
-#: job number, whether the pickle refers to the user's main module
+#: job number, whether it was sent ahead
 TASK_HEAD = struct.Struct("<Q?")
 #: job number, retry, replaced_nan, retire, started (epoch), run_time, cpu_time, max_rss_mb;
 #: a figure that was not measured is NaN
