@@ -6,6 +6,7 @@ starts. Ours includes its start-up.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import resource
 import tempfile
@@ -55,9 +56,15 @@ def _worker(sender: Connection, file: str, log: str, most: int) -> None:
             "per_second": summary.completed / elapsed,
             "cpu_us_parent": (time.process_time() - cpu) / most * 1e6,
             "cpu_us_children": (children.ru_utime + children.ru_stime) / most * 1e6,
-            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "rss_mb": _peak_memory(),
         }
     )
+
+
+def _peak_memory() -> float:
+    """Return MiB. Not ru_maxrss, which a process inherits from the one that started it."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def pebble() -> dict[str, float]:
@@ -80,9 +87,9 @@ def pebble() -> dict[str, float]:
         return {
             "per_second": TASKS / elapsed,
             "cpu_us_parent": (time.process_time() - cpu) / TASKS * 1e6,
-            "cpu_us_children": 0.0,
-            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "rss_mb_at_tenth": 0.0,
+            "cpu_us_children": math.nan,
+            "rss_mb": _peak_memory(),
+            "rss_mb_at_tenth": math.nan,
         }
 
 

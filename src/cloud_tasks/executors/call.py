@@ -6,9 +6,11 @@ and imports little, since every fresh process pays for it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -162,14 +164,16 @@ def _cut(text: str) -> str:
     return f"{text[:half]}\n… {len(text) - _MAX_TEXT:,} characters left out …\n{text[-half:]}"
 
 
-def _end_copy(code: int) -> None:
-    """End a process that the task forked and that came back here: only the original answers."""
-    import contextlib
-    import sys
-
+def flush_streams() -> None:
+    """Flush the standard streams, whatever a task has made of them."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def _end_copy(code: int) -> None:
+    """End a process that the task forked and that came back here: only the original answers."""
+    flush_streams()
     os._exit(code)
 
 

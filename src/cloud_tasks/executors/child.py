@@ -15,89 +15,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from cloud_tasks.executors import wire
-from cloud_tasks.executors.call import NOT_MEASURED, Reply, UserFunction, call
+from cloud_tasks.executors.call import NOT_MEASURED, Reply, UserFunction, call, flush_streams
+from cloud_tasks.executors.child_socket import Socket
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.worker_data import WorkerData
 
-#: The exit code of a child whose task took its socket away, so that it can't answer.
-CUT_OFF = 70
 #: Only runs at least this long, in seconds, pay for asking the kernel about memory.
 _WORTH_MEASURING = 0.005
-
-
-class _Socket:
-    """The child's end: blocking, framed, and checked to be ours still."""
-
-    def __init__(self, descriptor: int, token: bytes, tokens: int | None) -> None:
-        self._descriptor = descriptor
-        self._token = token
-        self._tokens = tokens
-        self._identity = _identity(descriptor)
-        self._tokens_identity = None if tokens is None else _identity(tokens)
-        self._buffer = b""
-
-    def take_token(self) -> bool:
-        """Take the right to begin a task that was sent ahead; False: the parent took it back."""
-        assert self._tokens is not None
-        try:
-            if _identity(self._tokens) != self._tokens_identity:
-                _cut_off()
-            os.eventfd_read(self._tokens)
-        except BlockingIOError:
-            return False
-        except OSError:
-            _cut_off()
-        return True
-
-    def read(self) -> tuple[int, bytes] | None:
-        """Return the next frame; None when the parent has closed."""
-        head = self._read_exactly(wire.HEAD.size)
-        if head is None:
-            return None
-        _, kind, length = wire.HEAD.unpack(head)
-        body = self._read_exactly(length)
-        return None if body is None else (kind, body)
-
-    def _read_exactly(self, n: int) -> bytes | None:
-        if len(self._buffer) < n:
-            parts = [self._buffer]
-            missing = n - len(self._buffer)
-            while missing > 0:
-                part = os.read(self._descriptor, max(65536, min(missing, 2**20)))
-                if not part:
-                    return None
-                parts.append(part)
-                missing -= len(part)
-            self._buffer = b"".join(parts)
-        taken, self._buffer = self._buffer[:n], self._buffer[n:]
-        return taken
-
-    def write(self, kind: int, body: bytes) -> None:
-        """Send a frame, or end the process if the task closed or replaced the descriptor.
-
-        Writing blindly would put our bytes into a file of the user's.
-        """
-        try:
-            if _identity(self._descriptor) != self._identity:
-                _cut_off()
-            rest = memoryview(wire.frame(self._token, kind, body))
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except OSError:
-            _cut_off()
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
-def _cut_off() -> NoReturn:
-    _flush()
-    os._exit(CUT_OFF)
 
 
 class _PeakMemory:
@@ -137,7 +64,7 @@ class _PeakMemory:
 class _Child:
     """One booted process: the function, what it is told, and how to run a task."""
 
-    def __init__(self, socket: _Socket, boot: dict[str, Any]) -> None:
+    def __init__(self, socket: Socket, boot: dict[str, Any]) -> None:
         self._socket = socket
         self._main: tuple[str, str] | None = boot["main"]
         self._slot: int = boot["slot"]
@@ -201,7 +128,7 @@ class _Child:
 
     def _answer(self, job: int, reply: Reply, peak: float) -> None:
         if self._state is None:
-            _flush()
+            flush_streams()
         # A process that can't be put back begins nothing more: another one takes its place.
         self._worn = self._state is not None and not (self._state.restore() and self._is_slim())
         head = wire.REPLY_HEAD.pack(
@@ -249,7 +176,7 @@ def main(descriptor: int, token: bytes, tokens: int | None = None) -> None:
     os.set_inheritable(descriptor, False)
     if tokens is not None:
         os.set_inheritable(tokens, False)
-    socket = _Socket(descriptor, token, tokens)
+    socket = Socket(descriptor, token, tokens)
     try:
         child = _boot(socket)
         if child is not None:
@@ -259,7 +186,7 @@ def main(descriptor: int, token: bytes, tokens: int | None = None) -> None:
         os._exit(128 + signal.SIGINT)
 
 
-def _boot(socket: _Socket) -> _Child | None:
+def _boot(socket: Socket) -> _Child | None:
     frame = socket.read()
     if frame is None:
         return None
@@ -310,9 +237,3 @@ def _set_up_logging(level: int | None) -> None:
 
     if not logging.getLogger().handlers:
         add_root_handler(level)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()

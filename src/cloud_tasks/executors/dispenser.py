@@ -19,7 +19,7 @@ from cloud_tasks.outcome import Exited, Outcome
 HOLD = 0.01
 #: A child should not have more jobs than it can do in this many seconds, nor more than so many.
 _SOON = 0.001
-_DEEPEST = 8
+_DEEPEST = 16
 
 
 def depth_for(run_time: float | None) -> int:
@@ -63,6 +63,7 @@ class Dispenser:
         queue: jobs that wait for a slot; appended to from any thread.
         slots: all of them.
         idle: those whose child waits for a job.
+        closed: nothing more is given out.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Dispenser:
         self.queue: deque[Job] = deque()
         self.slots = [Slot(index) for index in range(slots)]
         self.idle: list[Slot] = []
+        self.closed = False
         self._nursery = nursery
         self._poller = poller
         self._agenda = agenda

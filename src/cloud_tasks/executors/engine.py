@@ -13,13 +13,13 @@ from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.deadlines import SOON, Deadlines
-from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
+from cloud_tasks.executors.deadlines import Deadlines
+from cloud_tasks.executors.dispenser import Agenda, Dispenser
 from cloud_tasks.executors.flags import FlagPage
-from cloud_tasks.executors.outcomes import after_death, from_reply
 from cloud_tasks.executors.poller import Poller, WakeUp
+from cloud_tasks.executors.referee import Referee
 from cloud_tasks.executors.slot import Child, Job, Slot, State
-from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory
+from cloud_tasks.outcome import Aborted, Exited, OverMemory
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,7 @@ class Engine:
     ) -> None:
         self._nursery = nursery
         self._poller = poller
-        self._flags = flags
         self._options = options
-        self._reused = reused
         self._agenda = Agenda()
         self._dispenser = Dispenser(
             options.slots,
@@ -56,22 +54,28 @@ class Engine:
             reused=reused,
             on_boot_failure=self._boot_failed,
         )
+        self._referee = Referee(
+            nursery,
+            self._dispenser,
+            self._agenda,
+            flags,
+            exit_grace=options.exit_grace,
+            reused=reused,
+        )
         self._deadlines = Deadlines(
             nursery,
             self._dispenser,
             self._agenda,
             flags,
-            end=self._end,
+            end=self._referee.end,
             on_death=self._on_death,
         )
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = WakeUp()
         self._poller.add(self._wake.fileno())
         self._hungry = False
-        self._closing = False
         self._over = False
         self._broken: ExecutorBrokenError | None = None
-        self._oom_watch = process.OomWatch()
 
     # -- from any thread
 
@@ -100,15 +104,15 @@ class Engine:
     def close(self, deadline: float, reason: str) -> None:
         """Take nothing more, abort what still runs at *deadline*, end when all are gone."""
         self._deadlines.close(deadline, reason)
-        if self._closing:
+        if self._dispenser.closed:
             return
-        self._closing = True
+        self._dispenser.closed = True
         self._dispenser.idle.clear()
         for child in list(self._nursery.alive):
             if child.state is State.BUSY:
                 self._dispenser.recall(child)
             if child.state is State.IDLE or (child.state is State.BUSY and not child.jobs):
-                self._dismiss(child)
+                self._referee.dismiss(child)
             elif child.state is State.BOOTING:
                 self._nursery.kill(child)
 
@@ -122,7 +126,7 @@ class Engine:
         """End *job*, running or not."""
         child = self._child_of(job)
         if child is not None:
-            self._end(child, job, Aborted(reason))
+            self._referee.end(child, job, Aborted(reason))
         if self._child_of(job) is None and job.claim():
             job.resolve(Aborted(reason))
 
@@ -130,7 +134,7 @@ class Engine:
         """End *job* for what it used, if it still runs."""
         child = self._child_of(job)
         if child is not None:
-            self._end(child, job, OverMemory(limit, used))
+            self._referee.end(child, job, OverMemory(limit, used))
 
     def _child_of(self, job: Job) -> Child | None:
         children = (slot.child for slot in self._dispenser.slots)
@@ -141,13 +145,13 @@ class Engine:
     def run(self) -> None:
         """Work until closed and all children are gone."""
         try:
-            while not (self._closing and not self._nursery.alive):
+            while not (self._dispenser.closed and not self._nursery.alive):
                 self._turn()
         except Exception as error:
             logger.exception("the executor's own thread failed")
             self._break(f"a defect in the executor: {error!r}")
         finally:
-            self._closing = True
+            self._dispenser.closed = True
             running = [job for _, job in self.busy()]
             self._nursery.close()
             for job in running:
@@ -164,7 +168,7 @@ class Engine:
 
     def _turn(self) -> None:
         self._obey()
-        if self._closing or self._broken is not None:
+        if self._dispenser.closed or self._broken is not None:
             self._dispenser.drop_queue(Aborted("the executor takes no more tasks"))
             started = False
         else:
@@ -187,7 +191,7 @@ class Engine:
             self._agenda.note(until)
         # Whoever submits looks at `hungry` after it has queued its job, and we look at the queue
         # after we have set it: one of us sees the other.
-        taking = not self._closing and self._broken is None
+        taking = not self._dispenser.closed and self._broken is None
         self._hungry = self._dispenser.has_room or not taking
         pending = self._commands or (self._hungry and self._dispenser.queue)
         ready = self._poller.wait(0 if pending else until - time.monotonic())
@@ -237,8 +241,8 @@ class Engine:
             self._nursery.boot_deaths = 0
             child.state = State.IDLE
             child.deadline = math.inf
-            if self._closing:
-                self._dismiss(child)
+            if self._dispenser.closed:
+                self._referee.dismiss(child)
             elif child.slot.child is child:
                 self._dispenser.feed(child)
         elif kind == wire.UNFIT:
@@ -246,40 +250,7 @@ class Engine:
         elif kind == wire.REFUSED:
             self._break(body.decode(errors="replace"))
         else:
-            self._on_reply(child, kind, body)
-
-    def _on_reply(self, child: Child, kind: int, body: bytes) -> None:
-        job = child.job
-        if job is None or wire.REPLY_HEAD.unpack_from(body)[0] != job.number:
-            raise ForgedFrameError
-        child.jobs.popleft()
-        child.progress_at = now = time.monotonic()
-        outcome, retire = from_reply(kind, body, slot=child.slot.index, given=job.given, now=now)
-        if child.state is State.BUSY:
-            if kind == wire.EXITING or retire or not self._reused:
-                # It goes by itself, and begins nothing more.
-                self._dispenser.take_back(child)
-                child.state = State.LEAVING
-                child.deadline = now + self._options.exit_grace
-                self._agenda.note(child.deadline)
-            else:
-                # The child has its next task before anybody looks at this outcome.
-                self._go_on(child, job, outcome, now)
-        job.resolve(outcome)
-
-    def _go_on(self, child: Child, answered: Job, outcome: Outcome, now: float) -> None:
-        """Let *child*, which has *answered* one job, have the next."""
-        child.depth = depth_for(outcome.measures.run_time)
-        if child.recalled and answered.number == child.clean_after:
-            child.recalled = False
-        if child.job is not None:
-            child.job.given = child.job.given or now
-            child.deadline = now + child.job.max_runtime
-            self._agenda.note(child.deadline)
-        if not self._closing:
-            self._dispenser.feed(child)
-        elif child.job is None:
-            self._dismiss(child)
+            self._referee.answered(child, kind, body)
 
     def _on_death(self, child: Child) -> None:
         state = child.state
@@ -287,25 +258,12 @@ class Engine:
             child.state = State.DOOMED  # it is given nothing more
         if child.listening:
             self._take(child, child.channel.drain)
-        code = self._nursery.bury(child)
-        self._dispenser.vacate(child)
+        code = self._referee.died(child)
         if state is State.BOOTING:
             self._boot_failed(child.slot, child.complaint or f"it ended with exit code {code}")
-        job = child.job
-        if job is None:
-            return
-        started = self._flags.started(child.slot.index, job.number, job.sent)
-        if job.verdict is None and started is None:
-            job.lost += 1
-        else:
-            child.jobs.popleft()
-            verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
-            job.resolve(after_death(verdict, child.slot.index, job.given, started))
-        # The others were not called: that is not their doing.
-        self._dispenser.take_back(child)
 
     def _boot_failed(self, slot: Slot, reason: str) -> None:
-        if self._closing:
+        if self._dispenser.closed:
             return
         fatal = self._nursery.boot_failed(slot, reason)
         self._agenda.note(slot.retry_at)
@@ -316,23 +274,3 @@ class Engine:
         if self._broken is None:
             self._broken = ExecutorBrokenError(reason)
             self._options.on_broken(self._broken)
-
-    # -- what we do to them
-
-    def _dismiss(self, child: Child) -> None:
-        self._nursery.dismiss(child, self._options.exit_grace)
-        self._agenda.note(child.deadline)
-
-    def _end(self, child: Child, job: Job, verdict: Outcome) -> None:
-        """End *job*, with everything it started, if it is what *child* runs."""
-        recalled = self._dispenser.recall(child)
-        if child.state is State.BUSY and not child.jobs:
-            self._dispenser.feed(child)
-        elif len(child.jobs) > 1:
-            # It has gone on to a later one just now, so the answer is on its way.
-            child.deadline = time.monotonic() + SOON
-            self._agenda.note(child.deadline)
-        elif job not in recalled:
-            # The verdict stands before the kill, so that the death is understood.
-            job.verdict = job.verdict or verdict
-            self._nursery.kill(child)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import replace
 
@@ -26,13 +25,14 @@ def from_reply(
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = wire.REPLY_HEAD.unpack_from(
         body
     )
+    # A figure that was not measured is NaN, which is all that is not equal to itself.
     measures = Measures(
         slot,
         now - given,
-        _known(started),
-        _known(run_time),
-        _known(cpu_time),
-        _known(peak),
+        started if started == started else None,
+        run_time if run_time == run_time else None,
+        cpu_time if cpu_time == cpu_time else None,
+        peak if peak == peak else None,
     )
     rest = body[wire.REPLY_HEAD.size :]
     return reply_outcome(kind, rest, retry, replaced_nan, measures), retire
@@ -67,7 +67,3 @@ def after_death(verdict: Outcome, slot: int, given: float, started: float | None
         return replace(verdict, measures=Measures(slot, now - given))
     run_time = now - started
     return replace(verdict, measures=Measures(slot, now - given, time.time() - run_time, run_time))
-
-
-def _known(figure: float) -> float | None:
-    return None if math.isnan(figure) else figure

@@ -26,7 +26,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors import process, wire
@@ -92,23 +92,16 @@ class SlotPool(Executor, abc.ABC):
         """Start the pool's thread and guardian; children start when there is work."""
         if self._engine is not None:
             raise RuntimeError("an executor can't be started twice")
-        if os.name != "posix":
-            raise ConfigurationError(
-                "this executor needs POSIX process groups: on Windows use --executor inline, or WSL"
-            )
-        if is_loading():
-            raise ConfigurationError(GUARD_TEXT)
+        self._check_place()
         self._main = function.main
         # The first things, since they may fail: nothing has been opened yet.
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
         self.slots = self._affordable(options.slots)
-        options = replace(options, slots=self.slots)
         self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
         flags = options.flags or self._own_flags
         assert flags is not None
-        poller = Poller()
         boot = boot_message(
             function=payload,
             worker_data=data,
@@ -119,15 +112,7 @@ class SlotPool(Executor, abc.ABC):
             memory_limit=options.memory_limit,
             log_level=options.log_level,
         )
-        nursery = Nursery(self._launch, boot, poller, flags.path)
-        try:
-            nursery.open()
-        except OSError as error:
-            poller.close()
-            if self._own_flags is not None:
-                self._own_flags.close()
-            raise ExecutorBrokenError(f"no process could be started: {error}") from error
-        self._engine = Engine(nursery, poller, flags, options, reused=self.reused)
+        self._engine = self._make_engine(boot, flags, replace(options, slots=self.slots))
         self._memory_watch = (
             MemoryWatch(self._engine, options.memory_limit) if options.memory_limit else None
         )
@@ -137,6 +122,29 @@ class SlotPool(Executor, abc.ABC):
             self._memory_watch.start()
         # Without it, multiprocessing's own exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
+
+    @staticmethod
+    def _check_place() -> None:
+        if os.name != "posix":
+            raise ConfigurationError(
+                "this executor needs POSIX process groups: on Windows use --executor inline, or WSL"
+            )
+        if is_loading():
+            raise ConfigurationError(GUARD_TEXT)
+
+    def _make_engine(
+        self, boot: dict[str, Any], flags: FlagPage, options: ExecutorOptions
+    ) -> Engine:
+        poller = Poller()
+        nursery = Nursery(self._launch, boot, poller, flags.path)
+        try:
+            nursery.open()
+        except OSError as error:
+            poller.close()
+            if self._own_flags is not None:
+                self._own_flags.close()
+            raise ExecutorBrokenError(f"no process could be started: {error}") from error
+        return Engine(nursery, poller, flags, options, reused=self.reused)
 
     def _affordable(self, slots: int) -> int:
         free = process.free_descriptors()

@@ -91,7 +91,7 @@ def test_a_generator_that_raises_is_an_error_after_what_it_gave() -> None:
     drained = drain(IterableSource(broken))
     assert drained.ids == ["t0"]
     assert "broken raised KeyError: " in str(drained.error)
-    assert str(drained.error).endswith(" after 1 entries")
+    assert str(drained.error).endswith(" after 1 entry")
     assert "\x1b" not in str(drained.error)
     assert isinstance(drained.error, SourceError)
     assert isinstance(drained.error.__cause__, KeyError)

@@ -1,0 +1,85 @@
+"""The child's end of its socket: blocking, framed, and checked to be ours still."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from cloud_tasks.executors import wire
+from cloud_tasks.executors.call import flush_streams
+
+#: The exit code of a child whose task took its socket away, so that it can't answer.
+CUT_OFF = 70
+
+
+class Socket:
+    """The child's end: blocking, framed, and checked to be ours still."""
+
+    def __init__(self, descriptor: int, token: bytes, tokens: int | None) -> None:
+        self._descriptor = descriptor
+        self._token = token
+        self._tokens = tokens
+        self._identity = _identity(descriptor)
+        self._tokens_identity = None if tokens is None else _identity(tokens)
+        self._buffer = b""
+
+    def take_token(self) -> bool:
+        """Take the right to begin a task that was sent ahead; False: the parent took it back."""
+        assert self._tokens is not None
+        try:
+            if _identity(self._tokens) != self._tokens_identity:
+                cut_off()
+            os.eventfd_read(self._tokens)
+        except BlockingIOError:
+            return False
+        except OSError:
+            cut_off()
+        return True
+
+    def read(self) -> tuple[int, bytes] | None:
+        """Return the next frame; None when the parent has closed."""
+        head = self._read_exactly(wire.HEAD.size)
+        if head is None:
+            return None
+        _, kind, length = wire.HEAD.unpack(head)
+        body = self._read_exactly(length)
+        return None if body is None else (kind, body)
+
+    def _read_exactly(self, n: int) -> bytes | None:
+        if len(self._buffer) < n:
+            parts = [self._buffer]
+            missing = n - len(self._buffer)
+            while missing > 0:
+                part = os.read(self._descriptor, max(65536, min(missing, 2**20)))
+                if not part:
+                    return None
+                parts.append(part)
+                missing -= len(part)
+            self._buffer = b"".join(parts)
+        taken, self._buffer = self._buffer[:n], self._buffer[n:]
+        return taken
+
+    def write(self, kind: int, body: bytes) -> None:
+        """Send a frame, or end the process if the task closed or replaced the descriptor.
+
+        Writing blindly would put our bytes into a file of the user's.
+        """
+        try:
+            if _identity(self._descriptor) != self._identity:
+                cut_off()
+            rest = memoryview(wire.frame(self._token, kind, body))
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            cut_off()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def cut_off() -> NoReturn:
+    """End this process, which can't answer any more."""
+    flush_streams()
+    os._exit(CUT_OFF)

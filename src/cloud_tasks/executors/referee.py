@@ -1,0 +1,118 @@
+"""What became of a job: read off a child's answer, or off its death."""
+
+from __future__ import annotations
+
+import time
+
+from cloud_tasks.executors import wire
+from cloud_tasks.executors.channel import ForgedFrameError
+from cloud_tasks.executors.children import Nursery
+from cloud_tasks.executors.deadlines import SOON
+from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
+from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.outcomes import after_death, from_reply
+from cloud_tasks.executors.process import OomWatch
+from cloud_tasks.executors.slot import Child, Job, State
+from cloud_tasks.outcome import Exited, Outcome
+
+
+class Referee:
+    """Resolves the jobs of children, and says what a child does next.
+
+    Args:
+        exit_grace: seconds that a finished process may take to end.
+        reused: a child takes task after task.
+    """
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        dispenser: Dispenser,
+        agenda: Agenda,
+        flags: FlagPage,
+        *,
+        exit_grace: float,
+        reused: bool,
+    ) -> None:
+        self._nursery = nursery
+        self._dispenser = dispenser
+        self._agenda = agenda
+        self._flags = flags
+        self._exit_grace = exit_grace
+        self._reused = reused
+        self._oom_watch = OomWatch()
+
+    def answered(self, child: Child, kind: int, body: bytes) -> None:
+        """Take a child's answer to its job.
+
+        Raises:
+            ForgedFrameError: it has no such job.
+        """
+        job = child.job
+        if job is None or wire.REPLY_HEAD.unpack_from(body)[0] != job.number:
+            raise ForgedFrameError
+        child.jobs.popleft()
+        child.progress_at = now = time.monotonic()
+        outcome, retire = from_reply(kind, body, slot=child.slot.index, given=job.given, now=now)
+        if child.state is State.BUSY:
+            if kind == wire.EXITING or retire or not self._reused:
+                # It goes by itself, and begins nothing more.
+                self._dispenser.take_back(child)
+                child.state = State.LEAVING
+                child.deadline = now + self._exit_grace
+                self._agenda.note(child.deadline)
+            else:
+                # The child has its next task before anybody looks at this outcome.
+                self._go_on(child, job, outcome, now)
+        job.resolve(outcome)
+
+    def _go_on(self, child: Child, answered: Job, outcome: Outcome, now: float) -> None:
+        child.depth = depth_for(outcome.measures.run_time)
+        if child.recalled and answered.number == child.clean_after:
+            child.recalled = False
+        following = child.job
+        if following is not None:
+            following.given = following.given or now
+            child.deadline = now + following.max_runtime
+            self._agenda.note(child.deadline)
+        if not self._dispenser.closed:
+            self._dispenser.feed(child)
+        elif following is None:
+            self.dismiss(child)
+
+    def died(self, child: Child) -> int | None:
+        """Bury a child that has ended, all its answers taken; returns its exit code."""
+        code = self._nursery.bury(child)
+        self._dispenser.vacate(child)
+        job = child.job
+        if job is None:
+            return code
+        started = self._flags.started(child.slot.index, job.number, job.sent)
+        if job.verdict is None and started is None:
+            job.lost += 1
+        else:
+            child.jobs.popleft()
+            verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
+            job.resolve(after_death(verdict, child.slot.index, job.given, started))
+        # The others were not called: that is not their doing.
+        self._dispenser.take_back(child)
+        return code
+
+    def dismiss(self, child: Child) -> None:
+        """Ask an idle child to end by itself."""
+        self._nursery.dismiss(child, self._exit_grace)
+        self._agenda.note(child.deadline)
+
+    def end(self, child: Child, job: Job, verdict: Outcome) -> None:
+        """End *job*, with everything it started, if it is what *child* runs."""
+        recalled = self._dispenser.recall(child)
+        if child.state is State.BUSY and not child.jobs:
+            self._dispenser.feed(child)
+        elif len(child.jobs) > 1:
+            # It has gone on to a later one just now, so the answer is on its way.
+            child.deadline = time.monotonic() + SOON
+            self._agenda.note(child.deadline)
+        elif job not in recalled:
+            # The verdict stands before the kill, so that the death is understood.
+            job.verdict = job.verdict or verdict
+            self._nursery.kill(child)
