@@ -17,6 +17,8 @@ def note(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> tuple[b
         log.write(f"{task_id} {os.getpid()}\n")
     if "die" in data:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "touch" in data:
+        Path(data["touch"]).touch()
     while "stay" in data and not Path(data["stay"]).exists():
         time.sleep(0.005)
     return False, None

@@ -67,6 +67,14 @@ def test_a_task_that_takes_long_does_not_hold_up_those_behind_it(calls: Calls) -
     assert set(calls.times_called().values()) == {1}
 
 
+def test_tasks_that_wait_for_each_other_get_a_slot_each(calls: Calls, tmp_path: Path) -> None:
+    for n in range(20):
+        one, other = str(tmp_path / f"one-{n}"), str(tmp_path / f"other-{n}")
+        pair = [calls.submit(touch=one, stay=other), calls.submit(touch=other, stay=one)]
+        assert all(isinstance(future.result(WAIT), Completed) for future in pair)
+        calls.warm_up()
+
+
 def test_a_time_limit_ends_only_the_task_that_is_over_it(calls: Calls) -> None:
     futures = [calls.submit(max_runtime=5) for _ in range(100)]
     late = calls.submit(stay=str(calls.gate), max_runtime=0.3)

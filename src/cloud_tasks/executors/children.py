@@ -159,6 +159,7 @@ class Nursery:
         below = process.descendants(child.handle.pid)
         process.kill_group(child.handle.pid)
         process.kill_all(below)
+        self._sweeper.killed(p.pid for p in below)
 
     def bury(self, child: Child) -> int | None:
         """Let go of a child that has ended; returns its exit code.
@@ -178,7 +179,7 @@ class Nursery:
             self._poller.remove(child.watch)
             os.close(child.watch)
         self._alive.discard(child)
-        self._sweeper.bury(child.serial)
+        self._sweeper.bury(child.serial, child.handle.pid)
         return code
 
     def boot_failed(self, slot: Slot, reason: str) -> str | None:

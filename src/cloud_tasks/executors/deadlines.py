@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.dispenser import HOLD, Agenda, Dispenser
+from cloud_tasks.executors.dispenser import HOLD, SOON, Agenda, Dispenser
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.slot import Child, Job, State
 from cloud_tasks.outcome import Aborted, Outcome, TimedOut
@@ -15,7 +15,7 @@ from cloud_tasks.outcome import Aborted, Outcome, TimedOut
 #: Seconds that a task may be on its way into the function, beyond its time limit.
 _START_ALLOWANCE = 10.0
 #: Seconds until something that is on its way is looked for again.
-SOON = 0.005
+ON_ITS_WAY = 0.005
 
 
 class Deadlines:
@@ -75,10 +75,12 @@ class Deadlines:
 
     def _release_waiting(self, child: Child, now: float) -> None:
         """Recall what was sent ahead to a child that turns out to be busy for longer."""
-        if child.progress_at + HOLD <= now:
+        patience = SOON if self._dispenser.idle else HOLD
+        if child.progress_at + patience <= now:
             self._dispenser.recall(child)
+            self._dispenser.go_on(child)
         if len(child.jobs) > 1:
-            self._agenda.note(max(child.progress_at, now) + HOLD)
+            self._agenda.note(max(child.progress_at, now) + patience)
 
     def _overdue(self, child: Child, now: float) -> None:
         job = child.job

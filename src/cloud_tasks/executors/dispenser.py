@@ -17,16 +17,17 @@ from cloud_tasks.outcome import Exited, Outcome
 
 #: Seconds that jobs may wait in a child behind one that runs: then they are recalled.
 HOLD = 0.01
-#: A child should not have more jobs than it can do in this many seconds, nor more than so many.
-_SOON = 0.001
+#: A child should not have more jobs than it can do in this many seconds, nor more than so many;
+#: and where a slot is idle, jobs wait no longer than this in the child of another.
+SOON = 0.001
 _DEEPEST = 16
 
 
 def depth_for(run_time: float | None) -> int:
     """Return how many jobs a child should have if the last one took *run_time* seconds."""
-    if run_time is None or run_time >= _SOON:
+    if run_time is None or run_time >= SOON:
         return 1
-    return min(_DEEPEST, int(_SOON / max(run_time, 1e-6)))
+    return min(_DEEPEST, int(SOON / max(run_time, 1e-6)))
 
 
 #: How often a job is sent if children die before they call its function.
@@ -107,6 +108,8 @@ class Dispenser:
                 child.state = State.IDLE
                 child.deadline = math.inf
                 self.idle.append(child.slot)
+                # Others may have more than they can do soon.
+                self._agenda.note(time.monotonic() + SOON)
                 return
             self._send(child, job)
         # Half of what was sent ahead may be used up before there is more, so that one
@@ -162,7 +165,8 @@ class Dispenser:
     def recall(self, child: Child) -> list[Job]:
         """Take back, into the queue, what *child* has not begun; returns it.
 
-        Whoever takes a token first has the job, so none is both taken back and begun.
+        That may be all it has: the first one waits, too, until its token is taken. Whoever
+        takes a token first has the job, so none is both taken back and begun.
         """
         recalled: list[Job] = []
         if child.tokens is not None:
@@ -177,6 +181,11 @@ class Dispenser:
                 job.given = 0.0
             self.queue.extendleft(recalled)
         return recalled
+
+    def go_on(self, child: Child) -> None:
+        """After a recall: a child that has nothing left is ready for a job."""
+        if child.state is State.BUSY and not child.jobs:
+            self.feed(child)
 
     def take_back(self, child: Child) -> None:
         """Queue first what *child*, which will begin nothing more, has not answered."""

@@ -111,9 +111,10 @@ class Guardian:
         return self._process.pid
 
     def stand_in(self) -> None:
-        """Replace a guardian that has died."""
+        """Replace the guardian if it has died, and nobody has done so."""
         with self._lock:
-            if not self._closed:
+            # One that lives must keep its pipe: at its end it would kill everybody.
+            if not self._closed and self._process is not None and self._process.poll() is not None:
                 self._replace()
 
     def _tell(self, line: bytes) -> None:

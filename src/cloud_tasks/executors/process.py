@@ -82,6 +82,24 @@ def _environments() -> Iterable[tuple[int, bytes]]:
                 yield int(entry.name), Path(entry.path, "environ").read_bytes()
 
 
+def in_sessions(leaders: set[int]) -> list[int]:
+    """Return the processes whose session was begun by one of *leaders*."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) in leaders:
+                found.append(pid)
+    return found
+
+
+def runs(pid: int) -> bool:
+    """True if *pid* exists and has not ended; a zombie has."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
+
+
 def tree_memory(pid: int) -> int:
     """Return the bytes of memory that *pid* and all below it use.
 

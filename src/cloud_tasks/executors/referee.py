@@ -7,7 +7,7 @@ import time
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.deadlines import SOON
+from cloud_tasks.executors.deadlines import ON_ITS_WAY
 from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
@@ -105,14 +105,15 @@ class Referee:
 
     def end(self, child: Child, job: Job, verdict: Outcome) -> None:
         """End *job*, with everything it started, if it is what *child* runs."""
-        recalled = self._dispenser.recall(child)
-        if child.state is State.BUSY and not child.jobs:
-            self._dispenser.feed(child)
+        if job in self._dispenser.recall(child):
+            # Never begun: an abort is all that can be meant, and the queue passes it over.
+            job.resolve(verdict)
         elif len(child.jobs) > 1:
             # It has gone on to a later one just now, so the answer is on its way.
-            child.deadline = time.monotonic() + SOON
+            child.deadline = time.monotonic() + ON_ITS_WAY
             self._agenda.note(child.deadline)
-        elif job not in recalled:
+        elif child.job is job:
             # The verdict stands before the kill, so that the death is understood.
             job.verdict = job.verdict or verdict
             self._nursery.kill(child)
+        self._dispenser.go_on(child)

@@ -155,8 +155,11 @@ class Child:
 
     @property
     def job(self) -> Job | None:
-        """What it runs."""
-        return self.jobs[0] if self.jobs else None
+        """What it runs; may be asked for by any thread."""
+        try:
+            return self.jobs[0]
+        except IndexError:
+            return None
 
 
 class Slot:

@@ -7,9 +7,10 @@ N slots with a child each, one private socket each, one thread for all::
     future ◄─ outcome ◄─ reply, or ◄────┘
               death, deadline, abort
 
-The parts: ``engine`` is the thread's loop, ``dispenser`` gives jobs to children, ``children``
-starts and buries them, ``channel`` and ``wire`` are their language, ``guardian`` and ``sweeper``
-see to it that nothing stays behind.
+The parts: ``engine`` is the thread's loop, ``dispenser`` gives jobs to children and takes back what
+they have not begun, ``referee`` says what became of a job, ``deadlines`` what must have happened
+by now, ``children`` starts and buries processes, ``channel`` and ``wire`` are their language,
+``guardian`` and ``sweeper`` see to it that nothing stays behind.
 """
 
 from __future__ import annotations

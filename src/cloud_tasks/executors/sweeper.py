@@ -12,6 +12,8 @@ import os
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Iterable
 
 from cloud_tasks.executors import process
 
@@ -28,13 +30,21 @@ class Sweeper:
     def __init__(self, token: str) -> None:
         self._token = token
         self._dead: set[str] = set()
+        # What was killed lately takes a moment to be gone, in which it bears no mark any more.
+        self._sessions: deque[int] = deque(maxlen=64)
+        self._killed: deque[int] = deque(maxlen=256)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def bury(self, serial: int) -> None:
-        """The child *serial* is dead: end what it left."""
+    def killed(self, pids: Iterable[int]) -> None:
+        """Wait for the end of *pids*, too, before all is called over."""
+        self._killed.extend(pids)
+
+    def bury(self, serial: int, pid: int) -> None:
+        """The child *serial*, whose session and group were *pid*, is dead: end what it left."""
         with self._lock:
+            self._sessions.append(pid)
             self._dead.add(str(serial))
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(
@@ -63,12 +73,13 @@ class Sweeper:
         for pid, serial in process.marked(self._token).items():
             if dead is None or serial in dead:
                 found.add(serial)
+                self._killed.append(pid)
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
         return found
 
     def close(self) -> None:
-        """End everything that bears the executor's mark; blocks until none is left."""
+        """End everything that bears the executor's mark; blocks until it is gone."""
         self._closing.set()
         with self._lock:
             thread = self._thread
@@ -76,6 +87,10 @@ class Sweeper:
             thread.join()
         deadline = time.monotonic() + _LAST_SEARCH
         pause = 0.001
-        while self._kill(None) and time.monotonic() < deadline:
+        while (self._kill(None) or self._lingers()) and time.monotonic() < deadline:
             time.sleep(pause)  # until the kernel has done it
             pause = min(0.05, pause * 2)
+
+    def _lingers(self) -> bool:
+        sessions = process.in_sessions(set(self._sessions))
+        return any(process.runs(pid) for pid in {*self._killed, *sessions})

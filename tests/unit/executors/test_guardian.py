@@ -87,7 +87,7 @@ def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
     sweeper = Sweeper(token)
     environments = [{**os.environ, MARK: f"{token}.{serial}"} for serial in (1, 2, 12)]
     sleepers = [subprocess.Popen(SLEEP, env=env, start_new_session=True) for env in environments]
-    sweeper.bury(1)
+    sweeper.bury(1, sleepers[0].pid)
     eventually(lambda: sleepers[0].poll() is not None)
     assert [sleeper.poll() for sleeper in sleepers[1:]] == [None, None]
     sweeper.close()
@@ -96,3 +96,15 @@ def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
 
 def test_a_sweeper_with_nothing_to_do_closes_at_once() -> None:
     Sweeper("nobody").close()
+
+
+def test_a_guardian_that_lives_is_not_replaced(tmp_path: Path) -> None:
+    flag_file = tmp_path / "flags"
+    flag_file.touch()
+    guardian = Guardian(str(flag_file), "nobody")
+    guardian.start()
+    first = guardian.pid
+    guardian.stand_in()
+    assert guardian.pid == first
+    guardian.close()
+    assert flag_file.exists()
