@@ -141,13 +141,6 @@ def _text(key: str, value: str) -> bytes:
 
 
 def _measured(measures: Measures) -> str:
-    if measures.started is not None and measures.cpu_time is not None:
-        # The way of nearly every task, in one piece.
-        peak = "" if measures.max_rss_mb is None else f', "max_rss_mb": {measures.max_rss_mb:.1f}'
-        return (
-            f', "slot": {measures.slot}, "started": "{timestamp(measures.started)}", '
-            f'"run_time": {measures.run_time:.6f}, "cpu_time": {measures.cpu_time:.6f}{peak}'
-        )
     parts = []
     if measures.slot is not None:
         parts.append(f', "slot": {measures.slot}')

@@ -25,10 +25,14 @@ def from_reply(
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = wire.REPLY_HEAD.unpack_from(
         body
     )
+    elapsed = now - given
+    if run_time > elapsed:
+        # It waited in the child, and began before the parent knew that the one before was over.
+        elapsed = run_time
     # A figure that was not measured is NaN, which is all that is not equal to itself.
     measures = Measures(
         slot,
-        now - given,
+        elapsed,
         started if started == started else None,
         run_time if run_time == run_time else None,
         cpu_time if cpu_time == cpu_time else None,
