@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ class LokyExecutor(SlotPool):
     def _launch(
         self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
     ) -> Handle:
+        _mend_streams()
         # A Connection is what multiprocessing can take along to a new process.
         connection = Connection(end.detach())
         counter = None if tokens is None else Connection(os.dup(tokens))
@@ -50,6 +52,21 @@ class LokyExecutor(SlotPool):
             if counter is not None:
                 counter.close()
         return _LokyHandle(started)
+
+
+def _mend_streams() -> None:
+    """Let a standard stream that can't be written lead nowhere.
+
+    loky flushes both before it starts a process, and starts none if that fails: a reader that
+    has gone away would end the run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _main(connection: Connection, token: bytes, counter: Connection | None) -> None:
