@@ -32,7 +32,6 @@ from cloud_tasks.sources.text import Place, TextFeed
 from cloud_tasks.task import Malformed
 
 _PREFIX = "tag:yaml.org,2002:"
-_STR = _PREFIX + "str"
 _NUMBERS = (_PREFIX + "int", _PREFIX + "float")
 _SCALARS = frozenset(
     _PREFIX + name for name in ("null", "bool", "int", "float", "str", "timestamp", "binary")
