@@ -5,7 +5,11 @@
     CloudTasksError
     ├── ConfigurationError     the settings, keywords or function can't work; nothing has run
     ├── SourceError            the source of tasks failed: missing, unreadable, cut off
-    │   └── TaskFormatError    its content is no list of tasks, or an entry of it is no task
+    │   ├── TaskFormatError    its content is no list of tasks, or an entry of it is no task
+    │   └── QueueError         a provider's queue can't be used
+    │       ├── QueueUnavailableError   not now; trying again may help
+    │       └── QueueRefusedError       no credentials, no right, wrong place: nothing will help
+    │           └── QueueMissingError   there is no such queue
     ├── EventLogError          an event could not be made durable
     └── ExecutorBrokenError    the executor can run no task any more
 
@@ -42,6 +46,22 @@ class SourceError(CloudTasksError):
 
 class TaskFormatError(SourceError):
     """A source's content is not a list of tasks, or entries of it are no tasks."""
+
+
+class QueueError(SourceError):
+    """A provider's queue can't be used: one sentence says which, why, and what to do."""
+
+
+class QueueUnavailableError(QueueError):
+    """The queue can't be reached, or not so often; trying again may help."""
+
+
+class QueueRefusedError(QueueError):
+    """The provider refuses: no credentials, no right, wrong region or project."""
+
+
+class QueueMissingError(QueueRefusedError):
+    """There is no queue of that name."""
 
 
 class EventLogError(CloudTasksError):

@@ -19,12 +19,31 @@ EXECUTORS: Mapping[str, str] = {
     "inline": "cloud_tasks.executors.inline:InlineExecutor",
 }
 
+#: Queues by the name that ``--provider`` takes.
+QUEUES: Mapping[str, str] = {
+    "AWS": "cloud_tasks.queues.sqs.provider:SqsProvider",
+    "GCP": "cloud_tasks.queues.pubsub.provider:PubSubProvider",
+}
+
+#: What hears of a machine's end, by the name that ``--provider`` takes.
+PROBES: Mapping[str, str] = {
+    "AWS": "cloud_tasks.termination.aws:AwsProbe",
+    "GCP": "cloud_tasks.termination.gcp:GcpProbe",
+    "AZURE": "cloud_tasks.termination.azure:AzureProbe",
+}
+
 #: Entry-point group for each kind of adapter.
 GROUPS: Mapping[str, str] = {
     "executor": "cloud_tasks.executors",
+    "queue": "cloud_tasks.queues",
+    "probe": "cloud_tasks.probes",
 }
 
-_BUILT_IN: Mapping[str, Mapping[str, str]] = {"executor": EXECUTORS}
+_BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "executor": EXECUTORS,
+    "queue": QUEUES,
+    "probe": PROBES,
+}
 
 
 def names(kind: str) -> list[str]:
