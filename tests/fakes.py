@@ -62,6 +62,10 @@ class Source(TaskSource):
         self.log = [] if log is None else log
         self.released: list[str] = []
         self.acked: list[str] = []
+        self.aside: list[str] = []
+        self.dead: list[str] = []
+        self.delays: list[float] = []
+        self.drained = threading.Event()
         self.asked: list[int] = []
         self.closed = False
 
@@ -83,9 +87,21 @@ class Source(TaskSource):
         self.acked += [d.task.task_id for d in deliveries]
         self.log += [f"ack {d.task.task_id}" for d in deliveries]
 
-    def release(self, deliveries: Sequence[Delivery]) -> None:
+    def release(self, deliveries: Sequence[Delivery], *, delay: float = 0.0) -> None:
         self.released += [d.task.task_id for d in deliveries]
+        self.delays += [delay] * len(deliveries)
         self.log += [f"release {d.task.task_id}" for d in deliveries]
+
+    def dead_letter(self, items: Sequence[Delivery | Malformed]) -> None:
+        names = [i.task.task_id if isinstance(i, Delivery) else i.position for i in items]
+        self.dead += names
+        self.log += [f"dead {name}" for name in names]
+
+    def set_aside(self, deliveries: Sequence[Delivery]) -> None:
+        self.aside += [d.task.task_id for d in deliveries]
+
+    def drain(self, *, now: bool = False) -> None:
+        self.drained.set()
 
     def close(self) -> None:
         self.closed = True

@@ -1,4 +1,4 @@
-"""The two clocks: one for durations, one for timestamps.
+"""The clocks: for durations, for promises to others, and for timestamps.
 
 Durations and limits use :meth:`Clock.monotonic` only, so a wall clock that jumps by hours
 moves nothing but the timestamps.
@@ -17,6 +17,14 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds since some fixed point; never goes back."""
         return time.monotonic()
+
+    def boot(self) -> float:
+        """Seconds since some fixed point, those included in which the machine was asleep.
+
+        What others count, such as a lease, goes on while this machine sleeps.
+        """
+        number = getattr(time, "CLOCK_BOOTTIME", None)
+        return time.monotonic() if number is None else time.clock_gettime(number)
 
     def wall(self) -> float:
         """Seconds since the epoch, UTC, as the machine believes it to be."""

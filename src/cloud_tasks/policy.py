@@ -18,12 +18,16 @@ from cloud_tasks.outcome import (
 )
 from cloud_tasks.task import Delivery
 
+#: Seconds between two tries of a task, at most.
+_LONGEST_DELAY = 300.0
+
 
 class Settlement(enum.Enum):
     """What the source is told about a delivery."""
 
     ACK = "ack"
     RELEASE = "release"
+    DEAD_LETTER = "dead_letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,15 @@ class RetryRules:
         on_exception: it raised.
         on_timeout: it ran too long.
         requeues: the source can take a task back; task files and callables can't.
+        max_attempts: a task that wants another try at this delivery or a later one is given up;
+            0: never.
     """
 
     on_exit: bool = False
     on_exception: bool = False
     on_timeout: bool = False
     requeues: bool = False
+    max_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +55,47 @@ class Decision:
     """What is done about one outcome.
 
     Attributes:
-        retry: another try was asked for; the event tells it, also where nobody can grant it.
+        retry: it is put back for another try. A source that takes nothing back grants none; the
+            event tells all the same what the task asked for.
         settlement: what the source is told.
         succeeded: the task is done and needs nothing more.
+        delay: seconds that a released delivery shall not be seen.
     """
 
     retry: bool
     settlement: Settlement
     succeeded: bool
+    delay: float = 0.0
 
 
 def decide(outcome: Outcome, delivery: Delivery, rules: RetryRules) -> Decision:
     """Decide what becomes of *delivery*, whose task ended in *outcome*."""
     retry = _wants_retry(outcome, rules)
-    return _decision(retry, rules.requeues, isinstance(outcome, Completed))
+    if not (retry and rules.requeues):
+        return _settled(retry, isinstance(outcome, Completed))
+    if isinstance(outcome, Aborted):
+        # The end was ours, not the task's.
+        return Decision(retry=True, settlement=Settlement.RELEASE, succeeded=False)
+    attempt = delivery.attempt or 1
+    if 0 < rules.max_attempts <= attempt:
+        return Decision(retry=False, settlement=Settlement.DEAD_LETTER, succeeded=False)
+    return Decision(
+        retry=True, settlement=Settlement.RELEASE, succeeded=False, delay=retry_delay(attempt)
+    )
 
 
 @functools.cache
-def _decision(retry: bool, requeues: bool, completed: bool) -> Decision:
+def _settled(retry: bool, completed: bool) -> Decision:
     # There are few, and making one anew for every task would cost more than deciding.
-    return Decision(
-        retry=retry,
-        settlement=Settlement.RELEASE if retry and requeues else Settlement.ACK,
-        succeeded=completed and not retry,
-    )
+    return Decision(retry=retry, settlement=Settlement.ACK, succeeded=completed and not retry)
+
+
+def retry_delay(attempt: int) -> float:
+    """Return for how many seconds a task is hidden after its *attempt*-th delivery failed.
+
+    The first retry comes at once, the next ones after 2, 4, 8 seconds and so on, at most 5 min.
+    """
+    return 0.0 if attempt <= 1 else min(_LONGEST_DELAY, 2.0 ** min(attempt - 1, 16))
 
 
 def _wants_retry(outcome: Outcome, rules: RetryRules) -> bool:

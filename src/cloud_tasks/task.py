@@ -47,11 +47,13 @@ class Malformed:
         position: where it stands, for people: ``entry 3 (line 12)``.
         problem: what is wrong with it, as the end of a sentence.
         task_id: its id, where it has one.
+        receipt: the source's own handle, where the entry can be taken out of it.
     """
 
     position: str
     problem: str
     task_id: str | None = None
+    receipt: Any = None
 
     def __str__(self) -> str:
         named = f", task_id {self.task_id!r}" if self.task_id else ""

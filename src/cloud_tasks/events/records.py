@@ -67,8 +67,17 @@ class Recorder:
         self._count = 0
         self._host = encode_basestring_ascii(hostname or socket.gethostname())
 
-    def task_event(self, delivery: Delivery, outcome: Outcome, *, retry: bool) -> bytes:
-        """Return the event that tells how *delivery*'s task ended."""
+    def task_event(
+        self, delivery: Delivery, outcome: Outcome, *, retry: bool, lease_lost: bool = False
+    ) -> bytes:
+        """Return the event that tells how *delivery*'s task ended.
+
+        Args:
+            delivery: of the task.
+            outcome: its end.
+            retry: it was put back for another try.
+            lease_lost: it wasn't ours any more, so it runs elsewhere, too.
+        """
         event_type, detail = _detail(outcome)
         measures = outcome.measures
         head = (
@@ -76,8 +85,27 @@ class Recorder:
             f'"task_id": {encode_basestring_ascii(delivery.task.task_id)}, '
             f'"elapsed_time": {measures.elapsed_time:.6f}, "retry": {"true" if retry else "false"}'
         )
-        tail = f"{self._identity()}{_measured(measures)}{_attempt(delivery)}{_digest(delivery)}}}"
+        tail = f"{self._identity()}{_measured(measures)}{_attempt(delivery)}{_digest(delivery)}"
+        tail += ', "lease_lost": true}' if lease_lost else "}"
         return b"".join((head.encode(), detail, tail.encode()))
+
+    def task_dead(self, delivery: Delivery, reason: str) -> bytes:
+        """Return the event that tells that *delivery*'s task is given up."""
+        attempts = "null" if delivery.attempt is None else str(delivery.attempt)
+        return (
+            f"{self._head('task_dead')}, "
+            f'"task_id": {encode_basestring_ascii(delivery.task.task_id)}, '
+            f'"attempts": {attempts}{_text("reason", reason).decode()}{self._identity()}'
+            f"{_digest(delivery)}}}"
+        ).encode()
+
+    def keep_alive(self, instance_id: str | None, running: int) -> bytes:
+        """Return the event that tells that this worker lives, and runs so many tasks."""
+        name = "null" if instance_id is None else encode_basestring_ascii(instance_id)
+        return (
+            f'{self._head("keep_alive")}, "instance_id": {name}, "running": {running}'
+            f"{self._identity()}}}"
+        ).encode()
 
     def spot_termination(self, kind: str) -> bytes:
         """Return the event of a notice that this machine will be taken away."""

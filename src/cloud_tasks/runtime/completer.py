@@ -1,6 +1,6 @@
-"""What happens when a task is over: decide, record, then tell the source. In this order.
+"""What happens when a task is over: decide, record, then hand over to who tells the source.
 
-A crash between the last two repeats an event and never loses one.
+In this order: a crash in between repeats an event and never loses one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import Aborted, Completed, Outcome
 from cloud_tasks.policy import Decision, RetryRules, Settlement, decide
-from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.runtime.outbox import Outbox, Settled
+from cloud_tasks.runtime.stats import Stats, cause_of
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.task import Delivery
+from cloud_tasks.task import Delivery, Malformed
 
 logger = logging.getLogger(__name__)
 
+#: What is done about an entry that is no task.
+_REJECTED = Decision(retry=False, settlement=Settlement.DEAD_LETTER, succeeded=False)
 #: Bytes of events that are written even while more outcomes are coming in.
 _FULL = 64 * 1024
 #: Seconds that writing events is tried before the worker gives up.
@@ -40,8 +43,9 @@ class Completer:
     """Takes outcomes from the executor's threads.
 
     Args:
-        source: is told what became of its deliveries.
-        sinks: all of them have an event before its task is settled.
+        source: knows which deliveries it has lost.
+        sinks: all of them have an event before it goes on; fast ones.
+        outbox: takes it from there.
         recorder: makes the events.
         rules: which ends are retried.
         stats: counts.
@@ -60,11 +64,13 @@ class Completer:
         stats: Stats,
         clock: Clock,
         *,
+        outbox: Outbox,
         listener: Listener,
         hear_all: bool,
         on_trouble: Callable[[Exception], None],
     ) -> None:
         self._source = source
+        self._outbox = outbox
         self._sinks = sinks
         self._recorder = recorder
         self._rules = rules
@@ -76,8 +82,10 @@ class Completer:
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._size = 0
-        self._settlements: list[tuple[Delivery, Decision]] = []
+        self._settled: list[Settled] = []
+        #: What is being written: to the sinks that don't have it yet, and then to the outbox.
         self._batches: dict[EventSink, list[bytes]] = {}
+        self._writing: tuple[list[bytes], list[Settled]] = ([], [])
         self._failing_since: float | None = None
         self._warned_of_nan = False
 
@@ -91,12 +99,24 @@ class Completer:
             self._on_trouble(error)
 
     def _complete(self, delivery: Delivery, outcome: Outcome) -> None:
+        decision = decide(outcome, delivery, self._rules)
         if isinstance(outcome, Aborted) and outcome.measures.slot is None:
             # Never begun: it goes back as if it had not been here.
-            self._source.release([delivery])
+            self._outbox.put([], [(delivery, decision)])
             return
-        decision = decide(outcome, delivery, self._rules)
-        event = self._recorder.task_event(delivery, outcome, retry=decision.retry)
+        events = [
+            self._recorder.task_event(
+                delivery,
+                outcome,
+                retry=decision.retry,
+                lease_lost=self._source.has_lost(delivery),
+            )
+        ]
+        if decision.settlement is Settlement.DEAD_LETTER:
+            events.append(self._recorder.task_dead(delivery, cause_of(outcome)))
+            logger.warning(
+                "task %r is given up after %d attempts", delivery.task.task_id, delivery.attempt
+            )
         self._stats.add(delivery, outcome, decision)
         if self._hear_all or not decision.succeeded:
             self._listener(delivery, outcome)
@@ -107,13 +127,22 @@ class Completer:
                 "further ones do so silently",
                 delivery.task.task_id,
             )
+        self._add(events, (delivery, decision))
+
+    def _add(self, events: list[bytes], settled: Settled) -> None:
         with self._lock:
-            self._lines.append(event)
-            self._settlements.append((delivery, decision))
-            self._size += len(event)
+            self._lines += events
+            self._settled.append(settled)
+            self._size += sum(map(len, events))
             full = self._size >= _FULL
         if full:
             self.flush()
+
+    def reject(self, entry: Malformed) -> None:
+        """Take an entry of the source that is no task."""
+        logger.warning("no task: %s", entry)
+        event = self._recorder.non_fatal_exception(f"no task: {entry}")
+        self._add([event], (entry, _REJECTED))
 
     def record(self, event: bytes) -> None:
         """Take an event that belongs to no task."""
@@ -136,7 +165,8 @@ class Completer:
         while self._lines or self._batches:
             if not self._batches:
                 lines, self._lines, self._size = self._lines, [], 0
-                self._settling, self._settlements = self._settlements, []
+                settled, self._settled = self._settled, []
+                self._writing = (lines, settled)
                 self._batches = dict.fromkeys(self._sinks, lines)
             for sink in list(self._batches):
                 try:
@@ -147,7 +177,7 @@ class Completer:
                         self._on_trouble(error)
                     return False
                 del self._batches[sink]
-            self._settle(self._settling)
+            self._outbox.put(*self._writing)
         self._failing_since = None
         return True
 
@@ -161,14 +191,3 @@ class Completer:
         """Seconds since a sink began to fail; None: all is well."""
         since = self._failing_since
         return None if since is None else self._clock.monotonic() - since
-
-    def _settle(self, settlements: list[tuple[Delivery, Decision]]) -> None:
-        if not self._rules.requeues:
-            return
-        for settlement, tell in (
-            (Settlement.ACK, self._source.ack),
-            (Settlement.RELEASE, self._source.release),
-        ):
-            deliveries = [d for d, decision in settlements if decision.settlement is settlement]
-            if deliveries:
-                tell(deliveries)

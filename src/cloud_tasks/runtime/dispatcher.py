@@ -13,7 +13,7 @@ from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.intake import Intake, lookahead
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.task import Delivery, Malformed
+from cloud_tasks.task import Delivery
 
 
 class Dispatcher:
@@ -23,7 +23,6 @@ class Dispatcher:
     much room has come together that it is worth it.
 
     Args:
-        on_malformed: hears of entries that are no tasks.
         on_idle: called when the last task is over and no further one will start.
         draining: tells whether no further task may start.
     """
@@ -38,7 +37,6 @@ class Dispatcher:
         *,
         max_runtime: float,
         draining: Callable[[], bool],
-        on_malformed: Callable[[list[Malformed]], None],
         on_idle: Callable[[], None],
     ) -> None:
         self._source = source
@@ -48,13 +46,12 @@ class Dispatcher:
         self._stats = stats
         self._max_runtime = max_runtime
         self._draining = draining
-        self._on_malformed = on_malformed
         self._on_idle = on_idle
         self._changed = threading.Condition()
         self._under_way = 0
         self._waiting_for = -1
         self._ended = False
-        self._paused = False
+        self._paused: set[str] = set()
         #: It is blocked, or may be, in the source's code, which may be the user's.
         self.receiving = False
 
@@ -79,8 +76,10 @@ class Dispatcher:
                 return
             with self.in_source():
                 deliveries, malformed = self._intake.take(room)
+            for entry in malformed:
+                self._completer.reject(entry)
             if malformed:
-                self._on_malformed(malformed)
+                self._completer.flush()
             for index, delivery in enumerate(deliveries):
                 if not self._submit(delivery):
                     self._source.release(deliveries[index:])
@@ -126,10 +125,11 @@ class Dispatcher:
     def _wait_for_room(self) -> int | None:
         """Block until tasks may be handed over; returns how many, None: no more at all."""
         slots = self._executor.slots
-        ahead = lookahead(slots, self._stats.mean_elapsed_time)
+        hoard = not self._source.limits.requeues
+        ahead = lookahead(slots, self._stats.mean_elapsed_time, hoard=hoard)
         with self._changed:
             # Half of the reserve may be used up before this thread is woken.
-            self._waiting_for = slots + ahead // 2 if ahead > 1 else slots
+            self._waiting_for = slots + ahead - max(1, ahead - ahead // 2)
             while self._paused or self._under_way > self._waiting_for:
                 if self._draining():
                     break
@@ -147,10 +147,13 @@ class Dispatcher:
         if done:
             self._on_idle()
 
-    def pause(self, on: bool) -> None:
-        """Take nothing in for the time being, or go on."""
+    def pause(self, why: str, on: bool) -> None:
+        """Take nothing in for the time being, or go on when no other reason is left."""
         with self._changed:
-            self._paused = on
+            if on:
+                self._paused.add(why)
+            else:
+                self._paused.discard(why)
             self._changed.notify_all()
 
     def wake(self) -> None:

@@ -54,7 +54,7 @@ class Intake:
         deliveries = list(batch.deliveries)
         if self._to_skip:
             left_out = min(self._to_skip, len(deliveries))
-            self._source.release(deliveries[:left_out])
+            self._source.set_aside(deliveries[:left_out])
             self._to_skip -= left_out
             self._stats.skipped += left_out
             deliveries = deliveries[left_out:]
@@ -83,12 +83,13 @@ class Intake:
         return TaskFormatError(f"{count} {noun}: {first}{more}")
 
 
-def lookahead(slots: int, mean_elapsed_time: float | None) -> int:
+def lookahead(slots: int, mean_elapsed_time: float | None, *, hoard: bool = True) -> int:
     """Return how many tasks to hand over beyond those that run.
 
-    Long tasks need one that waits; short ones so many that no slot is idle while the
-    dispatcher is not looking.
+    Long tasks need one that waits, unless others could run it meanwhile (not *hoard*); short
+    ones so many that no slot is idle while the dispatcher is not looking.
     """
     if not mean_elapsed_time:
-        return slots
-    return max(1, min(_MOST_AHEAD, math.ceil(slots * _AHEAD / mean_elapsed_time)))
+        return slots if hoard else 0
+    wanted = slots * _AHEAD / mean_elapsed_time
+    return min(_MOST_AHEAD, max(1, math.ceil(wanted)) if hoard else math.floor(wanted))

@@ -103,7 +103,7 @@ class Lifecycle:
 
     def post(self, message: Message) -> None:
         """Ask for a change."""
-        if isinstance(message, Stop | Notice):
+        if isinstance(message, Stop) or (isinstance(message, Notice) and message.final):
             # At once, not when the supervisor comes to it: no task starts after this.
             self.draining = True
         self._inbox.put(message)
@@ -137,6 +137,9 @@ class Lifecycle:
 
     def notice(self, notice: Notice) -> None:
         """Drain for the provider; kill when it said so, or never."""
+        if not notice.final:
+            logger.warning("this machine may be taken away soon (%s): work goes on", notice.kind)
+            return
         self._because(StopReason.SPOT)
         self.draining = True
         after = math.inf if notice.kill_after is None else notice.kill_after

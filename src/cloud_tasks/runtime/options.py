@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cloud_tasks.policy import RetryRules
+
+
+def _unknown() -> None:
+    """Know no name of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class RunOptions:
         skip: leave out so many tasks.
         most: start no more than so many.
         rules: which ends are retried.
+        keep_alive: seconds between two signs of life; 0: none.
+        instance_id: returns the provider's name for this machine; may block.
         log_level: of a handler that children add to a root logger without one; None: none.
     """
 
@@ -31,4 +38,6 @@ class RunOptions:
     skip: int = 0
     most: int | None = None
     rules: RetryRules = field(default_factory=RetryRules)
+    keep_alive: float = 0.0
+    instance_id: Callable[[], str | None] = _unknown
     log_level: int | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import traceback
 from collections.abc import Callable
@@ -20,29 +19,24 @@ from cloud_tasks.events.records import Recorder
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.runtime.completer import PATIENCE, Completer, Listener
+from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
-from cloud_tasks.runtime.lifecycle import (
-    AllDone,
-    Failure,
-    Lifecycle,
-    Message,
-    Stop,
-    Stuck,
-)
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Stop, Stuck
 from cloud_tasks.runtime.options import RunOptions
+from cloud_tasks.runtime.outbox import Outbox
+from cloud_tasks.runtime.side_jobs import listen, tell_alive
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.runtime.summary import RunSummary, StopReason, judged
+from cloud_tasks.runtime.supervisor import Supervisor
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.task import Malformed
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries to write events that a sink refused.
-_RETRY_PERIOD = 0.5
+#: Seconds that the last events and settlements may take: after an ordinary end, after a stop.
+_LAST_WORDS, _LAST_WORDS_IN_HASTE = 60.0, 10.0
 
 
 class SourceInterrupted(BaseException):
@@ -53,14 +47,11 @@ class Run:
     """One run of *function* over the tasks of *source*. ``run`` blocks; the rest does not.
 
     Args:
+        sinks: get every event at once.
+        far_sinks: get every event in batches, before its task is settled.
         probes: asked for termination notices while it lasts.
         listener: hears of every task that is not done, with ``hear_all`` of every task.
     """
-
-    #: Why a sink refused events, lately.
-    _refusal: Exception | None = None
-    #: Events can't be written, and nobody tries any more.
-    _given_up = False
 
     def __init__(
         self,
@@ -70,6 +61,7 @@ class Run:
         source: TaskSource,
         executor: Executor,
         sinks: list[EventSink],
+        far_sinks: list[EventSink],
         probes: list[TerminationProbe],
         options: RunOptions,
         clock: Clock,
@@ -91,6 +83,12 @@ class Run:
         self._recorder = Recorder(clock)
         self.lifecycle = Lifecycle(executor, self._flags, options.grace)
         self._intake = Intake(source, stats, skip=options.skip, most=options.most)
+        self._outbox = Outbox(
+            source,
+            far_sinks,
+            on_full=lambda full: self._dispatcher.pause("unsent events", full),
+            on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
+        )
         self._completer = Completer(
             source,
             sinks,
@@ -98,11 +96,15 @@ class Run:
             options.rules,
             stats,
             clock,
+            outbox=self._outbox,
             listener=listener,
             hear_all=hear_all,
             on_trouble=self._on_trouble,
         )
         self._dispatcher = self._make_dispatcher()
+        self._supervisor = Supervisor(
+            self.lifecycle, self._dispatcher, self._completer, source, self._outbox
+        )
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
 
@@ -115,7 +117,6 @@ class Run:
             self._stats,
             max_runtime=self._options.max_runtime,
             draining=lambda: self.lifecycle.draining,
-            on_malformed=self._on_malformed,
             on_idle=lambda: self.lifecycle.post(AllDone()),
         )
 
@@ -145,15 +146,17 @@ class Run:
             try:
                 self._open()
             except CloudTasksError as error:
-                self._given_up = isinstance(error, EventLogError)
+                self._supervisor.given_up = isinstance(error, EventLogError)
                 self.lifecycle.fail(Failure(error))
             else:
                 self._work()
             self._finish()
+            self._say_last_words()
         return self._result()
 
     def _open(self) -> None:
         self._cleanup.callback(self._flags.close)
+        self._cleanup.callback(self._outbox.close)
         for sink in self._sinks:
             self._cleanup.callback(sink.close)
             sink.open()
@@ -175,17 +178,28 @@ class Run:
         )
 
     def _work(self) -> None:
-        for probe in self._probes:
-            self._start_thread(self._watch_for_notice, probe, name="probe")
+        self._start_side_jobs()
         if self.needs_main_thread:
-            supervisor = self._start_thread(self._supervise, name="supervisor")
+            supervisor = self._start_thread(self._supervisor.work, name="supervisor")
             self._dispatch()
             supervisor.join()
         else:
             self._start_thread(self._dispatch, name="dispatcher")
-            self._supervise()
+            self._supervisor.work()
         self._over.set()
         self._executor.shutdown()
+
+    def _start_side_jobs(self) -> None:
+        for probe in self._probes:
+            self._start_thread(listen, probe, self._over, self._on_notice, name="probe")
+        period = self._options.keep_alive
+        if period:
+            job = (tell_alive, period, self._over, self._options.instance_id, self._tell_alive)
+            self._start_thread(*job, name="keep-alive")
+
+    def _tell_alive(self, instance_id: str | None) -> None:
+        running = self._stats.snapshot().running
+        self._outbox.put([self._recorder.keep_alive(instance_id, running)], [])
 
     def _start_thread(
         self, target: Callable[..., None], *args: object, name: str
@@ -198,6 +212,7 @@ class Run:
         try:
             # Here, where it may block for ever, and where a generator is read from as well.
             with self._dispatcher.in_source():
+                self._outbox.open()
                 self._source.open()
             self._stats.total = self._intake.expected()
             self._dispatcher.run()
@@ -206,91 +221,44 @@ class Run:
         except Exception as error:
             if not isinstance(error, CloudTasksError):
                 logger.exception("taking tasks in failed")
+            elif self.lifecycle.draining:
+                return  # it was told to end, and nothing more is wanted of it
             self.lifecycle.post(Failure(error))
         finally:
             # Last, so that whoever finds all done finds the failure, too.
             self._dispatcher.finish()
 
-    def _watch_for_notice(self, probe: TerminationProbe) -> None:
-        notice = probe.wait(self._over)
-        if notice is not None:
-            self._completer.record(self._recorder.spot_termination(notice.kind))
-            self._completer.flush()
-            self.lifecycle.post(notice)
-
-    def _supervise(self) -> None:
-        """Obey the inbox until nothing runs any more."""
-        while True:
-            failing = self._completer.failing_for
-            message = self.lifecycle.next(math.inf if failing is None else _RETRY_PERIOD)
-            if message is not None:
-                self._obey(message)
-            if failing is not None:
-                self._retry_events(failing)
-            # The dispatcher may be blocked in the source for ever: nobody waits for it then.
-            if self._dispatcher.is_done():
-                self._completer.flush()
-                if self._completer.is_clean or self._given_up:
-                    break
-        while (message := self.lifecycle.next(0)) is not None:
-            self._obey(message)
-
-    def _obey(self, message: Message) -> None:
-        if isinstance(message, Stop):
-            self.lifecycle.stop(message)
-        elif isinstance(message, Notice):
-            self.lifecycle.notice(message)
-        elif isinstance(message, Failure):
-            self.lifecycle.fail(message)
-        elif isinstance(message, Stuck):
-            logger.error("%s; no new task starts until it works again", message.error)
-            self._refusal = message.error
-            self._dispatcher.pause(True)
-        self._dispatcher.wake()
-
-    def _retry_events(self, failing: float) -> None:
-        if self._completer.retry():
-            logger.warning("events are written again")
-            self._dispatcher.pause(False)
-        elif failing > PATIENCE and not self._given_up:
-            self._given_up = True
-            error = EventLogError(f"{self._refusal}; tried for {PATIENCE:g} s")
-            logger.error("%s: giving up", error)
-            self.lifecycle.fail(Failure(error, now=True))
-            self._dispatcher.wake()
-
     # -- what others report
+
+    def _on_notice(self, notice: Notice) -> None:
+        self._completer.record(self._recorder.spot_termination(notice.kind))
+        self._completer.flush()
+        self.lifecycle.post(notice)
 
     def _on_trouble(self, error: Exception) -> None:
         self.lifecycle.post(Stuck(error) if isinstance(error, EventLogError) else Failure(error))
-
-    def _on_malformed(self, malformed: list[Malformed]) -> None:
-        for entry in malformed:
-            self._completer.record(self._recorder.non_fatal_exception(f"no task: {entry}"))
-            logger.warning("no task: %s", entry)
-        self._completer.flush()
 
     # -- the end
 
     def _finish(self) -> None:
         """Write the last events, as far as they can be written."""
         failure = self.lifecycle.failure
-        if failure is not None and not self._given_up:
+        if failure is not None and not self._supervisor.given_up:
             trace = "".join(traceback.format_exception(failure))
             self._completer.record(self._recorder.fatal_exception(str(failure), trace))
             self._completer.flush()
+
+    def _say_last_words(self) -> None:
+        """Send and settle what is left, then give everything back."""
+        patience = _LAST_WORDS_IN_HASTE if self.lifecycle.draining else _LAST_WORDS
+        try:
+            self._outbox.finish(patience)
+        except EventLogError as error:
+            self.lifecycle.fail(Failure(error))
 
     def _result(self) -> RunSummary:
         reason = self.lifecycle.reason
         if reason is StopReason.DONE and self._intake.limited:
             reason = StopReason.MAX_NUM_TASKS
         error = self.lifecycle.failure or self._intake.error()
-        summary = self._stats.summary(reason, error)
-        if error is None or summary.exit_code not in (TROUBLE, USAGE):
-            return summary
-        if not isinstance(error, CloudTasksError):
-            wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
-            wrapped.summary = summary
-            raise wrapped from error
-        error.summary = summary
-        raise error
+        return judged(self._stats.summary(reason, error), error)

@@ -21,7 +21,7 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.policy import Decision
+from cloud_tasks.policy import Decision, Settlement
 from cloud_tasks.runtime.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 
@@ -47,6 +47,11 @@ class Histogram:
         self._count += 1
         self._sum += seconds
         self._max = max(self._max, seconds)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean in seconds; None before the first."""
+        return self._sum / self._count if self._count else None
 
     def percentiles(self) -> dict[str, float]:
         """Return p50, p95, p99, max and mean in seconds; empty before the first."""
@@ -99,11 +104,16 @@ class Stats:
         self._not_done = 0
         self._succeeded = 0
         self._retry_requested = 0
+        self._given_up = 0
         self.total = total
         self.submitted = 0
         self.returned = 0
         self.bad_entries = 0
         self.skipped = 0
+
+    def begin(self) -> None:
+        """Count time from now on."""
+        self._began = self._clock.monotonic()
 
     def add(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
         """Count one outcome."""
@@ -112,7 +122,9 @@ class Stats:
             if decision.succeeded:
                 self._succeeded += 1
             else:
-                self._not_done += 1
+                # What went back is done later, here or elsewhere.
+                self._not_done += decision.settlement is not Settlement.RELEASE
+                self._given_up += decision.settlement is Settlement.DEAD_LETTER
                 self._count_cause(cause_of(outcome), delivery.task.task_id)
             if decision.retry and isinstance(outcome, Completed):
                 self._retry_requested += 1
@@ -133,6 +145,11 @@ class Stats:
     def mean_elapsed_time(self) -> float | None:
         """Seconds that a task has kept its slot, on average; None before the first outcome."""
         return self._slot_time / self._ended if self._ended else None
+
+    @property
+    def mean_run_time(self) -> float | None:
+        """Seconds inside the function, on average; None before the first that was measured."""
+        return self._run_times.mean
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands now."""
@@ -163,6 +180,7 @@ class Stats:
                 aborted=counts[Aborted],
                 retry_requested=self._retry_requested,
                 not_done=self._not_done,
+                given_up=self._given_up,
                 bad_entries=self.bad_entries,
                 skipped=self.skipped,
                 elapsed=elapsed,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cloud_tasks.errors import CloudTasksError
+
 
 class StopReason(enum.Enum):
     """Why a run ended."""
@@ -52,7 +54,9 @@ class RunSummary:
         exceptions, timed_out, exited, over_memory: tasks that ended so.
         aborted: tasks that we ended; they are not done.
         retry_requested: tasks that completed and asked for another try.
-        not_done: tasks that are not done, whatever the reason; those never begun not counted.
+        not_done: tasks that are not done, whatever the reason; those never begun, and those that
+            went back to a queue, are not counted.
+        given_up: those of them that were moved to the dead-letter queue.
         bad_entries: entries of the source that were no tasks.
         skipped: tasks left out by ``--tasks-to-skip``.
         elapsed: seconds from start to end.
@@ -72,6 +76,7 @@ class RunSummary:
     aborted: int = 0
     retry_requested: int = 0
     not_done: int = 0
+    given_up: int = 0
     bad_entries: int = 0
     skipped: int = 0
     elapsed: float = 0.0
@@ -115,3 +120,19 @@ class RunSummary:
             "failed": self.failed,
             "exit_code": self.exit_code,
         }
+
+
+def judged(summary: RunSummary, error: Exception | None) -> RunSummary:
+    """Return *summary*, unless *error* was the worker's own trouble: then raise that with it.
+
+    Raises:
+        CloudTasksError: *error*; what is none of ours is a defect, and wrapped.
+    """
+    if error is None or summary.exit_code not in (TROUBLE, USAGE):
+        return summary
+    if not isinstance(error, CloudTasksError):
+        wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
+        wrapped.summary = summary
+        raise wrapped from error
+    error.summary = summary
+    raise error

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloud_tasks.task import Batch, Delivery
+from cloud_tasks.task import Batch, Delivery, Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,18 +14,23 @@ class Limits:
     """What a source can do, as data.
 
     Attributes:
-        requeues: a released delivery comes again; where False, ``ack`` and ``release`` do
-            nothing and every task runs at most once.
+        requeues: a released delivery comes again; where False, settling does nothing and every
+            task runs at most once.
+        settle: how many deliveries are best settled at a time.
     """
 
     requeues: bool = False
+    settle: int = 1
 
 
 class TaskSource(abc.ABC):
-    """Gives out tasks. Methods may block, and are called from one thread, but for ``close``.
+    """Gives out tasks. Methods may block, but for ``drain`` and ``has_lost``.
 
-    The constructor only stores; ``open`` opens. ``close`` may be called at any time, from any
-    thread, and more than once.
+    ``open`` and ``receive`` are called from one thread; the others from any, also meanwhile. The
+    constructor only stores; ``open`` opens. ``close`` may be called more than once.
+
+    A delivery that was received is *held* until it is settled by one of ``ack``, ``release`` and
+    ``dead_letter``. Settling never raises: what can't be settled comes again by itself.
     """
 
     limits: Limits = Limits()
@@ -55,9 +60,33 @@ class TaskSource(abc.ABC):
     def ack(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
         """The tasks are over: forget them."""
 
-    def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
-        """The tasks are not over: somebody shall run them again."""
+    def release(  # noqa: B027 - a default
+        self, deliveries: Sequence[Delivery], *, delay: float = 0.0
+    ) -> None:
+        """The tasks are not over: somebody shall run them again, *delay* seconds from now."""
+
+    def dead_letter(  # noqa: B027 - a default
+        self, items: Sequence[Delivery | Malformed]
+    ) -> None:
+        """Nobody shall try again: put them where people look for what was given up."""
+
+    def set_aside(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
+        """They are not wanted here: keep them from others, until ``close`` gives them back."""
+
+    def has_lost(self, delivery: Delivery) -> bool:
+        """Tell whether *delivery* isn't ours any more, so that it runs elsewhere, too."""
+        return False
+
+    def drain(self, *, now: bool = False) -> None:  # noqa: B027 - a default
+        """Give out nothing more: what nobody received goes back, and a waiting ``receive`` ends.
+
+        Args:
+            now: nobody waits for requests that are under way.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of everything; a blocked ``receive`` need not return."""
+        """Give back what is held, and let go of everything.
+
+        A ``receive`` that is blocked in a program's own code need not return.
+        """

@@ -7,7 +7,9 @@ import os
 from cloud_tasks import __version__
 from cloud_tasks.display.text import plural, safe
 from cloud_tasks.executors.base import Capabilities
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.settings.resolve import Resolved
+from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 
 
@@ -20,7 +22,6 @@ def banner(
 ) -> list[str]:
     """Return the three lines, and a further one for each limit that can't be held to."""
     settings = resolved.settings
-    log = settings.event_log_file if settings.event_log_to_file else "nowhere"
     slots = f"{plural(settings.num_simultaneous_tasks, 'slot')}, executor {executor}"
     hint = _idle_cores(resolved)
     if capabilities.needs_main_thread:
@@ -28,13 +29,23 @@ def banner(
     lines = [
         f"cloud_tasks {__version__}: {function} over {safe(str(source))}",
         f"  {slots}, at most {settings.max_runtime:g} s a task{hint}",
-        f"  events go to {safe(log)}; Ctrl-C once lets running tasks finish",
+        f"  events go to {_places(resolved.settings)}; Ctrl-C once lets running tasks finish",
     ]
     if not capabilities.enforces_memory and settings.max_memory_allowed_per_task is not None:
         lines.append(f"  note: {executor} does not enforce the memory limit")
     if not capabilities.enforces_timeout and resolved.origins["max_runtime"] != "default":
         lines.append(f"  note: {executor} can't kill a task that is over its time")
     return lines
+
+
+def _places(settings: Settings) -> str:
+    """Say where the record of the tasks is kept."""
+    places = []
+    if settings.event_log_to_file:
+        places.append(safe(settings.event_log_file))
+    if settings.event_log_to_queue:
+        places.append(f"the queue {safe(events_name(str(settings.queue_name)))}")
+    return " and ".join(places) or "nowhere"
 
 
 def _idle_cores(resolved: Resolved) -> str:

@@ -23,6 +23,7 @@ from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.termination.base import TerminationProbe
 from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.worker.queues import make_event_queue, make_queue_source
 from cloud_tasks.worker_data import WorkerData
 
 _GIB = 2**30
@@ -59,15 +60,19 @@ def make_executor(choice: Any) -> Executor:
     )
 
 
-def make_task_source(task_source: Any, settings: Settings) -> TaskSource:
-    """Return the source of a program's keyword, else of the settings.
+def make_task_source(
+    task_source: Any, settings: Settings, *, slots: int, stats: Stats, clock: Clock
+) -> TaskSource:
+    """Return the source of a program's keyword, else of the settings; it opens nothing yet.
 
     Raises:
         ConfigurationError: it is nothing that tasks can come from.
     """
-    return make_source(
-        settings.task_file if task_source is None else task_source,
-        task_format=settings.task_format,
+    chosen = settings.task_file if task_source is None else task_source
+    if chosen is not None:
+        return make_source(chosen, task_format=settings.task_format)
+    return make_queue_source(
+        settings, slots=slots, mean_time=lambda: stats.mean_run_time, clock=clock
     )
 
 
@@ -97,7 +102,10 @@ def make_run(
             on_exception=settings.retry_on_exception,
             on_timeout=settings.retry_on_timeout,
             requeues=source.limits.requeues,
+            max_attempts=settings.max_attempts,
         ),
+        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
+        instance_id=lambda: _instance_id(settings),
         log_level=logging.DEBUG if settings.verbose else logging.INFO,
     )
     return Run(
@@ -106,6 +114,7 @@ def make_run(
         source=source,
         executor=executor,
         sinks=_sinks(settings),
+        far_sinks=_far_sinks(settings),
         probes=_probes(settings),
         options=options,
         clock=clock,
@@ -119,8 +128,30 @@ def _sinks(settings: Settings) -> list[EventSink]:
     return [JsonlSink(settings.event_log_file)] if settings.event_log_to_file else []
 
 
+def _far_sinks(settings: Settings) -> list[EventSink]:
+    return [make_event_queue(settings)] if settings.event_log_to_queue else []
+
+
 def _probes(settings: Settings) -> list[TerminationProbe]:
+    probes: list[TerminationProbe] = []
     after = settings.simulate_spot_termination_after
-    if after is None:
-        return []
-    return [SimulatedProbe(after, settings.simulate_spot_termination_delay)]
+    if after is not None:
+        probes.append(SimulatedProbe(after, settings.simulate_spot_termination_delay))
+    if settings.is_spot and (probe := _provider_probe(settings)) is not None:
+        probes.append(probe)
+    return probes
+
+
+def _provider_probe(settings: Settings) -> TerminationProbe | None:
+    if settings.provider is None:
+        return None
+    try:
+        probe: TerminationProbe = registry.load("probe", settings.provider)()
+    except ConfigurationError:
+        return None  # another package's provider may have queues only
+    return probe
+
+
+def _instance_id(settings: Settings) -> str | None:
+    probe = _provider_probe(settings)
+    return None if probe is None else probe.instance_id()

@@ -30,13 +30,15 @@ from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSumma
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import reject, resolve
 from cloud_tasks.settings.table import worker_data_values
-from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.worker.banner import banner
 from cloud_tasks.worker.compose import executor_class, make_executor, make_run, make_task_source
+from cloud_tasks.worker.queues import unfit_runtime
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
+
+_SDKS = {"boto3", "botocore", "google", "grpc", "s3transfer", "urllib3"}
 
 
 class Worker:
@@ -79,11 +81,26 @@ class Worker:
             parser, args, os.environ, executor=executor, has_task_source=task_source is not None
         )
         self._executor = executor if not isinstance(executor, str | None) else self._load(parser)
-        self._source: TaskSource = make_task_source(task_source, self._resolved.settings)
+        self._check_source(parser, task_source)
         self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
         self._run: Run | None = None
         #: To stop: each is passed on to the run once there is one.
         self._requests: deque[tuple[StopReason, bool]] = deque()
+
+    def _check_source(self, parser: argparse.ArgumentParser, task_source: Any) -> None:
+        """Make sure, without asking anybody far away, that tasks can come from there."""
+        settings = self._resolved.settings
+        self._clock = Clock()
+        self._stats = Stats(self._clock)
+        self._source = make_task_source(
+            task_source,
+            settings,
+            slots=settings.num_simultaneous_tasks,
+            stats=self._stats,
+            clock=self._clock,
+        )
+        if self._resolved.from_queue and (sentence := unfit_runtime(settings)) is not None:
+            reject(parser, self._resolved.origins, "max_runtime", sentence)
 
     def _load(self, parser: argparse.ArgumentParser) -> type:
         name = self._resolved.settings.executor
@@ -177,9 +194,8 @@ class Worker:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_logging(logging.DEBUG if settings.verbose else logging.INFO))
             stack.enter_context(heard(self._request))
-            clock = Clock()
-            stats = Stats(clock)
-            self._console = Console(stats)
+            self._stats.begin()
+            self._console = Console(self._stats)
             executor = make_executor(self._executor)
             self._run = make_run(
                 self._function,
@@ -187,8 +203,8 @@ class Worker:
                 settings,
                 source=self._source,
                 executor=executor,
-                clock=clock,
-                stats=stats,
+                clock=self._clock,
+                stats=self._stats,
                 listener=self._console.hear,
             )
             self._say_hello(executor.capabilities)
@@ -266,8 +282,14 @@ def _logging(level: int) -> Iterator[None]:
         return
     before = root.level
     handler = add_root_handler(level)
+    handler.addFilter(_is_wanted)
     try:
         yield
     finally:
         root.removeHandler(handler)
         root.setLevel(before)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Leave out what the SDKs of providers say of each request: at DEBUG it holds tokens."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in _SDKS

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 from fakes import FakeClock, Sink, Source, deliveries
@@ -13,9 +14,10 @@ from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import Aborted, Completed, Measures, Outcome, Raised
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.completer import Completer
+from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.runtime.summary import RunSummary, StopReason
-from cloud_tasks.task import Delivery
+from cloud_tasks.task import Delivery, Malformed
 
 DONE = Completed(False, b"1")
 
@@ -23,10 +25,19 @@ DONE = Completed(False, b"1")
 class Bench:
     """A completer among fakes."""
 
-    def __init__(self, sinks: int = 1, *, requeues: bool = True, hear_all: bool = False) -> None:
+    def __init__(
+        self,
+        sinks: int = 1,
+        *,
+        requeues: bool = True,
+        hear_all: bool = False,
+        max_attempts: int = 0,
+    ) -> None:
         self.log: list[str] = []
         self.clock = FakeClock()
-        self.source = Source([], log=self.log)
+        self.source = Source([], log=self.log, requeues=requeues)
+        self.outbox = Outbox(self.source, [], on_full=lambda full: None, on_failure=pytest.fail)
+        self.outbox.open()
         self.sinks = [Sink(self.log) for _ in range(sinks)]
         self.stats = Stats(self.clock)
         self.troubles: list[Exception] = []
@@ -35,9 +46,10 @@ class Bench:
             self.source,
             list(self.sinks),
             Recorder(self.clock),
-            RetryRules(on_exception=True, requeues=requeues),
+            RetryRules(on_exception=True, requeues=requeues, max_attempts=max_attempts),
             self.stats,
             self.clock,
+            outbox=self.outbox,
             listener=self.hear,
             hear_all=hear_all,
             on_trouble=self.troubles.append,
@@ -51,6 +63,11 @@ class Bench:
             future: Future[Outcome] = Future()
             future.set_result(outcome)
             self.completer.complete(delivery, future)
+
+    def settle(self) -> None:
+        """Write what is there, and wait until the source was told."""
+        self.completer.flush()
+        self.outbox.finish(20)
 
     def written(self, sink: int = 0) -> list[str]:
         return [json.loads(line)["task_id"] for line in self.sinks[sink].lines]
@@ -69,22 +86,24 @@ def test_every_sink_has_the_event_before_the_source_is_told() -> None:
     bench = Bench(sinks=2)
     bench.complete(*pairs([DONE, Raised("E", "", "trace")]))
     assert bench.log == []
-    bench.completer.flush()
+    bench.settle()
     assert bench.log == ["event"] * 4 + ["ack t0", "release t1"]
 
 
 def test_nothing_waits_when_much_has_come_together() -> None:
     bench = Bench()
     bench.complete((deliveries(1)[0], Completed(False, b'"' + b"x" * 65536 + b'"')))
-    assert bench.log == ["event", "ack t0"]
+    assert bench.log == ["event"]
     assert bench.completer.is_clean
+    bench.settle()
+    assert bench.source.acked == ["t0"]
 
 
 def test_a_task_that_never_began_goes_back_without_an_event() -> None:
     bench = Bench()
     begun = Aborted("stop", Measures(slot=0))
     bench.complete(*pairs([Aborted("stop"), begun]))
-    bench.completer.flush()
+    bench.settle()
     assert bench.written() == ["t1"]
     assert bench.source.released == ["t0", "t1"]
     assert bench.summary.aborted == 1
@@ -93,7 +112,7 @@ def test_a_task_that_never_began_goes_back_without_an_event() -> None:
 def test_a_source_that_takes_nothing_back_is_told_nothing() -> None:
     bench = Bench(requeues=False)
     bench.complete(*pairs([DONE, Raised("E", "", "trace")]))
-    bench.completer.flush()
+    bench.settle()
     assert bench.log == ["event"] * 2
     assert json.loads(bench.sinks[0].lines[1])["retry"] is True
 
@@ -117,6 +136,7 @@ def test_while_a_sink_fails_nothing_is_settled_and_then_nothing_is_lost_or_doubl
     assert bench.completer.retry()
     failing.append(bench.completer.failing_for)
     assert failing == [12, None]
+    bench.settle()
     ids = [f"t{n}" for n in range(6)]
     assert bench.written(0) == bench.written(1) == bench.source.acked == ids
     assert bench.log.index("ack t0") > bench.log.index("event")
@@ -137,7 +157,7 @@ def test_a_second_trouble_is_reported_again() -> None:
 def test_without_a_sink_tasks_are_settled_all_the_same() -> None:
     bench = Bench(sinks=0)
     bench.complete(*pairs([DONE]))
-    bench.completer.flush()
+    bench.settle()
     assert bench.source.acked == ["t0"]
 
 
@@ -178,6 +198,7 @@ def test_events_of_many_threads_all_arrive_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    bench.settle()
     assert sorted(bench.written()) == sorted(bench.source.acked)
     assert len(set(bench.written())) == 400
 
@@ -197,5 +218,34 @@ def test_given_up_nothing_was_acknowledged() -> None:
     bench.completer.flush()
     for _ in range(5):
         bench.completer.retry()
+    bench.outbox.finish(20)
     assert bench.source.acked == bench.source.released == []
     assert isinstance(bench.troubles[0], EventLogError)
+
+
+def test_an_entry_that_is_no_task_is_recorded_and_then_moved_away() -> None:
+    bench = Bench()
+    bench.completer.reject(Malformed("message m1", "is no JSON"))
+    bench.settle()
+    assert bench.log == ["event", "dead message m1"]
+    event = json.loads(bench.sinks[0].lines[0])
+    assert event["event_type"] == "non_fatal_exception"
+    assert "message m1" in event["exception"]
+
+
+def test_a_task_out_of_attempts_has_two_events_and_is_given_up() -> None:
+    bench = Bench(max_attempts=3)
+    (delivery,) = deliveries(1)
+    for attempt in (2, 3):
+        last = replace(delivery, attempt=attempt)
+        bench.complete((last, Raised("ValueError", "no", "trace")))
+    bench.settle()
+    assert bench.source.released == ["t0"]
+    assert bench.source.delays == [2.0]
+    assert bench.source.dead == ["t0"]
+    events = [json.loads(line) for line in bench.sinks[0].lines]
+    kinds = [(event["event_type"], event.get("retry")) for event in events]
+    assert kinds == [("task_exception", True), ("task_exception", False), ("task_dead", None)]
+    assert events[-1]["attempts"] == 3
+    assert events[-1]["reason"] == "ValueError: no"
+    assert (bench.summary.not_done, bench.summary.given_up) == (1, 1)

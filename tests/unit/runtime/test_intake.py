@@ -31,10 +31,10 @@ def test_gives_all_there_is_and_no_more_than_asked_for() -> None:
 
 @pytest.mark.parametrize("skip", [0, 1, 3, 7, 10, 12])
 @pytest.mark.parametrize("n", [1, 3, 100])
-def test_skips_the_first_and_gives_them_back(skip: int, n: int) -> None:
+def test_skips_the_first_and_sets_them_aside(skip: int, n: int) -> None:
     source, stats = Source(deliveries(10)), Stats(FakeClock())
     assert taken(Intake(source, stats, skip=skip), n) == ids(skip, 10)
-    assert source.released == ids(0, min(skip, 10))
+    assert source.aside == ids(0, min(skip, 10))
     assert stats.skipped == min(skip, 10)
 
 

@@ -1,0 +1,202 @@
+"""What has to reach somebody far away: events for their queue, then what became of the tasks.
+
+Requests take milliseconds to minutes, so they are made here, in a thread of their own, and for
+many tasks at a time. The order holds all the same: a task is settled after its event was taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cloud_tasks.errors import EventLogError
+from cloud_tasks.events.base import EventSink
+from cloud_tasks.policy import Decision, Settlement
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.task import Delivery, Malformed
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the first of a batch waits for others.
+_LINGER = 0.5
+#: Unsent events at which no further task is taken in, and at which it goes on.
+_FULL, _ROOMY = 1000, 500
+
+#: A delivery that is over, or an entry that is no task, and what is to be done with it.
+Settled: TypeAlias = tuple[Delivery | Malformed, Decision]
+
+
+@dataclass(slots=True)
+class _Batch:
+    lines: list[bytes] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return max(len(self.lines), len(self.settled))
+
+
+class Outbox:
+    """Sends to *sinks*, then tells *source*. Does nothing at all where neither is far away.
+
+    Args:
+        source: is told only if it can take tasks back.
+        sinks: slow ones.
+        on_full: called with True when too much is waiting, with False when it isn't any more.
+        on_failure: called once, when a sink has failed for good. What comes after that is
+            neither sent nor settled.
+    """
+
+    def __init__(
+        self,
+        source: TaskSource,
+        sinks: Sequence[EventSink],
+        *,
+        on_full: Callable[[bool], None],
+        on_failure: Callable[[EventLogError], None],
+    ) -> None:
+        self._source = source
+        self._sinks = sinks
+        self._on_full = on_full
+        self._on_failure = on_failure
+        self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._batch_size = max(1, source.limits.settle) if source.limits.requeues else 10
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._full = False
+        self._hurry = False
+        self._broken = False
+        self._ended = False
+        self._opened = False
+        self._needed = bool(sinks) or source.limits.requeues
+        self._thread = threading.Thread(target=self._work, name="cloud_tasks-outbox", daemon=True)
+
+    def open(self) -> None:
+        """Open the sinks and begin to send; blocks.
+
+        Raises:
+            EventLogError: a sink can't be used.
+        """
+        for sink in self._sinks:
+            sink.open()
+        self._opened = True
+        if self._needed:
+            self._thread.start()
+
+    def put(self, lines: list[bytes], settled: list[Settled]) -> None:
+        """Send *lines*, and when they were taken settle *settled*. Doesn't block."""
+        if not self._needed:
+            return
+        with self._lock:
+            self._waiting += len(lines)
+            became_full = not self._full and self._waiting >= _FULL
+            self._full = self._full or became_full
+        self._inbox.put(_Batch(lines, settled))
+        if became_full:
+            self._on_full(True)
+
+    def hurry(self) -> None:
+        """Wait for no further ones from now on, and no longer for a sink that is being opened."""
+        self._hurry = True
+        if not self._opened:
+            self.close()
+        self._inbox.put(_Batch())
+
+    def finish(self, patience: float) -> None:
+        """Wait until all is sent and settled.
+
+        Raises:
+            EventLogError: it was not within *patience* seconds.
+        """
+        if not self._opened or not self._needed:
+            return
+        self.hurry()
+        self._inbox.put(None)
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            raise EventLogError(
+                "the last events could not be sent in time: their tasks will run again"
+            )
+
+    def close(self) -> None:
+        """Close the sinks, which ends a request of theirs. May be called more than once."""
+        for sink in self._sinks:
+            sink.close()
+
+    # -- the thread
+
+    def _work(self) -> None:
+        while not self._ended:
+            batch = self._collect()
+            try:
+                if self._send(batch.lines):
+                    self._settle(batch.settled)
+            except Exception as error:
+                logger.exception("sending events or settling tasks failed")
+                self._fail(EventLogError(f"sending events failed: {error!r}"))
+            self._subtract(len(batch.lines))
+
+    def _collect(self) -> _Batch:
+        """Block until there is something, then wait a little for more."""
+        batch = _Batch()
+        deadline: float | None = None
+        while batch.size < self._batch_size:
+            left = None if deadline is None else deadline - time.monotonic()
+            try:
+                if self._hurry and deadline is not None:
+                    more = self._inbox.get_nowait()
+                else:
+                    more = self._inbox.get(timeout=left if left is None else max(0.0, left))
+            except queue.Empty:
+                break
+            if more is None:
+                self._ended = True
+                break
+            if more.size:
+                deadline = deadline or time.monotonic() + _LINGER
+            batch.lines += more.lines
+            batch.settled += more.settled
+        return batch
+
+    def _send(self, lines: list[bytes]) -> bool:
+        """Give *lines* to every sink; False if that is not to be."""
+        if self._broken:
+            return False
+        try:
+            for sink in self._sinks if lines else ():
+                sink.write(lines)
+        except EventLogError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _fail(self, error: EventLogError) -> None:
+        if not self._broken:
+            self._broken = True
+            self._on_failure(error)
+
+    def _settle(self, settled: Sequence[Settled]) -> None:
+        groups: dict[tuple[Settlement, float], list[Delivery | Malformed]] = {}
+        for item, decision in settled:
+            groups.setdefault((decision.settlement, decision.delay), []).append(item)
+        for (settlement, delay), items in groups.items():
+            deliveries = [item for item in items if isinstance(item, Delivery)]
+            if settlement is Settlement.ACK:
+                self._source.ack(deliveries)
+            elif settlement is Settlement.RELEASE:
+                self._source.release(deliveries, delay=delay)
+            else:
+                self._source.dead_letter(items)
+
+    def _subtract(self, count: int) -> None:
+        with self._lock:
+            self._waiting -= count
+            became_roomy = self._full and self._waiting <= _ROOMY
+            self._full = self._full and not became_roomy
+        if became_roomy:
+            self._on_full(False)

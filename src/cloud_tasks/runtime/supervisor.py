@@ -1,0 +1,89 @@
+"""Who obeys: takes what is posted to the lifecycle and sees that it is done."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from cloud_tasks.errors import EventLogError
+from cloud_tasks.runtime.completer import PATIENCE, Completer
+from cloud_tasks.runtime.dispatcher import Dispatcher
+from cloud_tasks.runtime.lifecycle import Failure, Lifecycle, Message, State, Stop, Stuck
+from cloud_tasks.runtime.outbox import Outbox
+from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.termination.base import Notice
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to write events that a sink refused.
+_RETRY_PERIOD = 0.5
+
+
+class Supervisor:
+    """Works in one thread from the first task to the last, and never blocks for long.
+
+    Attributes:
+        given_up: events can't be written, and nobody tries any more.
+    """
+
+    #: Why a sink refused events, lately.
+    _refusal: Exception | None = None
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        dispatcher: Dispatcher,
+        completer: Completer,
+        source: TaskSource,
+        outbox: Outbox,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._dispatcher = dispatcher
+        self._completer = completer
+        self._source = source
+        self._outbox = outbox
+        self.given_up = False
+
+    def work(self) -> None:
+        """Obey the inbox until nothing runs any more."""
+        while True:
+            failing = self._completer.failing_for
+            message = self._lifecycle.next(math.inf if failing is None else _RETRY_PERIOD)
+            if message is not None:
+                self._obey(message)
+            if failing is not None:
+                self._retry_events(failing)
+            # The dispatcher may be blocked in the source for ever: nobody waits for it then.
+            if self._dispatcher.is_done():
+                self._completer.flush()
+                if self._completer.is_clean or self.given_up:
+                    break
+        while (message := self._lifecycle.next(0)) is not None:
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        if isinstance(message, Stop):
+            self._lifecycle.stop(message)
+        elif isinstance(message, Notice):
+            self._lifecycle.notice(message)
+        elif isinstance(message, Failure):
+            self._lifecycle.fail(message)
+        elif isinstance(message, Stuck):
+            logger.error("%s; no new task starts until it works again", message.error)
+            self._refusal = message.error
+            self._dispatcher.pause("unwritten events", True)
+        if self._lifecycle.draining:
+            self._source.drain(now=self._lifecycle.state is State.KILLING)
+            self._outbox.hurry()
+        self._dispatcher.wake()
+
+    def _retry_events(self, failing: float) -> None:
+        if self._completer.retry():
+            logger.warning("events are written again")
+            self._dispatcher.pause("unwritten events", False)
+        elif failing > PATIENCE and not self.given_up:
+            self.given_up = True
+            error = EventLogError(f"{self._refusal}; tried for {PATIENCE:g} s")
+            logger.error("%s: giving up", error)
+            self._lifecycle.fail(Failure(error, now=True))
+            self._dispatcher.wake()

@@ -1,0 +1,162 @@
+"""Which deliveries are ours, until when, and a thread that keeps them so.
+
+A lease is short and extended at half its time, instead of being as long as a task may run: the
+tasks of a machine that dies are back after one lease. Leases are told apart by object, because
+a message can be delivered again while its earlier delivery is still under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.errors import QueueError
+from cloud_tasks.queues.base import Message
+from cloud_tasks.queues.retrying import RetryingQueue
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the leases, at most.
+_LONGEST_LOOK = 15.0
+#: And at least, however short they are.
+_SHORTEST_LOOK = 0.1
+
+
+@dataclass(eq=False, slots=True)
+class Lease:
+    """That a delivery is ours.
+
+    Attributes:
+        message: the delivery; a later one of the same message takes its place.
+        received: when it came, at the earliest.
+        deadline: until when it is ours, at the earliest; both by :meth:`Clock.boot`.
+        lost: it isn't ours any more, as far as we know.
+    """
+
+    message: Message
+    received: float
+    deadline: float
+    lost: bool = False
+
+
+class Leases:
+    """The leases of one worker on one queue. Methods may be called from any thread.
+
+    Args:
+        queue: extends; may block.
+        seconds: that each extension is good for.
+        clock: its ``boot`` counts.
+    """
+
+    def __init__(self, queue: RetryingQueue, seconds: float, clock: Clock) -> None:
+        self._queue = queue
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, Lease] = {}
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="cloud_tasks-leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to extend."""
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Extend no more; waits for an extension that is under way."""
+        self._over.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+
+    def add(self, message: Message, asked: float) -> Lease | None:
+        """Hold *message*, which came in answer to a request made at *asked*.
+
+        Returns None for another delivery of a message that is held: the provider believes that
+        we had let go of it, so it is ours again, and runs once.
+        """
+        with self._lock:
+            lease = self._held.get(message.message_id)
+            if lease is None:
+                lease = Lease(message, asked, asked + self._seconds)
+                self._held[message.message_id] = lease
+                return lease
+            lease.message, lease.lost = message, False
+            lease.received, lease.deadline = asked, asked + self._seconds
+        return None
+
+    def drop(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Hold *leases* no longer, and return those that were still ours.
+
+        To be called before they are settled: extending what is being deleted fails noisily.
+        """
+        ours = []
+        now = self._clock.boot()
+        with self._lock:
+            for lease in leases:
+                if self._held.get(lease.message.message_id) is lease:
+                    del self._held[lease.message.message_id]
+                    lease.lost = lease.lost or lease.deadline <= now
+                    if not lease.lost:
+                        ours.append(lease)
+        return ours
+
+    def held(self) -> list[Lease]:
+        """Return all leases that were neither dropped nor settled, lost ones included."""
+        with self._lock:
+            return list(self._held.values())
+
+    def is_lost(self, lease: Lease) -> bool:
+        """Tell whether *lease* isn't ours any more; doesn't block."""
+        return lease.lost or lease.deadline <= self._clock.boot()
+
+    def _keep(self) -> None:
+        look = min(_LONGEST_LOOK, max(_SHORTEST_LOOK, self._seconds / 4))
+        while not self._over.wait(look):
+            try:
+                self.extend_due()
+            except Exception:
+                # Without this thread every task that runs long would run twice.
+                logger.exception("extending leases failed")
+
+    def extend_due(self) -> None:
+        """Extend those with less than half their time left; blocks."""
+        now = self._clock.boot()
+        due = [
+            lease
+            for lease in self.held()
+            if not lease.lost and lease.deadline - now < self._seconds / 2
+        ]
+        alive = [lease for lease in due if lease.deadline > now]
+        self._lose([lease for lease in due if lease.deadline <= now], "it was not extended in time")
+        if alive:
+            self._extend(alive, now)
+
+    def _extend(self, leases: Sequence[Lease], now: float) -> None:
+        messages = [lease.message for lease in leases]
+        budget = min(lease.deadline for lease in leases) - now
+        asked = self._clock.boot()
+        try:
+            failures = self._queue.extend(messages, self._seconds, budget=budget)
+        except QueueError as error:
+            # Asked again at the next look; whose time has run out is lost by then.
+            logger.debug("leases could not be extended: %s", error)
+            return
+        failed = {failure.index: failure for failure in failures}
+        longest = self._queue.limits.longest_hold
+        for index, lease in enumerate(leases):
+            if index in failed:
+                if failed[index].lost:
+                    self._lose([lease], failed[index].reason)
+            elif lease.message is messages[index]:
+                lease.deadline = min(asked + self._seconds, lease.received + longest)
+
+    def _lose(self, leases: Sequence[Lease], reason: str) -> None:
+        for lease in leases:
+            lease.lost = True
+            logger.warning(
+                "message %s isn't ours any more (%s): its task will run again, maybe elsewhere",
+                lease.message.message_id,
+                reason,
+            )
