@@ -1,48 +1,19 @@
 """Values that depend on others, and checks that need more than one.
 
-Everything here works on a :class:`Draft` and notes what is wrong in it instead of raising, so
-that a user sees all problems at once.
+Everything here works on a draft and notes what is wrong in it instead of raising, so that a user
+sees all problems at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
+from cloud_tasks.settings.draft import Draft, Origin
+from cloud_tasks.settings.queueing import settle_queues
 from cloud_tasks.settings.table import ROWS
-
-#: Who gave a value. ``program``: ``set_defaults`` of the program's parser, or a keyword.
-Origin = Literal["command line", "environment", "program", "default", "derived"]
 
 #: Booleans that are another way of saying ``--executor NAME``.
 EXECUTOR_SPELLINGS: Mapping[str, str] = {"debug": "inline", "use_new_process": "spawn"}
-
-
-@dataclass(slots=True)
-class Draft:
-    """Settings in the making.
-
-    Attributes:
-        values: by name of the setting.
-        origins: who gave each value, also one that turned out to be wrong.
-        problems: sentences that will end the program.
-        warnings: sentences to log.
-    """
-
-    values: dict[str, Any]
-    origins: dict[str, Origin]
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def given(self, name: str) -> bool:
-        """Tell whether anybody said something about *name*, right or wrong."""
-        return self.origins[name] not in ("default", "derived")
-
-    def derive(self, name: str, value: Any) -> None:
-        """Set what follows from other settings."""
-        self.values[name] = value
-        self.origins[name] = "derived"
 
 
 def derive(
@@ -54,10 +25,10 @@ def derive(
         draft: is changed.
         executor: the program's keyword: a name, an executor object, or None.
         has_task_source: the program gives a source of tasks.
-        require_tasks: it is an error if tasks come from nowhere.
+        require_tasks: it is an error if tasks, or a queue for events, come from nowhere.
     """
     choose_executor(draft, executor)
-    _tasks(draft, has_task_source, require_tasks)
+    settle_queues(draft, has_task_source, require_tasks)
     _slots(draft)
     _simulated_termination(draft)
 
@@ -119,18 +90,6 @@ def _keep_object(draft: Draft, executor: object) -> None:
 def _spellings(names: Iterable[str], origin: Origin) -> str:
     rows = [ROWS[name] for name in names]
     return " and ".join((origin == "environment" and row.env) or row.flag for row in rows)
-
-
-def _tasks(draft: Draft, has_task_source: bool, require_tasks: bool) -> None:
-    has_tasks = has_task_source or draft.given("task_file")
-    if require_tasks and not has_tasks:
-        row = ROWS["task_file"]
-        draft.problems.append(
-            f"there are no tasks: give {row.flag} {row.metavar} ({row.env}), "
-            "or task_source= in the program"
-        )
-    if not draft.given("event_log_to_file"):
-        draft.derive("event_log_to_file", has_tasks)
 
 
 def _slots(draft: Draft) -> None:

@@ -30,7 +30,7 @@ def boolean(value: str) -> bool:
     """Read a yes or no, in any case."""
     word = value.strip().lower()
     if word not in _TRUE + _FALSE:
-        raise ValueError(f"{_quoted(value)} is none of {', '.join(_TRUE + _FALSE)}")
+        raise ValueError(f"{quoted(value)} is none of {', '.join(_TRUE + _FALSE)}")
     return word in _TRUE
 
 
@@ -41,9 +41,9 @@ def whole(at_least: int) -> Callable[[str], int]:
         try:
             number = int(value)
         except ValueError:
-            raise ValueError(f"{_quoted(value)} is not a whole number") from None
+            raise ValueError(f"{quoted(value)} is not a whole number") from None
         if number < at_least:
-            raise ValueError(f"must be {at_least} or more, not {_quoted(value)}")
+            raise ValueError(f"must be {at_least} or more, not {quoted(value)}")
         return number
 
     return parse
@@ -64,12 +64,12 @@ def amount(of: str, *, zero: bool = True, at_most: float = math.inf) -> Callable
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"{_quoted(value)} is not a number of {of}")
+            raise ValueError(f"{quoted(value)} is not a number of {of}")
         if number < 0 or (number == 0 and not zero):
             limit = "0 or more" if zero else "more than 0"
-            raise ValueError(f"must be {limit}, not {_quoted(value)}")
+            raise ValueError(f"must be {limit}, not {quoted(value)}")
         if number > at_most:
-            raise ValueError(f"must be {at_most:.0f} or less, not {_quoted(value)}")
+            raise ValueError(f"must be {at_most:.0f} or less, not {quoted(value)}")
         return number
 
     return parse
@@ -86,7 +86,7 @@ def one_of(*names: str, fold: Callable[[str], str]) -> Callable[[str], str]:
     def parse(value: str) -> str:
         name = fold(value.strip())
         if name not in names:
-            raise ValueError(f"{_quoted(value)} is none of {', '.join(names)}")
+            raise ValueError(f"{quoted(value)} is none of {', '.join(names)}")
         return name
 
     return parse
@@ -99,7 +99,7 @@ def count_or_auto(value: str) -> int | str:
     try:
         int(value)
     except ValueError:
-        raise ValueError(f"{_quoted(value)} is neither a whole number nor auto") from None
+        raise ValueError(f"{quoted(value)} is neither a whole number nor auto") from None
     return whole(1)(value)
 
 
@@ -114,6 +114,7 @@ def show(value: object) -> str:
     return str(value)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Return *value* as an error shows it: on one line, in quotes, cut if it is long."""
     # repr keeps control characters out of the terminal; a pasted file is not worth showing.
     return repr(value if len(value) <= 80 else value[:77] + "...")

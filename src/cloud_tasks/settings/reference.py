@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cloud_tasks.settings.derive import Origin
+from cloud_tasks.settings.draft import Origin
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS

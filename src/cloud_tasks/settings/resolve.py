@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.settings.derive import Draft, Origin, derive
+from cloud_tasks.settings.derive import derive
+from cloud_tasks.settings.draft import Draft, Origin
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS, Settings
 
@@ -31,12 +32,15 @@ class Resolved:
         origins: who gave each of them.
         args: the Namespace: the program's own arguments, and ours with their final values.
         warnings: sentences to log when logging is set up.
+        from_queue: tasks come from the provider's queue: there is neither a task file nor a
+            source of the program's own.
     """
 
     settings: Settings
     origins: Mapping[str, Origin]
     args: argparse.Namespace
     warnings: tuple[str, ...] = ()
+    from_queue: bool = False
 
 
 class _Value(argparse.Action):
@@ -151,7 +155,7 @@ def resolve(
         environ: the environment; None: that of this process.
         executor: the program's keyword: a name, an executor object, or None.
         has_task_source: the program gives a source of tasks.
-        require_tasks: it is an error if tasks come from nowhere.
+        require_tasks: it is an error if tasks, or a queue for events, come from nowhere.
 
     Raises:
         ConfigurationError: our flags and the parser's own clash.
@@ -171,6 +175,7 @@ def resolve(
         origins=draft.origins,
         args=args,
         warnings=tuple(draft.warnings),
+        from_queue=draft.from_queue,
     )
 
 

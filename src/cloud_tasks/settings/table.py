@@ -11,11 +11,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cloud_tasks import registry
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.settings.parse import amount, count_or_auto, one_of, seconds, text, whole
+from cloud_tasks.settings.providers import BUILT_IN, provider_name
 from cloud_tasks.settings.row import Row, make_row, setting
 
 _TASKS = "Tasks"
 _JOB = "Job"
+_QUEUE = "Queue"
 _EXECUTOR = "Executor"
 _LIMITS = "Limits"
 _RETRIES = "Retries"
@@ -46,13 +49,38 @@ class Settings:
         group=_TASKS, parse=whole(0), metavar="N", told=False)
 
     provider: str | None = setting(
-        None, "the cloud this runs in, in any case",
-        group=_JOB, parse=one_of("AWS", "GCP", "AZURE", fold=str.upper),
-        metavar="{AWS,GCP,AZURE}")
+        None, f"the cloud this runs in, in any case: {', '.join(BUILT_IN)}, "
+        "or a name that another package registered",
+        group=_JOB, parse=provider_name, metavar="NAME")
     job_id: str | None = setting(
-        None, "identifies the job", group=_JOB, parse=text, metavar="ID")
+        None, "identifies the job; needed for a queue unless --queue-name is given",
+        group=_JOB, parse=text, metavar="ID")
     project_id: str | None = setting(
-        None, "the provider's project", group=_JOB, parse=text, metavar="ID")
+        None, "the provider's project; needed for a queue of GCP",
+        group=_JOB, parse=text, metavar="ID")
+
+    queue_name: str | None = setting(
+        None, "queue that tasks come from; events go to the queue NAME-events",
+        group=_QUEUE, parse=text, metavar="NAME", auto="the job id")
+    exactly_once_queue: bool = setting(
+        False, "the queues are of the kind that delivers each message once: a Pub/Sub "
+        "subscription with exactly-once delivery, an SQS FIFO queue",
+        group=_QUEUE)
+    endpoint_url: str | None = setting(
+        None, "address of a server that speaks the provider's queue protocol",
+        group=_QUEUE, parse=text, metavar="URL", told=False)
+    max_attempts: int = setting(
+        5, "give a task up when it has failed so often: it goes to the queue NAME-dead; "
+        "0: try for ever",
+        group=_QUEUE, parse=whole(0), metavar="N", told=False)
+    lease: float | None = setting(
+        None, "time after which another worker gets the tasks of one that died; extended while "
+        "they run",
+        group=_QUEUE, parse=seconds(zero=False), metavar="SECONDS",
+        auto="min(120, max(30, --max-runtime + 10))", told=False)
+    exit_when_idle: float | None = setting(
+        None, "end when the queue gave nothing and nothing ran for so long",
+        group=_QUEUE, parse=seconds(zero=False), metavar="SECONDS", told=False)
 
     executor: str = setting(
         "loky", f"how tasks are isolated: {', '.join(registry.names('executor'))}, "
@@ -98,6 +126,12 @@ class Settings:
     event_log_to_file: bool = setting(
         False, "write events to that file",
         group=_EVENTS, auto="true with a task file or task source")
+    event_log_to_queue: bool = setting(
+        False, "send events to the provider's queue NAME-events",
+        group=_EVENTS, auto="true without a task file or task source")
+    keepalive_interval: float = setting(
+        60.0, "time between two keep_alive events in that queue; 0: none",
+        group=_EVENTS, parse=seconds(), metavar="SECONDS")
 
     instance_type: str | None = setting(
         None, "type of this machine; told to the tasks",
@@ -115,7 +149,8 @@ class Settings:
         None, "its boot disk; told to the tasks", group=_INSTANCE,
         parse=amount("gigabytes"), metavar="GB", flag="--boot-disk", env="INSTANCE_BOOT_DISK_GB")
     is_spot: bool = setting(
-        False, "it may be taken away at short notice; told to the tasks",
+        False, "it may be taken away at short notice: watch for the provider's termination "
+        "notice; told to the tasks",
         group=_INSTANCE, env="INSTANCE_IS_SPOT")
     price_per_hour: float | None = setting(
         None, "its price; told to the tasks", group=_INSTANCE,
@@ -143,5 +178,10 @@ ROWS: dict[str, Row] = {f.name: make_row(f.name, f.default, f.metadata) for f in
 
 
 def worker_data_values(settings: Settings) -> dict[str, Any]:
-    """Return what tasks are told, by the attributes of ``worker_data``."""
-    return {name: getattr(settings, name) for name, row in ROWS.items() if row.told}
+    """Return what tasks are told, by the attributes of ``worker_data``.
+
+    All are settings but ``event_log_queue_name``, which follows from two of them.
+    """
+    told = {name: getattr(settings, name) for name, row in ROWS.items() if row.told}
+    name = settings.queue_name if settings.event_log_to_queue else None
+    return {**told, "event_log_queue_name": None if name is None else events_name(name)}

@@ -21,6 +21,10 @@ def help_of(parser: argparse.ArgumentParser) -> str:
     return " ".join(parser.format_help().split())
 
 
+def unspaced(text: str) -> str:
+    return "".join(text.split())
+
+
 def test_help_shows_the_programs_arguments_and_ours() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--colour", help="theirs")
@@ -31,6 +35,12 @@ def test_help_shows_the_programs_arguments_and_ours() -> None:
         "--max-runtime SECONDS kill a task that runs longer "
         "[env: RMS_CLOUD_TASKS_MAX_RUNTIME] [default: 600]" in text
     )
+
+
+def test_help_lists_the_providers_of_ours() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert "in any case: AWS, GCP, AZURE, or a name that another package" in help_of(parser)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +55,10 @@ def test_help_shows_the_programs_arguments_and_ours() -> None:
 def test_help_works_with_every_formatter(formatter: type[argparse.HelpFormatter]) -> None:
     parser = argparse.ArgumentParser(formatter_class=formatter)
     add_arguments(parser)
-    text = help_of(parser)
+    # A line may end at any hyphen of a flag.
+    text = unspaced(parser.format_help())
     for row in ROWS.values():
-        assert f"[default: {row.default_text}]" in text
+        assert unspaced(f"[default: {row.default_text}]") in text
     assert "(default:" not in text
     assert "SUPPRESS" not in text
 

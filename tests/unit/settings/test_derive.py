@@ -141,38 +141,6 @@ def test_auto_runs_as_many_tasks_as_there_are_usable_cores() -> None:
     assert resolved.origins["num_simultaneous_tasks"] == "command line"
 
 
-def test_no_tasks_from_anywhere_are_an_error_that_names_all_ways(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        run(has_task_source=False)
-    error = capsys.readouterr().err
-    for way in ("--task-file", "RMS_CLOUD_TASKS_TASK_FILE", "task_source"):
-        assert way in error
-
-
-def test_a_listing_of_settings_needs_no_tasks() -> None:
-    resolved = run(has_task_source=False, require_tasks=False)
-    assert resolved.settings.event_log_to_file is False
-
-
-@pytest.mark.parametrize(
-    ("argv", "has_task_source", "expected"),
-    [
-        ("--task-file t", False, (True, "derived")),
-        ("", True, (True, "derived")),
-        ("--task-file t --no-event-log-to-file", False, (False, "command line")),
-        ("--event-log-to-file", True, (True, "command line")),
-    ],
-)
-def test_events_go_to_the_file_when_tasks_come_from_this_machine(
-    argv: str, has_task_source: bool, expected: tuple[bool, str]
-) -> None:
-    resolved = run(argv, has_task_source=has_task_source)
-    chosen = (resolved.settings.event_log_to_file, resolved.origins["event_log_to_file"])
-    assert chosen == expected
-
-
 def test_a_simulated_end_without_a_notice_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--simulate-spot-termination-delay 3")

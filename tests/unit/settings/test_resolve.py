@@ -50,6 +50,8 @@ def found(
     argv = [] if row.name == "task_file" else ["--task-file", "t.json"]
     if row.name == "simulate_spot_termination_delay":
         argv += ["--simulate-spot-termination-after", "1"]
+    if row.name == "event_log_to_queue":
+        argv += ["--provider", "aws", "--job-id", "j"]
     if flag is not None:
         argv += on_command_line(row, flag)
     environ = {row.env: env} if row.env and env is not None else {}
@@ -119,7 +121,8 @@ def test_an_empty_variable_is_unset(row: Row) -> None:
 
 def test_every_default_holds_when_nobody_says_anything() -> None:
     resolved = resolve(argparse.ArgumentParser(), [], {}, require_tasks=False)
-    assert resolved.settings == Settings()
+    # Those two are derived: from where tasks come, and from the longest run time.
+    assert resolved.settings == Settings(event_log_to_queue=True, lease=120.0)
     assert resolved.warnings == ()
 
 
@@ -210,6 +213,11 @@ def test_a_wrong_value_gives_the_same_sentence_wherever_it_stands(
         ("max_memory_allowed_per_task", "inf"),
         ("max_result_size", "-1"),
         ("provider", "ibm"),
+        ("keepalive_interval", "-1"),
+        ("max_attempts", "-1"),
+        ("lease", "0"),
+        ("exit_when_idle", "0"),
+        ("exactly_once_queue", "maybe"),
         ("task_format", "xml"),
         ("retry_on_exit", "maybe"),
         ("use_new_process", "ja"),
@@ -233,6 +241,9 @@ def test_wrong_values_are_errors_that_name_flag_and_variable(
         (["--shutdown-grace-period", "0"], "shutdown_grace_period", 0.0),
         (["--max-result-size", "0"], "max_result_size", 0.0),
         (["--tasks-to-skip", "0"], "tasks_to_skip", 0),
+        (["--keepalive-interval", "0"], "keepalive_interval", 0.0),
+        (["--max-attempts", "0"], "max_attempts", 0),
+        (["--lease", "0.5"], "lease", 0.5),
         (["--max-runtime", "0.5"], "max_runtime", 0.5),
         (["--max-memory-allowed-per-task", "0.25"], "max_memory_allowed_per_task", 0.25),
     ],

@@ -20,6 +20,14 @@ KNOWN_VARIABLES = {
     "provider": "RMS_CLOUD_TASKS_PROVIDER",
     "job_id": "RMS_CLOUD_TASKS_JOB_ID",
     "project_id": "RMS_CLOUD_TASKS_PROJECT_ID",
+    "queue_name": "RMS_CLOUD_TASKS_QUEUE_NAME",
+    "exactly_once_queue": "RMS_CLOUD_TASKS_EXACTLY_ONCE_QUEUE",
+    "endpoint_url": "RMS_CLOUD_TASKS_ENDPOINT_URL",
+    "max_attempts": "RMS_CLOUD_TASKS_MAX_ATTEMPTS",
+    "lease": "RMS_CLOUD_TASKS_LEASE",
+    "exit_when_idle": "RMS_CLOUD_TASKS_EXIT_WHEN_IDLE",
+    "event_log_to_queue": "RMS_CLOUD_TASKS_EVENT_LOG_TO_QUEUE",
+    "keepalive_interval": "RMS_CLOUD_TASKS_KEEPALIVE_INTERVAL",
     "event_log_file": "RMS_CLOUD_TASKS_EVENT_LOG_FILE",
     "event_log_to_file": "RMS_CLOUD_TASKS_EVENT_LOG_TO_FILE",
     "instance_type": "RMS_CLOUD_TASKS_INSTANCE_TYPE",
@@ -90,8 +98,20 @@ def test_variables_have_their_known_names(name: str, variable: str | None) -> No
 
 def test_tasks_are_told_exactly_what_worker_data_has_attributes_for() -> None:
     told = worker_data_values(Settings())
-    assert told.keys() == worker_data.DEFAULTS.keys() & ROWS.keys()
+    assert told.keys() == worker_data.DEFAULTS.keys()
+    assert told.keys() - ROWS.keys() == {"event_log_queue_name"}
     assert worker_data.WorkerData(**told).max_runtime == 600.0
+
+
+@pytest.mark.parametrize(
+    ("queue_name", "event_log_to_queue", "expected"),
+    [("q", True, "q-events"), ("q", False, None), (None, True, None)],
+)
+def test_tasks_are_told_the_name_of_the_event_queue_if_there_is_one(
+    queue_name: str | None, event_log_to_queue: bool, expected: str | None
+) -> None:
+    settings = Settings(queue_name=queue_name, event_log_to_queue=event_log_to_queue)
+    assert worker_data_values(settings)["event_log_queue_name"] == expected
 
 
 def test_settings_can_be_pickled() -> None:
