@@ -1,0 +1,86 @@
+"""Notices of Azure, from the scheduled events of its instance metadata service."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.termination.base import Notice
+from cloud_tasks.termination.metadata import Answer, MetadataError, MetadataService
+from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
+
+#: The machine goes for good. After a reboot or a redeployment it is back, while the event stays
+#: listed for minutes: a worker that obeyed it would end again and again.
+_ENDS = {"Preempt": "spot preempt", "Terminate": "terminate"}
+_EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
+_NAME = re.compile(r"[\w.-]+")
+_COMPUTE = "/metadata/instance/compute/{}?api-version=2021-02-01&format=text"
+#: Azure turns the service on at the first question, and may take so long to answer it.
+_FIRST_ANSWER = 120.0
+
+
+class AzureProbe(PollingProbe):
+    """Hears that this machine is evicted or deleted.
+
+    An eviction is told 30 s ahead at best. Events of other machines of the same scale set arrive
+    as well and are passed over, as soon as the service has told this machine's own name.
+
+    Args:
+        address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
+            provider has no variable for it.
+        period: seconds from one question to the next; Azure advises one.
+        clock: for tests.
+    """
+
+    def __init__(
+        self, *, address: str | None = None, period: float = 1.0, clock: Clock | None = None
+    ) -> None:
+        super().__init__(
+            MetadataService(address), period=period, clock=clock, patience=_FIRST_ANSWER
+        )
+        self._name = ""
+
+    def _questions(self) -> Sequence[Question]:
+        return (self._events,) if self._name else (self._learn_name, self._events)
+
+    def _ask_id(self) -> str:
+        return self._ask(_COMPUTE.format("vmId")).content()
+
+    def _learn_name(self) -> None:
+        # Without it all events count as ours, which errs on the safe side.
+        with contextlib.suppress(MetadataError):
+            name = self._ask(_COMPUTE.format("name")).content()
+            if _NAME.fullmatch(name):  # rubbish would hide the events that are ours
+                self._name = name.casefold()
+
+    def _events(self) -> Notice | None:
+        events = self._ask(_EVENTS).mapping().get("Events")
+        for event in events if isinstance(events, list) else []:
+            if isinstance(event, dict) and self._is_ours(event.get("Resources")):
+                kind = _ENDS.get(str(event.get("EventType")))
+                if kind is not None:
+                    return Notice(kind, self._time_left(event.get("NotBefore")))
+        return None
+
+    def _is_ours(self, resources: object) -> bool:
+        if not self._name or not isinstance(resources, list) or not resources:
+            return True
+        return self._name in (str(name).casefold() for name in resources)
+
+    def _time_left(self, not_before: object) -> float:
+        if not not_before:
+            return 0.0  # left empty once the event has begun
+        try:
+            moment = parsedate_to_datetime(str(not_before))
+        except (ValueError, OverflowError):
+            return UNTOLD
+        if moment.tzinfo is None:  # as "-0000" is read, which is UTC all the same
+            moment = moment.replace(tzinfo=timezone.utc)
+        return self._left(moment.timestamp())
+
+    def _ask(self, path: str) -> Answer:
+        return self._service.ask(path, {"Metadata": "true"})

@@ -1,0 +1,121 @@
+"""Questions to the metadata service of a machine in a cloud: plain HTTP, one request at a time.
+
+``http.client`` and nothing above it: it knows no proxies and follows no redirects. Both would
+send a question, and the token with it, away from the machine.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from cloud_tasks.errors import ConfigurationError
+
+#: Beats the providers' own variables; a stand-in for any provider is tried with it.
+OVERRIDE = "RMS_CLOUD_TASKS_METADATA_ENDPOINT"
+#: Where each of the three providers has its service. Google's name for it is not used: looking a
+#: name up has no time limit, and on a machine elsewhere it would be asked of a stranger.
+ADDRESS = "http://169.254.169.254"
+#: Seconds that connecting, sending, and each part of the answer may take.
+TIMEOUT = 2.0
+_LARGEST = 1 << 20
+
+
+class MetadataError(Exception):
+    """There is no answer, or none that makes sense. No probe lets it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service said to one request, whatever its status."""
+
+    path: str
+    status: int
+    text: str
+
+    def content(self) -> str:
+        """Return the text, stripped.
+
+        Raises:
+            MetadataError: the status isn't 200.
+        """
+        if self.status != 200:
+            raise MetadataError(f"{self.path}: HTTP status {self.status}")
+        return self.text.strip()
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the text as the JSON object that it is.
+
+        Raises:
+            MetadataError: the status isn't 200, or the text is something else.
+        """
+        try:
+            value = json.loads(self.content())
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise MetadataError(f"{self.path}: {self.text[:80]!r} is no JSON object")
+        return value
+
+
+class MetadataService:
+    """The metadata service of this machine, or what stands in for it.
+
+    Its address is the first of: *address*, the variable :data:`OVERRIDE`, the provider's own
+    *variable*, :data:`ADDRESS`. An empty variable is unset. ``http://`` may be left out.
+
+    Raises:
+        ConfigurationError: that is no address.
+    """
+
+    def __init__(self, address: str | None = None, *, variable: str | None = None) -> None:
+        given = [("address", address), *((v, os.environ.get(v)) for v in (OVERRIDE, variable) if v)]
+        name, text = next(((n, t) for n, t in given if t), ("address", ADDRESS))
+        #: For messages.
+        self.address = text if "://" in text else f"http://{text}"
+        split = _split(self.address)
+        if split is None:
+            raise ConfigurationError(
+                f"{name}={text!r} is no address of a metadata service: give http://HOST:PORT"
+            )
+        self._host, self._port, self._prefix = split
+
+    def ask(self, path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
+        """Send one request and return the answer. Blocks for a few seconds at the longest.
+
+        Args:
+            path: with its query, if any; begins with a slash.
+            headers: of the request.
+            method: of the request; it has no body.
+
+        Raises:
+            MetadataError: there was no answer, or it was no HTTP.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        try:
+            connection.request(method, self._prefix + path, headers=dict(headers))
+            response = connection.getresponse()
+            body = response.read(_LARGEST)
+            if response.length or len(body) == _LARGEST:
+                raise MetadataError(f"{path}: the answer is cut off, or longer than 1 MiB")
+            return Answer(path, response.status, body.decode("utf-8", "replace"))
+        # ValueError: a name that can't be looked up, a token that can't be sent.
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise MetadataError(f"{path}: {str(error) or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+
+def _split(address: str) -> tuple[str, int, str] | None:
+    """Return host, port, and what stands before every path; None if *address* is no address."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port or http.client.HTTP_PORT
+    except ValueError:  # the port is no number, or a bracket is missing
+        return None
+    return (host, port, parts.path.rstrip("/")) if host and parts.scheme == "http" else None
