@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from hypothesis import settings
+from servers.moto import aws_env, moto_url  # noqa: F401
+from servers.pubsub import pubsub_emulator  # noqa: F401
 
 from cloud_tasks.executors.process import MARK
 from cloud_tasks.testing import eventually

@@ -15,12 +15,19 @@ MODULES = sorted(SRC.rglob("*.py"))
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 50
 #: Where each library may be imported; everywhere else its home is asked.
 HOMES = {
+    "boto3": {"queues/sqs/client.py"},
+    "botocore": {"queues/sqs/client.py"},
     "cloudpickle": {"executors/function.py"},
     "filecache": {"sources/opening.py"},
+    "google": {"queues/pubsub/client.py"},
+    "grpc": {"queues/pubsub/client.py"},
     "loky": {"executors/loky.py", "settings/derive.py"},
+    "moto": {"cli/demo_processes.py"},
     "psutil": {"executors/process.py"},
     "pytest": {"testing"},
     "rich": {"display/tables.py"},
+    "tenacity": {"queues/retrying.py"},
+    "werkzeug": {"cli/demo_processes.py"},
     "yaml": {"sources/yaml_list.py"},
 }
 POSIX_ONLY = {"fcntl", "pwd", "resource", "pty", "termios"}

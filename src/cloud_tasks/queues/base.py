@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 
 @dataclass(eq=False, slots=True)
@@ -152,7 +152,7 @@ class MessageQueue(abc.ABC):
     Sequences longer than the limits allow are split into several requests.
     """
 
-    limits: ClassVar[QueueLimits]
+    limits: QueueLimits
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -235,7 +235,7 @@ class QueueProvider(abc.ABC):
         exactly_once: the queues are of the kind that delivers each message once.
     """
 
-    limits: ClassVar[QueueLimits]
+    limits: QueueLimits
 
     def __init__(
         self,

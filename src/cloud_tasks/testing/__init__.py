@@ -6,6 +6,23 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import pytest
+
+# Otherwise a suite of ours that fails in somebody's tests says AssertionError and nothing more.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in (
+            "executor_contract",
+            "executor_harness",
+            "queue_contract",
+            "queue_harness",
+            "queue_requests",
+            "source_contract",
+        )
+    )
+)
+
 T = TypeVar("T")
 
 

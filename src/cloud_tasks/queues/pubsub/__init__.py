@@ -1,0 +1,1 @@
+"""Google Pub/Sub: a topic and its subscription make one queue."""

@@ -1,0 +1,144 @@
+"""Topics and subscriptions, as those see them who set them up."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from cloud_tasks.errors import QueueMissingError, QueueRefusedError
+from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
+from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
+from cloud_tasks.queues.pubsub.errors import CallError, Side, explained
+from cloud_tasks.queues.pubsub.names import Names
+
+#: Seconds that the service can keep an unread message: ten minutes to 31 days.
+_SHORTEST_RETENTION, _LONGEST_RETENTION = 600, 31 * 86400
+#: What servers take that know only the limit of former years; the emulator is one.
+_OLD_RETENTION = 7 * 86400
+_SHORTEST_LEASE, _LONGEST_LEASE = 10, 600
+_FEWEST_DELIVERIES, _MOST_DELIVERIES = 5, 100
+#: Seconds for making and deleting, which takes the service longer than a message does.
+_SETUP_TIMEOUT = 2 * TIMEOUT
+#: Seconds by which the clocks of this machine and of the service may differ.
+_CLOCKS = 60
+
+
+class PubSubAdmin(QueueAdmin):
+    """Sets up the queue that *connection* leads to.
+
+    Args:
+        connection: to its topic and subscription.
+        exactly_once: queues are made to deliver each message once.
+    """
+
+    def __init__(self, connection: Connection, *, exactly_once: bool = False) -> None:
+        super().__init__(connection.names.queue)
+        self._connection = connection
+        self._names = connection.names
+        self._exactly_once = exactly_once
+
+    def create(self, spec: QueueSpec) -> bool:
+        """Make topic and subscription, and those of the dead-letter queue if they are not there.
+
+        The lease is clipped to 10..600 s, the retention to 10 minutes..31 days, and the number
+        of deliveries to 5..100.
+        """
+        # Looking first lets those load a queue who may not create any.
+        made = not self._has_topic() and self._create_topic(self._names)
+        if self._has_subscription():
+            return made
+        dead_letter_policy = None
+        if spec.dead_letter is not None:
+            dead = self._names.of(spec.dead_letter)
+            # Without a subscription a topic keeps nothing.
+            self._create_topic(dead)
+            self._create_subscription(dead, spec, None)
+            dead_letter_policy = {
+                "dead_letter_topic": dead.topic,
+                "max_delivery_attempts": min(
+                    max(spec.max_deliveries, _FEWEST_DELIVERIES), _MOST_DELIVERIES
+                ),
+            }
+        return self._create_subscription(self._names, spec, dead_letter_policy) or made
+
+    def _create_topic(self, names: Names) -> bool:
+        return self._create("topic", "create_topic", {"name": names.topic})
+
+    def _create_subscription(
+        self, names: Names, spec: QueueSpec, dead_letter_policy: dict[str, Any] | None
+    ) -> bool:
+        fields = {
+            "name": names.subscription,
+            "topic": names.topic,
+            "ack_deadline_seconds": min(max(spec.lease, _SHORTEST_LEASE), _LONGEST_LEASE),
+            "expiration_policy": {},  # never; the default is after 31 days without use
+            "enable_exactly_once_delivery": self._exactly_once,
+        }
+        if dead_letter_policy is not None:
+            fields["dead_letter_policy"] = dead_letter_policy
+        retention = min(max(spec.retention, _SHORTEST_RETENTION), _LONGEST_RETENTION)
+        try:
+            return self._create_kept(fields, retention)
+        except QueueRefusedError as error:
+            if retention <= _OLD_RETENTION or "message_retention_duration" not in str(error):
+                raise
+        return self._create_kept(fields, _OLD_RETENTION)
+
+    def _create_kept(self, fields: dict[str, Any], retention: int) -> bool:
+        duration = datetime.timedelta(seconds=retention)
+        fields = {**fields, "message_retention_duration": duration}
+        return self._create("subscription", "create_subscription", fields)
+
+    def _create(self, side: Side, method: str, fields: dict[str, Any]) -> bool:
+        try:
+            self._connection.call(side, method, fields, timeout=_SETUP_TIMEOUT)
+        except CallError as error:
+            if error.code == "ALREADY_EXISTS":
+                return False
+            raise explained(error, self._names, side) from error
+        return True
+
+    def _has_topic(self) -> bool:
+        try:
+            self._connection.request("topic", "get_topic", {"topic": self._names.topic})
+        except QueueMissingError:
+            return False
+        return True
+
+    def _has_subscription(self) -> bool:
+        fields = {"subscription": self._names.subscription}
+        try:
+            found = self._connection.request("subscription", "get_subscription", fields)
+        except QueueMissingError:
+            return False
+        if found.topic != self._names.topic:
+            raise QueueRefusedError(
+                f"the Pub/Sub subscription of queue {self.name!r} in project "
+                f"{self._names.project!r} belongs to topic {found.topic!r}, not to its own: delete "
+                "the queue before you create it again"
+            )
+        return True
+
+    def depth(self) -> Depth:
+        """Return that nothing is known: only Google's monitoring counts, minutes late."""
+        fields = {"subscription": self._names.subscription}
+        self._connection.request("subscription", "get_subscription", fields)
+        return Depth(None, None)
+
+    def purge(self) -> None:
+        """Declare all messages up to now read; the settings stay."""
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=_CLOCKS)
+        fields = {"subscription": self._names.subscription, "time": until}
+        self._connection.request("subscription", "seek", fields, timeout=_SETUP_TIMEOUT)
+
+    def delete(self) -> bool:
+        """Delete subscription and topic."""
+        subscription = self._delete("subscription", self._names.subscription)
+        return self._delete("topic", self._names.topic) or subscription
+
+    def _delete(self, side: Side, name: str) -> bool:
+        try:
+            self._connection.request(side, f"delete_{side}", {side: name}, timeout=_SETUP_TIMEOUT)
+        except QueueMissingError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Queues of AWS SQS, and of servers that speak its protocol."""

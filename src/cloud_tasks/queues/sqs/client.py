@@ -1,0 +1,206 @@
+"""The connection to SQS: the only place where its SDK is imported, and where its errors end."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from typing import Any
+
+from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableError
+from cloud_tasks.queues.sqs import codes
+
+#: Seconds that one receive may wait for a message; SQS allows no more.
+LONGEST_WAIT = 20
+
+_CONNECT_TIMEOUT = 5
+#: Longer than the longest poll, else its empty answer would never be seen.
+_READ_TIMEOUT = LONGEST_WAIT + 10
+#: Requests at the same time: receiving, settling, extending and sending, for three queues.
+_CONNECTIONS = 10
+
+#: In the name of every server of AWS itself, which the region tells well enough.
+_AWS = ".amazonaws.com"
+
+_NO_CREDENTIALS = (
+    "no AWS credentials for {place}: there are none in the environment (AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY), none in the files ~/.aws/credentials and ~/.aws/config, and no "
+    "instance or container role gives any; set them in one of these places"
+)
+_NO_REGION = (
+    "no AWS region for {place}: set AWS_DEFAULT_REGION, or `region` in ~/.aws/config; only on "
+    "an instance of EC2 is it found without"
+)
+_REASONS = {
+    "ConnectTimeoutError": "no connection in time",
+    "ConnectionClosedError": "the connection was cut",
+    "ReadTimeoutError": "no answer in time",
+    "ResponseParserError": "what answers there does not speak the protocol of SQS",
+}
+
+
+class Connection:
+    """The SDK's client for one place, made at the first request; thread-safe.
+
+    Credentials and region come from where boto3 looks for them, the region on an instance of
+    EC2 also from its metadata service.
+
+    Args:
+        endpoint_url: of the server; None: what the SDK's own settings say.
+    """
+
+    def __init__(self, endpoint_url: str | None = None) -> None:
+        self._endpoint_url = endpoint_url
+        self._making = threading.Lock()
+        self._client: Any = None
+
+    def client(self) -> Any:
+        """Return the SDK's client; blocks up to some seconds the first time.
+
+        Raises:
+            ImportError: the SDK is not installed.
+            Exception: what the SDK raises if region or endpoint are wrong.
+        """
+        with self._making:
+            if self._client is None:
+                self._client = _make_client(self._endpoint_url)
+            return self._client
+
+    def request(self, operation: str, queue: str, **parameters: Any) -> dict[str, Any]:
+        """Make one request, never repeated, and return the answer.
+
+        Args:
+            operation: name of the method of the SDK's client.
+            queue: the queue's name, for the sentence of an error.
+            **parameters: of the method.
+
+        Raises:
+            QueueUnavailableError: trying again may help.
+            QueueRefusedError: nothing will help.
+        """
+        try:
+            answer: dict[str, Any] = getattr(self.client(), operation)(**parameters)
+        except ImportError:
+            raise QueueRefusedError(
+                f"{self.place(queue)} needs boto3: pip install 'cloud-tasks[aws]'"
+            ) from None
+        except Exception as error:  # noqa: BLE001 - the SDK's errors have no common root
+            # Without the SDK's own error: it can hold the session token and the password of
+            # an endpoint, and a traceback would show it.
+            raise as_queue_error(error, self.place(queue)) from None
+        return answer
+
+    def place(self, queue: str) -> str:
+        """Say in words which queue and where; never a user name or password of the endpoint."""
+        meta = None if self._client is None else self._client.meta
+        endpoint = (meta.endpoint_url if meta else self._endpoint_url) or ""
+        where = f" in region {meta.region_name}" if meta else ""
+        if endpoint and _AWS not in endpoint:
+            where += f" at {_without_password(endpoint)}"
+        return f"SQS queue {queue!r}{where}"
+
+    def close(self) -> None:
+        """Close what idles; a later request opens connections anew. Idempotent."""
+        with self._making:
+            if self._client is not None:
+                self._client.close()
+
+
+def _make_client(endpoint_url: str | None) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.session import get_session
+    from botocore.utils import IMDSRegionProvider
+
+    # A session of its own, for the default one isn't thread-safe.
+    session = get_session()
+    region = session.get_config_variable("region") or IMDSRegionProvider(session).provide()
+    return boto3.session.Session(botocore_session=session).client(
+        "sqs",
+        region_name=region,
+        endpoint_url=endpoint_url or None,
+        config=Config(
+            connect_timeout=_CONNECT_TIMEOUT,
+            read_timeout=_READ_TIMEOUT,
+            max_pool_connections=_CONNECTIONS,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            tcp_keepalive=True,
+        ),
+    )
+
+
+def as_queue_error(error: Exception, place: str) -> QueueError:
+    """Return our error for one of the SDK.
+
+    Args:
+        error: raised by the SDK.
+        place: the queue and where it is, in words.
+    """
+    from botocore import exceptions as sdk
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, sdk.ClientError):
+        told = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return codes.queue_error(
+            told.get("Code", "no code"), told.get("Message") or "", status, place
+        )
+    if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
+        return QueueRefusedError(_NO_CREDENTIALS.format(place=place))
+    if isinstance(error, sdk.NoRegionError):
+        return QueueRefusedError(_NO_REGION.format(place=place))
+    if isinstance(error, sdk.CredentialRetrievalError | sdk.MetadataRetrievalError | RuntimeError):
+        # Of a role: the next request asks for them again.
+        return QueueUnavailableError(f"no AWS credentials for {place} at the moment: {error}")
+    if _wrong_certificate(error):
+        return QueueRefusedError(f"{place} shows a certificate that isn't valid: {_reason(error)}")
+    no_answer = (
+        sdk.ConnectionError,
+        sdk.HTTPClientError,
+        sdk.IncompleteReadError,
+        ResponseParserError,
+    )
+    if isinstance(error, no_answer):
+        return QueueUnavailableError(f"{place} can't be reached: {_reason(error)}")
+    return QueueRefusedError(f"{place} can't be used: {_without_password(str(error))}")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found = [error]
+    while (below := found[-1].__cause__ or found[-1].__context__) is not None:
+        found.append(below)
+    return found
+
+
+def _wrong_certificate(error: Exception) -> bool:
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
+
+
+def _reason(error: Exception) -> str:
+    """Say why in the words of the operating system, else in ours; the SDK's have the URL."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    kind = type(error).__name__
+    return _REASONS.get(kind, kind)
+
+
+def _without_password(text: str) -> str:
+    """Return *text* without what stands before the host of a URL in it, valid or not."""
+    return re.sub(r"(\S*?//)?\S*@", r"\1", text)
+
+
+def queue_url(connection: Connection, name: str) -> str:
+    """Ask by one request for the URL of the queue that SQS knows as *name*.
+
+    Raises:
+        QueueMissingError: there is no such queue.
+        QueueRefusedError: among others, what answers is no SQS.
+    """
+    answer = connection.request("get_queue_url", name, QueueName=name)
+    url = answer.get("QueueUrl")
+    if not isinstance(url, str):
+        raise QueueRefusedError(
+            f"{connection.place(name)}: what answers there is no SQS; correct --endpoint-url"
+        )
+    return url

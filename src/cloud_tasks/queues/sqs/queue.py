@@ -1,0 +1,258 @@
+"""One queue of SQS, seen by those who send, receive and settle."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
+from cloud_tasks.queues.base import (
+    Failure,
+    Message,
+    MessageQueue,
+    Outgoing,
+    QueueInfo,
+    QueueLimits,
+)
+from cloud_tasks.queues.sqs import codes
+from cloud_tasks.queues.sqs.client import LONGEST_WAIT, Connection, queue_url
+from cloud_tasks.queues.sqs.names import FIFO, message_key
+
+#: Messages in one request, whatever it is.
+_BATCH = 10
+
+LIMITS = QueueLimits(
+    receive=_BATCH,
+    settle=_BATCH,
+    send=_BATCH,
+    message_bytes=2**20,
+    request_bytes=2**20,
+    min_lease=1,
+    max_lease=43_200,
+    longest_hold=43_200.0,
+    longest_wait=float(LONGEST_WAIT),
+)
+
+#: Seconds before the end of the longest hold that are not asked for: our clock started when the
+#: answer was read, SQS's when it was sent, and SQS refuses what would go over.
+_MARGIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What SQS wants to see again, and when the delivery came.
+
+    Attributes:
+        handle: in the provider's words.
+        received: by the monotonic clock.
+    """
+
+    handle: str
+    received: float
+
+    def left(self, now: float) -> float:
+        """Return how many seconds more SQS allows this delivery to be held."""
+        return LIMITS.longest_hold - _MARGIN - (now - self.received)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One message's part of a batch."""
+
+    index: int
+    parameters: dict[str, Any] = field(repr=False)
+    size: int = 0
+
+
+class SqsQueue(MessageQueue):
+    """The queue that SQS knows as *name*; one whose name ends in ``.fifo`` drops repeats.
+
+    Of a sequence that took several requests, messages whose request could not be made are
+    failures, so that those before them are not sent or settled again.
+
+    Args:
+        name: in SQS.
+        connection: to SQS; several queues can share it.
+    """
+
+    limits = LIMITS
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        super().__init__(name)
+        self._connection = connection
+        self._url: str | None = None
+
+    def check(self) -> QueueInfo:
+        """Make sure by one request that the queue is there."""
+        self._url = self._look_up("check")
+        return QueueInfo()
+
+    def receive(self, n: int, *, wait: float, lease: float) -> list[Message]:
+        """Return up to *n* messages, and never more than ten.
+
+        SQS counts whole seconds: fractions are rounded up, since without any wait it looks at
+        a part of its servers only and misses messages.
+        """
+        if n < 1:
+            return []
+        answer = self._request(
+            "receive",
+            "receive_message",
+            MaxNumberOfMessages=min(n, self.limits.receive),
+            WaitTimeSeconds=_whole(wait, 0, self.limits.longest_wait),
+            VisibilityTimeout=_whole(lease, 0, self.limits.max_lease),
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+        now = time.monotonic()
+        return [_message(found, now) for found in answer.get("Messages", ())]
+
+    def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
+        """Hold *messages* for *seconds* from now, but never longer than 12 hours in all."""
+        now = time.monotonic()
+        entries, failures = [], []
+        for index, message in enumerate(messages):
+            left = message.handle.left(now)
+            if left < self.limits.min_lease:
+                failures.append(Failure(index, "held for 12 hours, the most of SQS", lost=True))
+                continue
+            timeout = _whole(seconds, self.limits.min_lease, min(left, self.limits.max_lease))
+            entries.append(_visibility(index, message, timeout))
+        return failures + self._in_batches("extend", "change_message_visibility_batch", entries)
+
+    def ack(self, messages: Sequence[Message]) -> list[Failure]:
+        """Delete *messages* for good."""
+        entries = [
+            _Entry(index, {"ReceiptHandle": message.handle.handle})
+            for index, message in enumerate(messages)
+        ]
+        return self._in_batches("ack", "delete_message_batch", entries)
+
+    def release(self, messages: Sequence[Message], *, delay: float = 0.0) -> list[Failure]:
+        """Give *messages* back: visible again after *delay* whole seconds."""
+        now = time.monotonic()
+        entries = [
+            _visibility(index, message, _whole(delay, 0, max(0.0, message.handle.left(now))))
+            for index, message in enumerate(messages)
+        ]
+        return self._in_batches("release", "change_message_visibility_batch", entries)
+
+    def send(self, messages: Sequence[Outgoing]) -> list[Failure]:
+        """Send *messages*; returns when SQS has them."""
+        entries: list[_Entry] = []
+        failures: list[Failure] = []
+        for index, message in enumerate(messages):
+            reason = _unsendable(message.body)
+            if reason:
+                failures.append(Failure(index, reason, lost=True))
+            else:
+                entries.append(self._outgoing(index, message))
+        return failures + self._in_batches("send", "send_message_batch", entries)
+
+    def close(self) -> None:
+        """Let go of idle connections. Idempotent."""
+        self._connection.close()
+
+    def _outgoing(self, index: int, message: Outgoing) -> _Entry:
+        parameters = {"MessageBody": message.body.decode()}
+        if self.name.endswith(FIFO):
+            # A group of its own, for SQS hands out the messages of one group one by one.
+            key = message_key(message.key)
+            parameters |= {"MessageGroupId": key, "MessageDeduplicationId": key}
+        return _Entry(index, parameters, len(message.body))
+
+    def _in_batches(self, counted: str, operation: str, entries: list[_Entry]) -> list[Failure]:
+        failures: list[Failure] = []
+        pending = deque(_chunks(entries))
+        answered = False
+        while pending:
+            chunk = pending.popleft()
+            batch = [{"Id": str(entry.index), **entry.parameters} for entry in chunk]
+            try:
+                answer = self._request(counted, operation, Entries=batch)
+            except codes.MessageRefusedError as error:
+                # The whole batch fails for one of its messages: find out for which.
+                if len(chunk) > 1:
+                    pending.extendleft([entry] for entry in reversed(chunk))
+                    continue
+                failures.append(Failure(chunk[0].index, str(error), lost=True))
+            except QueueUnavailableError as error:
+                if not answered:
+                    raise
+                rest = [entry for part in (chunk, *pending) for entry in part]
+                return failures + [Failure(entry.index, str(error)) for entry in rest]
+            else:
+                failures += [_failure(entry) for entry in answer.get("Failed", ())]
+            answered = True
+        return failures
+
+    def _request(self, counted: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        url = self._url or self._look_up("url")
+        self._url = url
+        self._count(counted)
+        try:
+            return self._connection.request(operation, self.name, QueueUrl=url, **parameters)
+        except QueueMissingError:
+            self._url = None
+            raise
+
+    def _look_up(self, counted: str) -> str:
+        self._count(counted)
+        return queue_url(self._connection, self.name)
+
+
+def _message(found: dict[str, Any], now: float) -> Message:
+    count = found.get("Attributes", {}).get("ApproximateReceiveCount")
+    return Message(
+        message_id=found["MessageId"],
+        body=found["Body"].encode(),
+        handle=Receipt(found["ReceiptHandle"], now),
+        attempt=None if count is None else int(count),
+    )
+
+
+def _visibility(index: int, message: Message, seconds: int) -> _Entry:
+    handle = message.handle.handle
+    return _Entry(index, {"ReceiptHandle": handle, "VisibilityTimeout": seconds})
+
+
+def _whole(seconds: float, least: float, most: float) -> int:
+    """Return *seconds* rounded up, within whole seconds of both limits."""
+    return int(min(math.floor(most), math.ceil(max(least, min(seconds, most)))))
+
+
+def _unsendable(body: bytes) -> str | None:
+    """Say why SQS would refuse the whole request for *body*."""
+    if not body:
+        return "SQS takes no empty message"
+    if len(body) > LIMITS.message_bytes:
+        return f"its {len(body):,} bytes are more than the {LIMITS.message_bytes:,} of SQS"
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "SQS takes text only, and this is no UTF-8"
+    return None
+
+
+def _chunks(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
+    """Yield *entries* in parts that one request can hold, by count and by bytes."""
+    chunk: list[_Entry] = []
+    size = 0
+    for entry in entries:
+        if chunk and (len(chunk) == _BATCH or size + entry.size > LIMITS.request_bytes):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(entry)
+        size += entry.size
+    if chunk:
+        yield chunk
+
+
+def _failure(entry: dict[str, Any]) -> Failure:
+    code, message = entry.get("Code", ""), entry.get("Message") or ""
+    lost = codes.is_lost(code, message, sender_fault=bool(entry.get("SenderFault")))
+    reason = f"{codes.plain(code)}: {message}" if message else codes.plain(code)
+    return Failure(int(entry["Id"]), reason, lost)

@@ -1,0 +1,122 @@
+"""Queues of a test's own, and short words to use them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import pytest
+
+from cloud_tasks.queues.base import (
+    Message,
+    MessageQueue,
+    Outgoing,
+    QueueAdmin,
+    QueueProvider,
+    QueueSpec,
+    dead_name,
+)
+
+NewProvider: TypeAlias = Callable[[], QueueProvider]
+
+#: Seconds within which a server on this machine must have answered, however busy that is.
+SOON = 15.0
+#: Seconds of a lease that must not end while a test goes on.
+LONG = 60.0
+
+
+def outgoing(bodies: Sequence[str | bytes]) -> list[Outgoing]:
+    """Make messages of *bodies*, each with a key of its own."""
+    encoded = [body.encode() if isinstance(body, str) else body for body in bodies]
+    return [Outgoing(body, uuid.uuid4().hex) for body in encoded]
+
+
+def put(queue: MessageQueue, bodies: Sequence[str | bytes]) -> None:
+    """Send *bodies*, which must be accepted."""
+    assert queue.send(outgoing(bodies)) == []
+
+
+def arrivals(
+    queue: MessageQueue, n: int, *, within: float = SOON, lease: float = LONG
+) -> list[Message]:
+    """Receive until *n* messages are there or *within* seconds are over."""
+    arrived: list[Message] = []
+    deadline = time.monotonic() + within
+    while len(arrived) < n and (left := deadline - time.monotonic()) > 0:
+        wait = min(left, queue.limits.longest_wait, 5.0)
+        arrived += queue.receive(n - len(arrived), wait=wait, lease=lease)
+        if not arrived and not queue.limits.longest_wait:
+            time.sleep(0.05)  # it can't wait by itself
+    return arrived
+
+
+def take(queue: MessageQueue, n: int, *, lease: float = LONG) -> list[Message]:
+    """Receive *n* messages, which must be there."""
+    arrived = arrivals(queue, n, lease=lease)
+    assert len(arrived) == n
+    return arrived
+
+
+class QueueHarness:
+    """What the suite needs: a provider's abilities, and queues of the test's own."""
+
+    #: Messages tell which delivery they are.
+    counts_attempts = True
+    #: A second message of the same key is dropped.
+    drops_repeats = False
+    #: No other receiver gets a message before its lease is over.
+    exact_leases = True
+    #: Settling a delivery that has meanwhile gone to another takes nothing from the other.
+    guards_lost_leases = True
+    #: ``release`` keeps a message back for the delay.
+    honours_delay = False
+    #: Messages that were delivered too often go to the dead-letter queue.
+    dead_letters = True
+    #: Seconds of the leases that a test waits for; at least the provider's shortest.
+    lease = 2.0
+    #: Messages that a test may put into one queue.
+    most = 50
+
+    @pytest.fixture
+    def new_provider(self) -> NewProvider:
+        """Return what makes providers: one for each worker."""
+        raise NotImplementedError("say in the subclass how your provider is made")
+
+    @pytest.fixture
+    def name(self) -> str:
+        """Return a name that no queue has."""
+        return f"contract-{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture
+    def admin(self, new_provider: NewProvider, name: str) -> Iterator[QueueAdmin]:
+        """Make a queue and one for its dead letters, and delete them at the end."""
+        provider = new_provider()
+        dead, admin = provider.admin(dead_name(name)), provider.admin(name)
+        dead.create(QueueSpec(lease=60))
+        assert admin.create(QueueSpec(lease=60, dead_letter=dead_name(name), max_deliveries=5))
+        yield admin
+        admin.delete()
+        dead.delete()
+
+    @pytest.fixture
+    def queue(
+        self, new_provider: NewProvider, name: str, admin: QueueAdmin
+    ) -> Iterator[MessageQueue]:
+        """Return the queue as a worker sees it."""
+        queue = new_provider().queue(name)
+        yield queue
+        queue.close()
+
+    @pytest.fixture
+    def other(
+        self, new_provider: NewProvider, name: str, admin: QueueAdmin
+    ) -> Iterator[MessageQueue]:
+        """Return the same queue as another worker sees it."""
+        queue = new_provider().queue(name)
+        yield queue
+        queue.close()
+
+    def _more_than(self, limit: int) -> int:
+        return min(limit + 3, self.most)
