@@ -13,10 +13,11 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.policy import RetryRules, Settlement, decide
+from cloud_tasks.policy import RetryRules, Settlement, decide, retry_delay
 from cloud_tasks.task import Delivery, Task
 
 DELIVERY = Delivery(Task("a", {}))
+ALL = RetryRules(True, True, True, True, max_attempts=3)
 RULES = [RetryRules(*bits) for bits in itertools.product((False, True), repeat=4)]
 #: The outcome, the rule that makes it retry (None: none does), and whether it is done.
 OUTCOMES: list[tuple[Outcome, str | bool, bool]] = [
@@ -56,3 +57,38 @@ def test_memory_that_ran_out_is_never_asked_for_again() -> None:
     all_on = RetryRules(True, True, True, True)
     for outcome in (Raised("MemoryError", "", ""), OverMemory(1, 2)):
         assert not decide(outcome, DELIVERY, all_on).retry
+
+
+def test_the_first_retry_comes_at_once_and_later_ones_after_longer_and_longer() -> None:
+    assert [retry_delay(attempt) for attempt in range(1, 6)] == [0.0, 2.0, 4.0, 8.0, 16.0]
+    assert {retry_delay(attempt) for attempt in (10, 1000, 10**9)} == {300.0}
+
+
+def test_a_task_that_fails_at_its_last_attempt_is_given_up() -> None:
+    for attempt, expected in (
+        (2, Settlement.RELEASE),
+        (3, Settlement.DEAD_LETTER),
+        (9, Settlement.DEAD_LETTER),
+    ):
+        decision = decide(TimedOut(1.0), Delivery(Task("a", {}), None, attempt), ALL)
+        assert decision.settlement is expected
+        assert decision.retry is (expected is Settlement.RELEASE)
+        assert decision.delay == (2.0 if attempt == 2 else 0.0)
+
+
+def test_an_end_of_ours_is_never_counted_against_the_task() -> None:
+    decision = decide(Aborted("we did"), Delivery(Task("a", {}), None, 99), ALL)
+    assert (decision.settlement, decision.delay) == (Settlement.RELEASE, 0.0)
+
+
+def test_a_failure_that_is_not_to_be_retried_is_acknowledged_at_any_attempt() -> None:
+    rules = RetryRules(requeues=True, max_attempts=3)
+    decision = decide(TimedOut(1.0), Delivery(Task("a", {}), None, 99), rules)
+    assert decision.settlement is Settlement.ACK
+
+
+def test_without_a_limit_or_a_count_tasks_are_retried_for_ever() -> None:
+    for attempt, most in ((99, 0), (None, 3)):
+        rules = RetryRules(on_timeout=True, requeues=True, max_attempts=most)
+        decision = decide(TimedOut(1.0), Delivery(Task("a", {}), None, attempt), rules)
+        assert decision.settlement is Settlement.RELEASE

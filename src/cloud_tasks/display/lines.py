@@ -110,6 +110,7 @@ def _counts(summary: RunSummary) -> str:
         "over memory": summary.over_memory,
         "aborted": summary.aborted,
         "asked for another try": summary.retry_requested,
+        "given up": summary.given_up,
         "bad entries": summary.bad_entries,
         "skipped": summary.skipped,
     }

@@ -83,12 +83,7 @@ class Run:
         self._recorder = Recorder(clock)
         self.lifecycle = Lifecycle(executor, self._flags, options.grace)
         self._intake = Intake(source, stats, skip=options.skip, most=options.most)
-        self._outbox = Outbox(
-            source,
-            far_sinks,
-            on_full=lambda full: self._dispatcher.pause("unsent events", full),
-            on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
-        )
+        self._outbox = self._make_outbox(far_sinks)
         self._completer = Completer(
             source,
             sinks,
@@ -107,6 +102,14 @@ class Run:
         )
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
+
+    def _make_outbox(self, sinks: list[EventSink]) -> Outbox:
+        return Outbox(
+            self._source,
+            sinks,
+            on_full=lambda full: self._dispatcher.pause("unsent events", full),
+            on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
+        )
 
     def _make_dispatcher(self) -> Dispatcher:
         return Dispatcher(

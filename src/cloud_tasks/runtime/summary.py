@@ -56,7 +56,6 @@ class RunSummary:
         retry_requested: tasks that completed and asked for another try.
         not_done: tasks that are not done, whatever the reason; those never begun, and those that
             went back to a queue, are not counted.
-        given_up: those of them that were moved to the dead-letter queue.
         bad_entries: entries of the source that were no tasks.
         skipped: tasks left out by ``--tasks-to-skip``.
         elapsed: seconds from start to end.
@@ -65,6 +64,7 @@ class RunSummary:
         causes: failures by cause, most frequent first.
         trouble: the worker's own trouble, if that ended the run.
         misused: that trouble is a setting or keyword that can't work, so nothing has run.
+        given_up: of the tasks that are not done, those moved to the dead-letter queue.
     """
 
     stop_reason: StopReason = StopReason.DONE
@@ -76,7 +76,6 @@ class RunSummary:
     aborted: int = 0
     retry_requested: int = 0
     not_done: int = 0
-    given_up: int = 0
     bad_entries: int = 0
     skipped: int = 0
     elapsed: float = 0.0
@@ -85,6 +84,7 @@ class RunSummary:
     causes: tuple[Cause, ...] = ()
     trouble: str | None = None
     misused: bool = False
+    given_up: int = 0
 
     @property
     def ended(self) -> int:

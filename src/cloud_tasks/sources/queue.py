@@ -11,13 +11,13 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import SourceError
 from cloud_tasks.queues.base import Message
 from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.sources.appetite import Appetite
 from cloud_tasks.sources.base import Limits, TaskSource
 from cloud_tasks.sources.entries import Item
 from cloud_tasks.sources.leases import Lease, Leases
@@ -27,42 +27,12 @@ from cloud_tasks.task import Batch, Delivery, Malformed
 
 logger = logging.getLogger(__name__)
 
-#: Tasks for so many seconds are held ready.
-_HORIZON = 3.0
-#: And never more than this many for each slot.
-_MOST_AHEAD = 256
 #: Seconds that a request waits for messages: at first, and when there were none for long. It
 #: can't be taken back without losing what it brings, so a shutdown waits for it.
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 10.0
 #: Seconds that `close` waits for that request: its own wait and an answer that is late.
 _PATIENCE = _LONGEST_WAIT + 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Appetite:
-    """How much of a queue one worker wants.
-
-    Attributes:
-        slots: tasks that run at once.
-        mean_time: returns the seconds that a task takes on average, None before the first.
-        most: in all; None: no limit.
-        idle: the source ends when nothing came and nothing was held for so many seconds; None:
-            never.
-    """
-
-    slots: int
-    mean_time: Callable[[], float | None]
-    most: int | None = None
-    idle: float | None = None
-
-    def capacity(self) -> int:
-        """Return how many tasks to hold, those that run included."""
-        mean = self.mean_time()
-        if mean is None:
-            return self.slots
-        ahead = math.floor(self.slots * _HORIZON / max(mean, 1e-6))
-        return self.slots + min(ahead, self.slots * _MOST_AHEAD)
 
 
 class QueueSource(TaskSource):
@@ -142,7 +112,7 @@ class QueueSource(TaskSource):
             QueueError: receiving failed for good.
         """
         with self._changed:
-            while not self._ready:
+            while self._draining or not self._ready:
                 if self._failure is not None:
                     raise self._failure
                 if self._draining or self._left <= 0 or self._is_idle():
@@ -164,7 +134,7 @@ class QueueSource(TaskSource):
                 continue
             items.append(item)
         self._given += len(items)
-        self._left -= len(items)
+        self._left -= sum(isinstance(item, Delivery) for item in items)
         return items
 
     def _is_idle(self) -> bool:
@@ -179,6 +149,8 @@ class QueueSource(TaskSource):
     def release(self, deliveries: Sequence[Delivery], *, delay: float = 0.0) -> None:
         """Give *deliveries* back; blocks, for as long as the leases last."""
         self._settler.release(self._drop(deliveries), delay=delay)
+        with self._changed:
+            self._busy_at = self._clock.monotonic()
 
     def dead_letter(self, items: Sequence[Delivery | Malformed]) -> None:
         """Move the messages of *items* to the queue for what was given up; blocks."""
@@ -252,13 +224,9 @@ class QueueSource(TaskSource):
         with self._changed:
             while not (self._draining or self._is_idle()):
                 held = self._given + len(self._ready)
-                capacity = self._appetite.capacity()
-                # In full requests, and before half of what is ahead was used up.
-                room = capacity - held
-                ahead = capacity - self._appetite.slots
-                left = self._left - len(self._ready)
-                if left > 0 and room >= min(most, max(1, ahead // 2)):
-                    return int(min(room, most, left))
+                room = min(self._appetite.capacity() - held, self._left - len(self._ready))
+                if room >= min(self._appetite.enough_room(most), max(self._left, 1)):
+                    return int(min(room, most))
                 self._changed.wait()
         return None
 
@@ -268,7 +236,7 @@ class QueueSource(TaskSource):
         wait = min(wait, self._lease / 4, self._queue.limits.longest_wait, idle or math.inf)
         asked, asked_boot = self._clock.monotonic(), self._clock.boot()
         messages = self._queue.receive(n, wait=wait, lease=self._lease)
-        self._accept(messages, asked_boot)
+        self._accept(messages, asked, asked_boot)
         if not messages:
             # Some providers answer at once that there is nothing.
             took = self._clock.monotonic() - asked
@@ -276,13 +244,14 @@ class QueueSource(TaskSource):
                 self._stop.wait(min(wait - took, 1.0))
         return len(messages)
 
-    def _accept(self, messages: Sequence[Message], asked: float) -> None:
+    def _accept(self, messages: Sequence[Message], asked: float, asked_boot: float) -> None:
         with self._changed:
             now = self._clock.monotonic()
-            if not messages:
+            if not messages and asked >= self._busy_at:
+                # An older request need not see what was released meanwhile.
                 self._empty_at = now
             for message in messages:
-                lease = self._leases.add(message, asked)
+                lease = self._leases.add(message, asked_boot)
                 if lease is not None:
                     self._ready.append(to_delivery(message, lease))
                     self._busy_at = now

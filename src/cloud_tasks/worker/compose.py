@@ -146,10 +146,10 @@ def _provider_probe(settings: Settings) -> TerminationProbe | None:
     if settings.provider is None:
         return None
     try:
-        probe: TerminationProbe = registry.load("probe", settings.provider)()
+        kind: type[TerminationProbe] = registry.load("probe", settings.provider)
     except ConfigurationError:
         return None  # another package's provider may have queues only
-    return probe
+    return kind()
 
 
 def _instance_id(settings: Settings) -> str | None:

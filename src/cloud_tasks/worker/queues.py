@@ -14,7 +14,8 @@ from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.queues.base import MessageQueue, QueueProvider, dead_name, events_name
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.settings.table import Settings
-from cloud_tasks.sources.queue import Appetite, QueueSource
+from cloud_tasks.sources.appetite import Appetite
+from cloud_tasks.sources.queue import QueueSource
 from cloud_tasks.sources.settling import Settler
 
 logger = logging.getLogger(__name__)

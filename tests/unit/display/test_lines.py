@@ -66,14 +66,16 @@ def test_a_summary_names_every_count_that_is_not_zero() -> None:
         StopReason.SIGTERM, 1000, 2, 3, 4, 5, 6, 7, 27, 8, 9, 60.0, 17.0,
         {"p50": 0.1, "p95": 0.2, "p99": 0.3, "max": 0.4, "mean": 0.1},
         tuple(Cause(f"cause \x1b{n}", 100 - n, f"t{n}") for n in range(12)), "no\ndisk",
+        given_up=12,
     )  # fmt: skip
     text = "\n".join(summary_lines(summary))
     assert "stopped by SIGTERM: 1,020 tasks in 1:00" in text
     assert "exit code 143" in text
     for said in ("completed 1,000", "raised 2", "timed out 3", "exited 4", "over memory 5"):
         assert said in text
-    for said in ("aborted 6", "another try 7", "bad entries 8", "skipped 9", "p99 300 ms"):
+    for said in ("aborted 6", "another try 7", "bad entries 8", "skipped 9", "given up 12"):
         assert said in text
+    assert "p99 300 ms" in text
     assert "and 179 for 2 other causes" in text
     assert all(line.isprintable() for line in summary_lines(summary))
 

@@ -102,6 +102,30 @@ def test_other_events_have_their_keys() -> None:
     assert spot["event_type"] == "spot_termination"
 
 
+def test_a_lost_lease_is_told_and_only_then() -> None:
+    recorder, delivery = Recorder(FakeClock(), "host"), Delivery(Task("a", {}), attempt=2)
+    lost = json.loads(recorder.task_event(delivery, TimedOut(1.0), retry=False, lease_lost=True))
+    assert lost["lease_lost"] is True
+    assert "lease_lost" not in json.loads(recorder.task_event(delivery, TimedOut(1.0), retry=False))
+
+
+def test_what_is_given_up_is_told_with_its_attempts() -> None:
+    recorder = Recorder(FakeClock(), "host")
+    for attempt in (5, None):
+        event = json.loads(
+            recorder.task_dead(Delivery(Task("a", {}), None, attempt), "exit code 3")
+        )
+        assert list(event)[:6] == [*HEAD, "task_id", "attempts", "reason"]
+        assert (event["attempts"], event["reason"]) == (attempt, "exit code 3")
+
+
+@pytest.mark.parametrize("instance_id", ["i-0abc", None])
+def test_a_sign_of_life_names_the_machine_and_counts_what_runs(instance_id: str | None) -> None:
+    event = json.loads(Recorder(FakeClock(), "host").keep_alive(instance_id, 3))
+    assert list(event)[:5] == [*HEAD, "instance_id", "running"]
+    assert (event["instance_id"], event["running"]) == (instance_id, 3)
+
+
 def test_every_event_of_every_run_has_an_id_of_its_own() -> None:
     runs = [recorder(), recorder()]
     events = [run.non_fatal_exception("x") for run in runs for _ in range(100)]

@@ -80,6 +80,19 @@ def test_a_notice_drains_for_as_long_as_the_provider_gives(
     assert not flags.shutdown_request
 
 
+def test_a_notice_that_is_not_final_changes_nothing_but_is_logged(
+    life: Lifecycle, executor: Shutdowns, flags: FlagPage, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = Notice("rebalance recommendation", None, final=False)
+    life.post(warning)
+    assert not life.draining
+    life.notice(warning)
+    assert (life.state, life.reason) == (State.RUNNING, StopReason.DONE)
+    assert not flags.termination_notice
+    assert executor.graces == []
+    assert "rebalance recommendation" in caplog.text
+
+
 def test_the_first_signal_after_a_notice_is_a_first_signal(
     life: Lifecycle, executor: Shutdowns, flags: FlagPage
 ) -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cloud_tasks.runtime.side_jobs import listen, tell_alive
+from cloud_tasks.termination.base import Notice, TerminationProbe
+
+MAYBE, SURE = Notice("maybe", None, final=False), Notice("sure", 2.0)
+
+
+class Probe(TerminationProbe):
+    """Gives *notices*, then waits."""
+
+    def __init__(self, *notices: Notice | Exception) -> None:
+        self.notices = list(notices)
+
+    def wait(self, stop: threading.Event) -> Notice | None:
+        if self.notices:
+            notice = self.notices.pop(0)
+            if isinstance(notice, Exception):
+                raise notice
+            return notice
+        stop.wait(20)
+        return None
+
+
+def test_listening_goes_on_until_the_final_notice() -> None:
+    heard: list[Notice] = []
+    probe = Probe(MAYBE, SURE, MAYBE)
+    listen(probe, threading.Event(), heard.append)
+    assert heard == [MAYBE, SURE]
+
+
+def test_listening_ends_with_the_run() -> None:
+    over, heard = threading.Event(), list[Notice]()
+    listening = threading.Thread(target=listen, args=(Probe(MAYBE), over, heard.append))
+    listening.start()
+    over.set()
+    listening.join(20)
+    assert not listening.is_alive()
+    assert heard == [MAYBE]
+
+
+def test_a_probe_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    listen(Probe(ZeroDivisionError("ours")), threading.Event(), pytest.fail)
+    assert "listening for termination notices failed" in caplog.text
+
+
+def test_signs_of_life_come_at_once_and_then_regularly_with_a_name_asked_for_once() -> None:
+    over, enough = threading.Event(), threading.Event()
+    told: list[str | None] = []
+    asked: list[int] = []
+
+    def name() -> str:
+        asked.append(1)
+        return "i-1"
+
+    def tell(instance_id: str | None) -> None:
+        told.append(instance_id)
+        if len(told) == 3:
+            enough.set()
+            over.set()
+
+    tell_alive(0.01, over, name, tell)
+    assert enough.is_set()
+    assert told == ["i-1"] * 3
+    assert asked == [1]

@@ -1,0 +1,108 @@
+"""A source over queues in memory, all of its parts real."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.queues.base import Outgoing, QueueSpec
+from cloud_tasks.queues.retrying import Pauses, RetryingQueue
+from cloud_tasks.sources.appetite import Appetite
+from cloud_tasks.sources.queue import QueueSource
+from cloud_tasks.sources.settling import Settler
+from cloud_tasks.task import Delivery
+from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
+
+NAME, DEAD = "jobs", "jobs-dead"
+_PAUSES = Pauses(first=0.01, longest=0.05)
+
+
+class Bench:
+    """The queues ``jobs`` and ``jobs-dead`` of a server of their own, and workers on them."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.server = FakeServer(clock=self.clock)
+        self.provider = FakeProvider(self.server)
+        for name in (NAME, DEAD):
+            self.provider.admin(name).create(QueueSpec())
+        self.opened: list[QueueSource] = []
+        self.mean_time: float | None = None
+
+    @property
+    def stored(self) -> Stored:
+        return self.server.stored(NAME)
+
+    def load(self, *data: dict[str, Any]) -> None:
+        """Send tasks; they are named by their position."""
+        self.send(*(json.dumps({"task_id": f"t{n}", "data": d}) for n, d in enumerate(data)))
+
+    def send(self, *bodies: str) -> None:
+        letters = [Outgoing(body.encode(), f"k{n}") for n, body in enumerate(bodies)]
+        assert self.provider.queue(NAME).send(letters) == []
+
+    def source(
+        self,
+        *,
+        slots: int = 2,
+        lease: float = 60.0,
+        most: int | None = None,
+        idle: float | None = None,
+    ) -> QueueSource:
+        """Make a worker's source; `closing` closes it."""
+        draining, ending = threading.Event(), threading.Event()
+        queue = self.provider.queue(NAME)
+        self.requests = queue.requests
+        dead = self.provider.queue(DEAD)
+        source = QueueSource(
+            RetryingQueue(queue, stop=draining, pauses=_PAUSES),
+            Settler(
+                RetryingQueue(queue, stop=ending, pauses=_PAUSES),
+                RetryingQueue(dead, stop=ending, pauses=_PAUSES),
+                stop=ending,
+                clock=self.clock,
+            ),
+            lease=lease,
+            appetite=Appetite(slots, lambda: self.mean_time, most, idle),
+            stop=draining,
+            clock=self.clock,
+        )
+        self.opened.append(source)
+        source.open()
+        return source
+
+    def split(self) -> tuple[int, int]:
+        """Return how many tasks are visible, and how many are with somebody."""
+        return self.stored.split()
+
+    def dead(self) -> list[bytes]:
+        return [copy.body for copy in self.server.stored(DEAD).copies]
+
+    def close(self) -> None:
+        for source in self.opened:
+            source.close()
+
+
+def given(source: QueueSource, n: int) -> list[Delivery]:
+    """Receive until there are *n* tasks."""
+    deliveries: list[Delivery] = []
+    while len(deliveries) < n:
+        batch = source.receive(n - len(deliveries))
+        assert not batch.ended
+        deliveries += batch.deliveries
+    return deliveries
+
+
+def ids(deliveries: Sequence[Delivery]) -> list[str]:
+    return [delivery.task.task_id for delivery in deliveries]
+
+
+def closing(bench: Bench) -> Iterator[Bench]:
+    """Give *bench* to a test, and close its sources afterwards."""
+    try:
+        yield bench
+    finally:
+        bench.close()
