@@ -28,6 +28,8 @@ PLAYED = [
     "docs/howto/debug.md",
     "docs/howto/executor.md",
     "docs/howto/migrate.md",
+    "docs/howto/source.md",
+    "docs/howto/spot.md",
     "docs/reference/task-files.md",
 ]
 PAGES = sorted(
@@ -180,7 +182,8 @@ def test_an_executor_of_another_package_is_found_by_name(
     (metadata / "entry_points.txt").write_text(f"[cloud_tasks.executors]\n{entry_point}\n")
     (tmp_path / "program.py").write_text(
         "import threading\n"
-        "from cloud_tasks.worker import Worker\n"
+        "from cloud_tasks.cli import COMMANDS
+from cloud_tasks.worker import Worker\n"
         "def process_task(task_id, task_data, worker_data):\n"
         "    return False, threading.current_thread() is not threading.main_thread()\n"
         "Worker(process_task, task_source=lambda: [{'task_id': 'a', 'data': {}}]).main()\n"
@@ -208,8 +211,8 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 
 def test_the_pages_name_no_flag_that_does_not_exist(environment: dict[str, str]) -> None:
-    help_text = run("cloud_tasks worker --help", ROOT, environment).stdout
-    flags = set(re.findall(r"--[a-z][a-z-]+", help_text))
+    helps = [run(f"cloud_tasks {name} --help", ROOT, environment).stdout for name in COMMANDS]
+    flags = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
     foreign = {"--json", "--min-length", "--break-at", "--output-dir"}
     patterns = {"--flag", "--no-flag", "--retry-on-"}
     for page in PAGES:

@@ -18,6 +18,11 @@ COMMANDS: Mapping[str, str] = {
     "worker": "run a function of a module over tasks, without a program around it",
     "settings": "show every setting, its value and where it came from",
     "check": "read a task file to its end and say what is in it",
+    "load_queue": "send the tasks of a file to the queue of a job",
+    "show_queue": "show how many messages are in the queues of a job",
+    "purge_queue": "delete all messages of a job's queues",
+    "delete_queue": "delete the queues of a job",
+    "monitor_event_queue": "append the events of a job to a file",
 }
 
 _USAGE, _TROUBLE, _INTERRUPTED = 2, 4, 130
@@ -29,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     warning = peer_warning()
     if warning is not None:
         print(f"cloud_tasks: warning: {warning}", file=sys.stderr)
-    if not arguments or arguments[0] not in COMMANDS:
+    name = arguments[0].replace("-", "_") if arguments else ""
+    if name not in COMMANDS:
         _parser().parse_args(arguments or ["--help"])
-    module = importlib.import_module(f"cloud_tasks.cli.{arguments[0]}")
+    module = importlib.import_module(f"cloud_tasks.cli.{name}")
     return _guarded(module.main, arguments[1:])
 
 
@@ -45,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cloud_tasks {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
-        commands.add_parser(name, help=text)
+        hyphened = name.replace("_", "-")
+        commands.add_parser(name, help=text, aliases=[] if hyphened == name else [hyphened])
     return parser
 
 

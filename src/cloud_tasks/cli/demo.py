@@ -17,12 +17,22 @@ _WRONG = 1
 
 def main(argv: list[str]) -> int:
     """Count primes on all cores and compare with the known value; returns the exit code."""
+    if "--queue" in argv:
+        from cloud_tasks.cli import demo_queue
+
+        return demo_queue.main(argv)
     parser = argparse.ArgumentParser(
         prog="cloud_tasks demo",
         description="Count the primes below 100 million in 1,000 tasks, on all cores, and compare "
         "with the known value. Takes the flags of a worker.",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
+        "--queue",
+        action="store_true",
+        help="do the like through a queue instead, with a spot notice, on this machine and without "
+        "an account; `cloud_tasks demo --queue --help` tells more",
+    )
     with tempfile.TemporaryDirectory(prefix="cloud_tasks-demo-") as folder:
         events = Path(folder, "events.log")
         parser.set_defaults(event_log_file=str(events), num_simultaneous_tasks="auto")

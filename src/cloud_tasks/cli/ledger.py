@@ -1,0 +1,233 @@
+"""What was loaded already, so that a repeat after a crash sends only the rest.
+
+A text file that only grows. Its first line says which queue it is about and names the load, so
+that a queue that drops repeats drops those of this load only; each further line is a run of
+entries that the provider has accepted::
+
+    FIRST LAST DIGEST
+
+with the positions of the first and the last entry, counted from 0, and a digest of their
+messages. By the digests the *content* of the tasks is known again, whatever file it comes from:
+a copy, a pipe, or the same file with a bad entry mended.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import stat
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cloud_tasks.cli.loaded import Loaded, Run, digest, joined
+from cloud_tasks.errors import CloudTasksError, ConfigurationError
+
+if sys.platform != "win32":
+    import fcntl
+
+_FORMAT = "load-ledger-1"
+_LINE = re.compile(rb"(\d+) (\d+) ([0-9a-f]{16})")
+
+
+class Ledger:
+    """The file at *path*; ``open`` comes first.
+
+    Args:
+        path: of the file.
+        identity: says which queue it is about; a ledger of another one is refused.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, str | bool | None]) -> None:
+        self.path = path
+        #: Names this load, however many runs it takes.
+        self.load_id = secrets.token_hex(6)
+        self._identity = {"cloud_tasks": _FORMAT, **identity}
+        self._descriptor = -1
+        self._waiting = threading.Lock()
+        self._writing = threading.Lock()
+        self._lines: list[bytes] = []
+        self._failure: CloudTasksError | None = None
+        self._asked = self._done = 0
+        # Until we have looked into the file, it may be anybody's.
+        self._keep = True
+
+    def read(self) -> Loaded:
+        """Return what it says, and leave the file alone; nothing if there is none.
+
+        Raises:
+            ConfigurationError: it can't be read, is damaged, or is about another queue.
+        """
+        try:
+            return self._parsed(self.path.read_bytes())
+        except FileNotFoundError:
+            return Loaded([])
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def open(self) -> Loaded:
+        """Open or make the file, for ourselves alone, and return what it says.
+
+        Raises:
+            ConfigurationError: as :meth:`read`, or another command is writing it.
+        """
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._check_kind()
+            self._lock()
+            content = self.path.read_bytes()
+            loaded = self._parsed(content)
+            # A line that a crash cut off says nothing: its batch is sent again.
+            whole = content.rfind(b"\n") + 1
+            os.ftruncate(self._descriptor, whole)
+            if not whole:
+                self._begin()
+        except OSError as error:
+            self.close()
+            raise self._unusable(error) from error
+        except ConfigurationError:
+            self.close()
+            raise
+        self._keep = loaded.count > 0
+        return loaded
+
+    def restart(self) -> None:
+        """Forget what was loaded.
+
+        Raises:
+            ConfigurationError: the file can't be written.
+        """
+        try:
+            os.ftruncate(self._descriptor, 0)
+            self.load_id = secrets.token_hex(6)
+            self._begin()
+        except OSError as error:
+            raise self._unusable(error) from error
+        self._keep = False
+
+    def record(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Note that *entries*, position and message in order, were accepted.
+
+        Returns when that is on the disk. Several threads may call it: who waits for the disk
+        gets it together with the others that wait.
+
+        Raises:
+            CloudTasksError: the disk is full, or the like.
+        """
+        runs = joined(Run(at, at, digest(at, body)) for at, body in entries)
+        lines = b"".join(b"%d %d %016x\n" % (run.first, run.last, run.digest) for run in runs)
+        with self._waiting:
+            self._lines.append(lines)
+            self._asked += 1
+            ours = self._asked
+        with self._writing:
+            if self._failure is not None:  # nothing may follow on a line that was cut off
+                raise self._failure
+            if self._done >= ours:
+                return
+            with self._waiting:
+                lines, self._lines = b"".join(self._lines), []
+                asked = self._asked
+            try:
+                self._append(lines)
+            except OSError as error:
+                self._failure = CloudTasksError(
+                    f"the ledger {str(self.path)!r} can't be written: {_reason(error)}"
+                )
+                raise self._failure from error
+            self._done = asked
+            self._keep = True
+
+    def _begin(self) -> None:
+        self._append(json.dumps({**self._identity, "load": self.load_id}).encode() + b"\n")
+
+    def _append(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file, and remove it if it says nothing. May be called more than once."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            if not self._keep:
+                self.path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def finish(self) -> None:
+        """Close and remove the file: all is loaded."""
+        self._keep = False
+        self.close()
+
+    def _check_kind(self) -> None:
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"the ledger {str(self.path)!r} is in use by another load_queue: "
+                "wait for its end, or name another one with --ledger"
+            ) from error
+        except OSError:  # a file system without locks
+            return
+
+    def _parsed(self, content: bytes) -> Loaded:
+        lines = content.split(b"\n")[:-1]
+        if not lines:
+            return Loaded([])
+        if not self._is_ours(lines[0]):
+            raise ConfigurationError(
+                f"{str(self.path)!r} is not the ledger of this queue: {self._remedy()}"
+            )
+        runs = []
+        for line in lines[1:]:
+            match = _LINE.fullmatch(line)
+            if match is None:
+                raise self._damaged()
+            runs.append(Run(int(match[1]), int(match[2]), int(match[3], 16)))
+        runs.sort(key=lambda run: run.first)
+        try:
+            runs = joined(runs)
+        except ValueError as error:
+            raise self._damaged() from error
+        return Loaded(
+            runs,
+            f"these are not the tasks that the ledger {str(self.path)!r} says were loaded before: "
+            f"{self._remedy()}",
+        )
+
+    def _is_ours(self, head: bytes) -> bool:
+        try:
+            found = json.loads(head)
+            load_id = found.pop("load")
+        except (ValueError, AttributeError, KeyError, TypeError):
+            return False
+        if found != self._identity or not isinstance(load_id, str):
+            return False
+        self.load_id = load_id
+        return True
+
+    def _damaged(self) -> ConfigurationError:
+        return ConfigurationError(f"the ledger {str(self.path)!r} is damaged: {self._remedy()}")
+
+    def _unusable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"the ledger {str(self.path)!r} can't be used: {_reason(error)}; name another one "
+            "with --ledger, or do without by --no-ledger"
+        )
+
+    def _remedy(self) -> str:
+        return "remove it to load all of the tasks, or name another one with --ledger"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

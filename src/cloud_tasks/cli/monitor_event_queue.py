@@ -1,0 +1,153 @@
+"""``cloud_tasks monitor_event_queue``: the events of a job into a file."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from cloud_tasks.cli.collecting import Collector
+from cloud_tasks.cli.event_lines import Seen
+from cloud_tasks.cli.progress import Progress
+from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
+from cloud_tasks.display.text import plural, safe
+from cloud_tasks.errors import EventLogError
+from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.settings.parse import seconds
+
+
+def main(argv: list[str]) -> int:
+    """Collect the events of the job that *argv* names; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cloud_tasks monitor_event_queue",
+        description="Append the events of a job to a file, each one once. An event is deleted "
+        "from its queue when it is on the disk. Ends at Ctrl-C or SIGTERM, when the request under "
+        "way is over.",
+    )
+    parser.add_argument(
+        "--output-file", metavar="FILE", help="append the events to FILE, one JSON object a line"
+    )
+    parser.add_argument("--print-events", action="store_true", help="print the events as they come")
+    parser.add_argument(
+        "--exit-when-idle",
+        metavar="SECONDS",
+        type=_seconds,
+        help="end when no event has come for so long",
+    )
+    parser.add_argument("--json", action="store_true", help="print the final counts as JSON")
+    add_job_arguments(parser)
+    args, job = parse(parser, argv)
+    if args.output_file is None and not args.print_events:
+        # The events are deleted from the queue, so they must go somewhere.
+        parser.error("give --output-file FILE, --print-events, or both")
+    seen = monitor(
+        job,
+        None if args.output_file is None else Path(args.output_file),
+        show=args.print_events,
+        idle=args.exit_when_idle,
+    )
+    if args.json:
+        print(json.dumps(_report(seen), indent=None if args.print_events else 2))
+    return 0
+
+
+def _seconds(value: str) -> float:
+    try:
+        return seconds(zero=False)(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def monitor(job: Job, output: Path | None, *, show: bool, idle: float | None) -> Seen:
+    """Collect events until a signal or *idle* seconds without any; returns what came.
+
+    Args:
+        job: whose events.
+        output: the file that they are appended to; None: none.
+        show: print them on standard output.
+        idle: seconds; None: for ever.
+
+    Raises:
+        QueueError: the queue can't be used.
+        EventLogError: the file can't be written.
+    """
+    seen = Seen()
+    # A line that is rewritten, and events, would spoil each other.
+    progress = Progress(lambda: _counts(seen), live=False if show else None)
+    stop = threading.Event()
+    with progress, opened(job.provider.queue(job.events), stop, say=progress.say) as queue:
+        queue.check()
+        with _sink(output) as sink, _until_signal(stop):
+            if output is not None:
+                seen.remember(output)
+            Collector(
+                queue,
+                seen,
+                sink=sink,
+                output=output,
+                show=show,
+                complain=progress.say,
+                stop=stop,
+            ).run(idle)
+        progress.say(_summary(seen))
+    return seen
+
+
+@contextlib.contextmanager
+def _until_signal(stop: threading.Event) -> Iterator[None]:
+    def hear(reason: StopReason) -> None:
+        if stop.is_set():  # somebody is in a hurry: what was received comes again
+            raise KeyboardInterrupt
+        stop.set()
+
+    with heard(hear):
+        yield
+
+
+@contextlib.contextmanager
+def _sink(output: Path | None) -> Iterator[JsonlSink | None]:
+    if output is None:
+        yield None
+        return
+    sink = JsonlSink(output)
+    try:
+        sink.open()
+    except EventLogError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise EventLogError(
+            f"the output file {str(output)!r} can't be opened for writing: {reason}"
+        ) from error
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+def _counts(seen: Seen) -> dict[str, int]:
+    return {"events": seen.types.total(), **dict(seen.types.most_common()), **_others(seen)}
+
+
+def _others(seen: Seen) -> dict[str, int]:
+    others = {"repeats": seen.repeats, "malformed": seen.malformed}
+    return {name: n for name, n in others.items() if n}
+
+
+def _report(seen: Seen) -> dict[str, object]:
+    return {
+        "events": seen.types.total(),
+        "by_type": dict(seen.types.most_common()),
+        "repeats": seen.repeats,
+        "malformed": seen.malformed,
+    }
+
+
+def _summary(seen: Seen) -> str:
+    parts = [f"{safe(name, 80)} {n:,}" for name, n in seen.types.most_common()]
+    parts += [f"{name} {n:,}" for name, n in _others(seen).items()]
+    told = f"   {'   '.join(parts)}" if parts else ""
+    return f"{plural(seen.types.total(), 'event')}{told}"

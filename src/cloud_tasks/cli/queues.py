@@ -1,0 +1,168 @@
+"""What the commands around a job's queues have in common: their flags, and which queues."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks import registry
+from cloud_tasks.errors import QueueError
+from cloud_tasks.queues.base import MessageQueue, QueueProvider, dead_name, events_name
+from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.settings.providers import instead_of
+from cloud_tasks.settings.table import ROWS
+
+#: The settings of a worker by which it finds its queues; the same flags and variables here.
+_JOB = (
+    "provider",
+    "job_id",
+    "project_id",
+    "queue_name",
+    "exactly_once_queue",
+    "endpoint_url",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The queues that a command works on.
+
+    Attributes:
+        provider_name: as the registry has it.
+        provider: makes the queues.
+        name: of the task queue.
+    """
+
+    provider_name: str
+    provider: QueueProvider
+    name: str
+
+    @property
+    def events(self) -> str:
+        """The name of the event queue."""
+        return events_name(self.name)
+
+    @property
+    def dead(self) -> str:
+        """The name of the queue for tasks that were given up."""
+        return dead_name(self.name)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The names of all three, by what they are for."""
+        return {"tasks": self.name, "events": self.events, "dead": self.dead}
+
+
+def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Add the flags that say which queues, and those of the settings named by *more*."""
+    group = parser.add_argument_group("Job")
+    for name in (*_JOB, *more):
+        row = ROWS[name]
+        variable = f"[env: {row.env}] " if row.env else ""
+        options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if not row.is_boolean:
+            options = {"metavar": row.metavar}
+        # SUPPRESS, not None: before Python 3.13 the boolean action appends a default to its help.
+        action = group.add_argument(
+            *row.flags, dest=name, default=argparse.SUPPRESS, help="", **options
+        )
+        text = f"{row.help} {variable}[default: {row.default_text}]"
+        action.help = text.replace("%", "%%")
+
+
+def parse(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    *more: str,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[argparse.Namespace, Job]:
+    """Read the command line and the environment, in this order of precedence.
+
+    Args:
+        parser: has got its flags from :func:`add_job_arguments`.
+        argv: the command line after the command's name.
+        more: what was given there.
+        environ: the environment; None: that of this process.
+
+    Raises:
+        SystemExit: values are wrong or missing; the parser has said which.
+    """
+    args = parser.parse_args(argv)
+    problems = _fill(args, (*_JOB, *more), os.environ if environ is None else environ)
+    problems = problems or list(_missing(args))
+    if problems:
+        parser.error("; ".join(problems))
+    provider = registry.load("queue", args.provider)(
+        project_id=args.project_id,
+        endpoint_url=args.endpoint_url,
+        exactly_once=args.exactly_once_queue,
+    )
+    return args, Job(args.provider, provider, args.queue_name or args.job_id)
+
+
+def _fill(args: argparse.Namespace, names: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Put the final values into *args*; returns what is wrong."""
+    problems = []
+    for name in names:
+        row = ROWS[name]
+        given = getattr(args, name, None)
+        if given is None and row.env:
+            given = environ.get(row.env) or None
+        setattr(args, name, row.default)
+        if given is not None:
+            try:
+                setattr(args, name, row.parse(str(given)))
+            except ValueError as error:
+                problems.append(row.complaint(str(error)))
+    return problems
+
+
+def _missing(args: argparse.Namespace) -> Iterator[str]:
+    if args.provider is None:
+        yield ROWS["provider"].complaint("is needed")
+    elif others := instead_of(args.provider):
+        sentence = f"one of {', '.join(others)} is needed: {args.provider} has no queues here"
+        yield ROWS["provider"].complaint(sentence)
+    if args.job_id is None and args.queue_name is None:
+        other = ROWS["queue_name"]
+        yield ROWS["job_id"].complaint(f"this or {other.flag} ({other.env}) is needed")
+    if args.provider == "GCP" and args.project_id is None:
+        yield ROWS["project_id"].complaint("is needed for a queue of GCP")
+
+
+def default_ledger(name: str) -> Path:
+    """Return where the ledger of queue *name* is, unless somebody says otherwise."""
+    return Path(f"{name.replace('/', '_')}.load-ledger")
+
+
+@contextlib.contextmanager
+def opened(
+    queue: MessageQueue,
+    stop: threading.Event,
+    *,
+    say: Callable[[str], None],
+    budgets: Mapping[str, float] | None = None,
+) -> Iterator[MessageQueue]:
+    """Give *queue* with patience for what passes, and close it.
+
+    Args:
+        queue: makes the requests.
+        stop: once set, patience is over; it is set at the end.
+        say: is told of trouble, at first and once a minute.
+        budgets: how many seconds operations go on trying, where the usual isn't right.
+    """
+
+    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
+        say(f"{operation} fails, trying on: {error}")
+
+    try:
+        yield RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
+    finally:
+        stop.set()
+        queue.close()

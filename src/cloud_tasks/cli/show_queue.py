@@ -1,0 +1,194 @@
+"""``cloud_tasks show_queue``: how many messages are in the queues of a job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
+from cloud_tasks.display.tables import print_table
+from cloud_tasks.display.text import safe
+from cloud_tasks.errors import QueueMissingError
+from cloud_tasks.queues.base import Depth, Message, MessageQueue
+from cloud_tasks.settings.parse import whole
+
+#: Messages looked at, unless somebody says otherwise.
+_SAMPLE = 10
+#: Seconds that they are ours while we look, and that we wait for them.
+_LEASE, _WAIT = 30.0, 2.0
+#: Seconds for which a request for them is tried again.
+_PATIENCE = 30.0
+#: Characters shown of the data of each.
+_SHOWN = 200
+
+
+def main(argv: list[str]) -> int:
+    """Show the queues that *argv* names; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cloud_tasks show_queue",
+        description="Show how many messages are in the task queue, the event queue and the queue "
+        "of given-up tasks of a job, as far as the provider tells.",
+    )
+    parser.add_argument(
+        "--detail",
+        nargs="?",
+        type=_count,
+        const=_SAMPLE,
+        metavar="N",
+        help=f"show N messages of the task queue as well [default of N: {_SAMPLE}]. They are "
+        "received and given back at once, which counts as a delivery of each",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    add_job_arguments(parser)
+    args, job = parse(parser, argv)
+    rows = depths(job)
+    found = None if args.detail is None else sample(job, args.detail)
+    if args.json:
+        report = {"provider": job.provider_name, "queues": [row.to_dict() for row in rows]}
+        if found is not None:
+            report["sample"] = [asdict(message) for message in found]
+        print(json.dumps(report, indent=2))
+        return 0
+    print_table(("queue", "visible", "in flight"), [row.cells() for row in rows])
+    if found is not None:
+        _print_sample(found)
+    return 0
+
+
+def _count(value: str) -> int:
+    try:
+        return whole(1)(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One queue.
+
+    Attributes:
+        role: what it is for.
+        name: of it.
+        depth: how many messages it holds; None: there is no such queue.
+    """
+
+    role: str
+    name: str
+    depth: Depth | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it for programs."""
+        counts = {} if self.depth is None else asdict(self.depth)
+        return {"role": self.role, "name": self.name, "exists": self.depth is not None, **counts}
+
+    def cells(self) -> tuple[str, str, str]:
+        """Return it for people."""
+        if self.depth is None:
+            return safe(self.name), "no such queue", "-"
+        about = "" if self.depth.exact else "~"
+        visible, in_flight = (
+            "unknown" if n is None else f"{about}{n:,}"
+            for n in (self.depth.visible, self.depth.in_flight)
+        )
+        return safe(self.name), visible, in_flight
+
+
+def depths(job: Job) -> list[Row]:
+    """Return how many messages each queue of *job* holds.
+
+    Raises:
+        QueueMissingError: there is none of them.
+        QueueError: the provider doesn't answer, or refuses.
+    """
+    rows = []
+    first: QueueMissingError | None = None
+    for role, name in job.roles.items():
+        try:
+            rows.append(Row(role, name, job.provider.admin(name).depth()))
+        except QueueMissingError as error:
+            first = first or error
+            rows.append(Row(role, name, None))
+    if first is not None and all(row.depth is None for row in rows):
+        raise first
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A message that was looked at.
+
+    Attributes:
+        message_id: the provider's name for it.
+        attempt: which delivery this look was; None where the provider doesn't count.
+        task_id: of its task; None: it holds no task.
+        data: the first characters of the task's data, or of what it holds instead.
+    """
+
+    message_id: str
+    attempt: int | None
+    task_id: str | None
+    data: str
+
+
+def sample(job: Job, n: int) -> list[Sampled]:
+    """Look at up to *n* messages of the task queue and give them back.
+
+    Raises:
+        QueueError: the queue can't be used.
+    """
+    patience = {"receive": _PATIENCE}
+    queue = job.provider.queue(job.name)
+    with opened(queue, threading.Event(), say=_say, budgets=patience) as queue:
+        received: list[Message] = []
+        try:
+            for messages in _received(queue, n):
+                received += messages
+            return [_sampled(message) for message in received]
+        finally:
+            if received:
+                queue.release(received)
+
+
+def _say(text: str) -> None:
+    print(safe(text, 1000), file=sys.stderr)
+
+
+def _received(queue: MessageQueue, n: int) -> Iterator[list[Message]]:
+    left = n
+    while left > 0 and (messages := queue.receive(left, wait=_WAIT, lease=_LEASE)):
+        left -= len(messages)
+        yield messages
+
+
+def _sampled(message: Message) -> Sampled:
+    text = message.body.decode("utf-8", "replace")
+    task_id = None
+    try:
+        task = json.loads(text)
+        task_id, text = str(task["task_id"]), json.dumps(task["data"], ensure_ascii=False)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass  # no task: what it is can be seen
+    return Sampled(message.message_id, message.attempt, task_id, text[:_SHOWN])
+
+
+def _print_sample(found: list[Sampled]) -> None:
+    print()
+    if not found:
+        print("no message could be received")
+        return
+    print_table(
+        ("message", "attempt", "task_id", "data"),
+        [
+            (
+                safe(message.message_id),
+                "unknown" if message.attempt is None else str(message.attempt),
+                "-" if message.task_id is None else safe(message.task_id, 80),
+                safe(message.data),
+            )
+            for message in found
+        ],
+    )
