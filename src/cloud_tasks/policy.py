@@ -20,6 +20,8 @@ from cloud_tasks.task import Delivery
 
 #: Seconds between two tries of a task, at most.
 _LONGEST_DELAY = 300.0
+#: Of a task whose tries nobody counts.
+_UNCOUNTED_DELAY = 30.0
 
 
 class Settlement(enum.Enum):
@@ -76,8 +78,8 @@ def decide(outcome: Outcome, delivery: Delivery, rules: RetryRules) -> Decision:
     if isinstance(outcome, Aborted):
         # The end was ours, not the task's.
         return Decision(retry=True, settlement=Settlement.RELEASE, succeeded=False)
-    attempt = delivery.attempt or 1
-    if 0 < rules.max_attempts <= attempt:
+    attempt = delivery.attempt
+    if attempt is not None and 0 < rules.max_attempts <= attempt:
         return Decision(retry=False, settlement=Settlement.DEAD_LETTER, succeeded=False)
     return Decision(
         retry=True, settlement=Settlement.RELEASE, succeeded=False, delay=retry_delay(attempt)
@@ -90,11 +92,14 @@ def _settled(retry: bool, completed: bool) -> Decision:
     return Decision(retry=retry, settlement=Settlement.ACK, succeeded=completed and not retry)
 
 
-def retry_delay(attempt: int) -> float:
+def retry_delay(attempt: int | None) -> float:
     """Return for how many seconds a task is hidden after its *attempt*-th delivery failed.
 
     The first retry comes at once, the next ones after 2, 4, 8 seconds and so on, at most 5 min.
+    Where nobody counts (None) each waits for half a minute, as it may be any of them.
     """
+    if attempt is None:
+        return _UNCOUNTED_DELAY
     return 0.0 if attempt <= 1 else min(_LONGEST_DELAY, 2.0 ** min(attempt - 1, 16))
 
 

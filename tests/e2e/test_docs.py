@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud_tasks.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PLAYED = [
@@ -28,6 +30,7 @@ PLAYED = [
     "docs/howto/debug.md",
     "docs/howto/executor.md",
     "docs/howto/migrate.md",
+    "docs/howto/at-least-once.md",
     "docs/howto/source.md",
     "docs/howto/spot.md",
     "docs/reference/task-files.md",
@@ -182,8 +185,7 @@ def test_an_executor_of_another_package_is_found_by_name(
     (metadata / "entry_points.txt").write_text(f"[cloud_tasks.executors]\n{entry_point}\n")
     (tmp_path / "program.py").write_text(
         "import threading\n"
-        "from cloud_tasks.cli import COMMANDS
-from cloud_tasks.worker import Worker\n"
+        "from cloud_tasks.worker import Worker\n"
         "def process_task(task_id, task_data, worker_data):\n"
         "    return False, threading.current_thread() is not threading.main_thread()\n"
         "Worker(process_task, task_source=lambda: [{'task_id': 'a', 'data': {}}]).main()\n"
@@ -214,6 +216,7 @@ def test_the_pages_name_no_flag_that_does_not_exist(environment: dict[str, str])
     helps = [run(f"cloud_tasks {name} --help", ROOT, environment).stdout for name in COMMANDS]
     flags = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
     foreign = {"--json", "--min-length", "--break-at", "--output-dir"}
+    foreign |= {"--member", "--role", "--host-port"}  # of gcloud
     patterns = {"--flag", "--no-flag", "--retry-on-"}
     for page in PAGES:
         text = (ROOT / page).read_text()

@@ -64,6 +64,10 @@ def test_the_first_retry_comes_at_once_and_later_ones_after_longer_and_longer() 
     assert {retry_delay(attempt) for attempt in (10, 1000, 10**9)} == {300.0}
 
 
+def test_where_nobody_counts_a_retry_never_comes_at_once() -> None:
+    assert retry_delay(None) == 30.0
+
+
 def test_a_task_that_fails_at_its_last_attempt_is_given_up() -> None:
     for attempt, expected in (
         (2, Settlement.RELEASE),

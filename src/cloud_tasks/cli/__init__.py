@@ -14,7 +14,7 @@ from cloud_tasks.errors import CloudTasksError, ConfigurationError
 
 #: What each subcommand does. Its file has the same name, and in it ``main(argv) -> exit code``.
 COMMANDS: Mapping[str, str] = {
-    "demo": "count the primes below 100 million in 1,000 tasks, on all cores",
+    "demo": "count the primes below 100 million on all cores; --queue: a like job through a queue",
     "worker": "run a function of a module over tasks, without a program around it",
     "settings": "show every setting, its value and where it came from",
     "check": "read a task file to its end and say what is in it",

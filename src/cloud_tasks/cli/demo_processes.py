@@ -104,7 +104,10 @@ class Tethered:
     ) -> None:
         with self._open:
             try:
-                self._end()
+                # After an error of ours the queue is gone, say, and a worker would wait for it.
+                # Its guardian sees to its children if it is killed.
+                if kind is None or not issubclass(kind, Exception):
+                    self._end()
             finally:
                 self._process.kill()
                 self._process.wait()

@@ -124,6 +124,8 @@ class QueueSink(EventSink):
 
     def close(self) -> None:
         """Let go of the queue, and of a ``write`` that is waiting to try again."""
+        if not self._closed.is_set():
+            logger.debug("requests to %s: %s", self._queue, dict(self._queue.requests))
         self._closed.set()
         self._queue.close()
 

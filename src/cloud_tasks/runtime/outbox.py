@@ -7,9 +7,11 @@ many tasks at a time. The order holds all the same: a task is settled after its 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -32,13 +34,11 @@ Settled: TypeAlias = tuple[Delivery | Malformed, Decision]
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Parcel:
+    """Events, and what may be settled when all of them were taken."""
+
     lines: list[bytes] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        return max(len(self.lines), len(self.settled))
 
 
 class Outbox:
@@ -64,7 +64,7 @@ class Outbox:
         self._sinks = sinks
         self._on_full = on_full
         self._on_failure = on_failure
-        self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
         self._batch_size = max(1, source.limits.settle) if source.limits.requeues else 10
         self._lock = threading.Lock()
         self._waiting = 0
@@ -72,6 +72,11 @@ class Outbox:
         self._hurry = False
         self._broken = False
         self._ended = False
+        # What only the thread knows: events to send, what waits for them, what they let settle.
+        self._lines: list[bytes] = []
+        self._parcels: deque[tuple[int, list[Settled]]] = deque()
+        self._settled: list[Settled] = []
+        self._taken = self._sent = 0
         self._opened = False
         self._needed = bool(sinks) or source.limits.requeues
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-outbox", daemon=True)
@@ -96,7 +101,7 @@ class Outbox:
             self._waiting += len(lines)
             became_full = not self._full and self._waiting >= _FULL
             self._full = self._full or became_full
-        self._inbox.put(_Batch(lines, settled))
+        self._inbox.put(_Parcel(lines, settled))
         if became_full:
             self._on_full(True)
 
@@ -105,7 +110,7 @@ class Outbox:
         self._hurry = True
         if not self._opened:
             self.close()
-        self._inbox.put(_Batch())
+        self._inbox.put(_Parcel())
 
     def finish(self, patience: float) -> None:
         """Wait until all is sent and settled.
@@ -132,55 +137,71 @@ class Outbox:
 
     def _work(self) -> None:
         while not self._ended:
-            batch = self._collect()
+            due = self._collect()
             try:
-                if self._send(batch.lines):
-                    self._settle(batch.settled)
+                self._send(due)
+                self._settle(due)
             except Exception as error:
                 logger.exception("sending events or settling tasks failed")
                 self._fail(EventLogError(f"sending events failed: {error!r}"))
-            self._subtract(len(batch.lines))
 
-    def _collect(self) -> _Batch:
-        """Block until there is something, then wait a little for more."""
-        batch = _Batch()
-        deadline: float | None = None
-        while batch.size < self._batch_size:
-            left = None if deadline is None else deadline - time.monotonic()
+    def _collect(self) -> bool:
+        """Take in what comes until there is a full batch; True if the first has waited enough."""
+        deadline = math.inf if not (self._lines or self._settled) else time.monotonic() + _LINGER
+        while max(len(self._lines), len(self._settled)) < self._batch_size:
+            left = deadline - time.monotonic()
+            if self._hurry and deadline < math.inf:
+                left = 0.0
             try:
-                if self._hurry and deadline is not None:
-                    more = self._inbox.get_nowait()
-                else:
-                    more = self._inbox.get(timeout=left if left is None else max(0.0, left))
+                parcel = self._inbox.get(timeout=None if left == math.inf else max(0.0, left))
             except queue.Empty:
-                break
-            if more is None:
+                return True
+            if parcel is None:
                 self._ended = True
-                break
-            if more.size:
-                deadline = deadline or time.monotonic() + _LINGER
-            batch.lines += more.lines
-            batch.settled += more.settled
-        return batch
+                return True
+            self._take(parcel)
+            if self._lines or self._settled:
+                deadline = min(deadline, time.monotonic() + _LINGER)
+        return False
 
-    def _send(self, lines: list[bytes]) -> bool:
-        """Give *lines* to every sink; False if that is not to be."""
-        if self._broken:
-            return False
-        try:
-            for sink in self._sinks if lines else ():
-                sink.write(lines)
-        except EventLogError as error:
-            self._fail(error)
-            return False
-        return True
+    def _take(self, parcel: _Parcel) -> None:
+        self._lines += parcel.lines
+        self._taken += len(parcel.lines)
+        if parcel.settled:
+            self._parcels.append((self._taken, parcel.settled))
+        self._open_parcels()
+
+    def _open_parcels(self) -> None:
+        """Let settle what all events before it were sent for."""
+        while self._parcels and self._parcels[0][0] <= self._sent:
+            self._settled += self._parcels.popleft()[1]
+
+    def _send(self, due: bool) -> None:
+        """Give full batches of events to every sink, and if *due* the rest as well."""
+        while len(self._lines) >= self._batch_size or (due and self._lines):
+            batch, self._lines = self._lines[: self._batch_size], self._lines[self._batch_size :]
+            try:
+                for sink in () if self._broken else self._sinks:
+                    sink.write(batch)
+            except EventLogError as error:
+                self._fail(error)
+            self._subtract(len(batch))
+            if not self._broken:
+                self._sent += len(batch)
+                self._open_parcels()
 
     def _fail(self, error: EventLogError) -> None:
         if not self._broken:
             self._broken = True
             self._on_failure(error)
 
-    def _settle(self, settled: Sequence[Settled]) -> None:
+    def _settle(self, due: bool) -> None:
+        while len(self._settled) >= self._batch_size or (due and self._settled):
+            batch = self._settled[: self._batch_size]
+            del self._settled[: self._batch_size]
+            self._tell(batch)
+
+    def _tell(self, settled: Sequence[Settled]) -> None:
         groups: dict[tuple[Settlement, float], list[Delivery | Malformed]] = {}
         for item, decision in settled:
             groups.setdefault((decision.settlement, decision.delay), []).append(item)

@@ -107,7 +107,7 @@ class Run:
         return Outbox(
             self._source,
             sinks,
-            on_full=lambda full: self._dispatcher.pause("unsent events", full),
+            on_full=self._on_full,
             on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
         )
 
@@ -215,8 +215,8 @@ class Run:
         try:
             # Here, where it may block for ever, and where a generator is read from as well.
             with self._dispatcher.in_source():
-                self._outbox.open()
                 self._source.open()
+                self._outbox.open()
             self._stats.total = self._intake.expected()
             self._dispatcher.run()
         except SourceInterrupted:
@@ -237,6 +237,11 @@ class Run:
         self._completer.record(self._recorder.spot_termination(notice.kind))
         self._completer.flush()
         self.lifecycle.post(notice)
+
+    def _on_full(self, full: bool) -> None:
+        if full:
+            logger.warning("1,000 events wait to be sent: no new task starts until they were")
+        self._dispatcher.pause("unsent events", full)
 
     def _on_trouble(self, error: Exception) -> None:
         self.lifecycle.post(Stuck(error) if isinstance(error, EventLogError) else Failure(error))

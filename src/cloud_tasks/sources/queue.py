@@ -71,6 +71,7 @@ class QueueSource(TaskSource):
         self._aside: set[Lease] = set()
         self._left = math.inf if appetite.most is None else appetite.most
         self._failure: SourceError | None = None
+        self._begun = False
         self._draining = False
         self._hurry = False
         self._closed = False
@@ -86,7 +87,7 @@ class QueueSource(TaskSource):
     # -- from the run
 
     def open(self) -> None:
-        """Make sure that the queue is there, and begin to receive; blocks.
+        """Make sure that the queue is there; blocks. Nothing is received before it is asked for.
 
         Raises:
             QueueError: it is missing, forbidden, or was not to be reached for a minute.
@@ -98,12 +99,6 @@ class QueueSource(TaskSource):
                 "`cloud_tasks load_queue` makes queues that do",
                 self._queue,
             )
-        with self._changed:
-            if self._draining or self._closed:
-                return
-            self._busy_at = self._empty_at = self._clock.monotonic()
-            self._leases.start()
-            self._receiver.start()
 
     def receive(self, n: int) -> Batch:
         """Return up to *n* tasks; blocks until there is one, or there will be none.
@@ -112,6 +107,7 @@ class QueueSource(TaskSource):
             QueueError: receiving failed for good.
         """
         with self._changed:
+            self._begin()
             while self._draining or not self._ready:
                 if self._failure is not None:
                     raise self._failure
@@ -124,6 +120,14 @@ class QueueSource(TaskSource):
             tuple(item for item in items if isinstance(item, Delivery)),
             tuple(item for item in items if isinstance(item, Malformed)),
         )
+
+    def _begin(self) -> None:
+        if self._begun or self._draining:
+            return
+        self._begun = True
+        self._busy_at = self._empty_at = self._clock.monotonic()
+        self._leases.start()
+        self._receiver.start()
 
     def _take(self, n: int) -> list[Item]:
         items: list[Item] = []

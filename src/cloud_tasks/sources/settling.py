@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 _MOVING = 10.0
 #: Seconds until a message that could not be moved is seen again.
 _PARKED = 300.0
+#: Characters of a provider's words about a message; some of them quote long handles.
+_QUOTED = 100
 
 
 class Settler:
@@ -93,12 +95,13 @@ class Settler:
         try:
             failures = request([lease.message for lease in leases], budget=max(0.0, budget))
         except QueueError as error:
-            logger.warning(
-                "%d tasks could not be %s and will come again: %s", len(leases), what, error
-            )
+            _tell(len(leases), len(leases), what, str(error))
             return
-        for failure in failures:
-            logger.warning("a task could not be %s and will come again: %s", what, failure.reason)
+        if failures:
+            # One line for all: after a purge of the queue there is a failure for each task.
+            reason = failures[0].reason
+            short = reason if len(reason) <= _QUOTED else f"{reason[:_QUOTED]}..."
+            _tell(len(failures), len(leases), what, short)
 
     def hurry(self) -> None:
         """Try nothing more than once from now on."""
@@ -109,3 +112,9 @@ class Settler:
         self.queue.close()
         if self._dead is not None:
             self._dead.close()
+
+
+def _tell(failed: int, asked: int, what: str, reason: str) -> None:
+    logger.warning(
+        "%d of %d tasks could not be %s and may run again: %s", failed, asked, what, reason
+    )
