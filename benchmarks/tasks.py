@@ -38,3 +38,11 @@ def note_pid_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[
     time.sleep(task_data["seconds"])
     note.unlink()
     return False, task_id
+
+
+def wait_for_flag(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, float]:
+    Path(task_data["begun"]).touch()
+    deadline = time.monotonic() + 20
+    while not getattr(worker_data, task_data["flag"]) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return False, time.time()

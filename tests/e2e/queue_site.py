@@ -296,16 +296,26 @@ class QueueSite:
             lambda: len(self.notes(what, worker)) >= count, WAIT, what=f"{count} tasks {what}"
         )
 
-    def events(self, *types: str) -> list[dict[str, Any]]:
-        """Return all that came to the event queue until now, or what of it has such a type."""
+    def events(self, *types: str, wait: float | None = None) -> list[dict[str, Any]]:
+        """Return all that came to the event queue until now, or what of it has such a type.
+
+        Args:
+            types: wanted; none: all.
+            wait: seconds to wait for a further one.
+        """
         queue = self.queue(events_name(self.name))
-        while messages := queue.receive(queue.limits.receive, wait=self.cloud.look, lease=LONG):
+        wait = self.cloud.look if wait is None else wait
+        while messages := queue.receive(queue.limits.receive, wait=wait, lease=LONG):
             self._events += [json.loads(message.body) for message in messages]
             assert not queue.ack(messages)
+            wait = self.cloud.look
         return [event for event in self._events if not types or event["event_type"] in types]
 
     def until_events(self, count: int, *types: str) -> list[dict[str, Any]]:
-        eventually(lambda: len(self.events(*types)) >= count, WAIT, what=f"{count} {types}")
+        # The server waits, not this process: there is little to spare of the machine.
+        eventually(
+            lambda: len(self.events(*types, wait=1.0)) >= count, WAIT, what=f"{count} {types}"
+        )
         return self.events(*types)
 
     def endings(self) -> Counter[tuple[str, str]]:

@@ -20,6 +20,7 @@ from e2e.program import environment
 
 from cloud_tasks.cli import demo_processes
 from cloud_tasks.cli.demo_job import KNOWN_ANSWER, TASKS, Account
+from cloud_tasks.executors.process import runs
 from cloud_tasks.queues.base import Outgoing, QueueSpec
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer
@@ -94,7 +95,7 @@ def with_running_tasks(process: subprocess.Popen[str]) -> dict[psutil.Process, s
 
 
 def gone(processes: dict[psutil.Process, str]) -> bool:
-    return not any(process.is_running() for process in processes)
+    return not any(process.is_running() and runs(process.pid) for process in processes)
 
 
 @pytest.mark.usefixtures("installed")
@@ -170,7 +171,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path, moment: str) -> None:
     assert process.returncode == 130
     assert "stopped: no process of the demo is left" in err
     assert "Traceback" not in err
-    assert gone(processes)
+    eventually(lambda: gone(processes), WAIT, what="its processes are gone")
 
 
 @pytest.mark.usefixtures("installed")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloud_tasks import registry
-from cloud_tasks.cli.demo_processes import Tethered, worker
+from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.loader import Loader, Order
@@ -89,7 +89,8 @@ class QueueDemo:
     """The demo, once the stand-in for SQS is there.
 
     Args:
-        url: its address.
+        family: of its processes.
+        url: of the stand-in.
         verbose: show what the workers say.
         say: prints a line for people.
 
@@ -98,7 +99,10 @@ class QueueDemo:
         workers: what each worker came to.
     """
 
-    def __init__(self, url: str, *, verbose: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, family: Family, url: str, *, verbose: bool, say: Callable[[str], None]
+    ) -> None:
+        self._family = family
         self._url = url
         self._verbose = verbose
         self._say = say
@@ -150,10 +154,10 @@ class QueueDemo:
     def _work(self, what: str, flags: Sequence[str], expected: int) -> dict[str, int]:
         done, killed = len(self.account.results), self._killed
         words = ["cloud_tasks.cli.primes:count_primes", *self._flags(), *flags]
-        with worker(what, words, verbose=self._verbose) as process:
-            self._watch(process)
-            if process.exit_code != expected:
-                raise process.failure()
+        process = self._family.worker(what, words, verbose=self._verbose)
+        self._watch(process)
+        if process.exit_code != expected:
+            raise process.failure()
         depth = self._job.provider.admin(self._job.name).depth()
         told = {
             "exit_code": expected,

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -71,8 +72,8 @@ class Tethered:
         what: str,
         words: Sequence[str],
         *,
-        verbose: bool = False,
-        descriptors: Sequence[int] = (),
+        verbose: bool,
+        descriptors: Sequence[int],
     ) -> None:
         self.what = what
         with contextlib.ExitStack() as stack:
@@ -146,27 +147,60 @@ class Tethered:
         return CloudTasksError(f"{self.what} ended with exit code {code}{last}")
 
 
-@contextlib.contextmanager
-def stand_in() -> Iterator[tuple[Tethered, str]]:
-    """Start the stand-in for SQS; gives it and its URL when it answers.
+class Family:
+    """The processes of one demo; a context manager that ends those which still run.
 
-    Raises:
-        CloudTasksError: it could not be started.
+    Args:
+        hold: gives a context manager in which no signal interrupts, for a process that has been
+            started must be known before anything else happens.
     """
-    # The socket is ours before it is the server's, so that no other program can take the port.
-    with socket.create_server((_LOOPBACK, 0)) as listening:
-        port, descriptor = listening.getsockname()[1], listening.fileno()
-        words = ["server", str(port), str(descriptor)]
-        server = Tethered("the stand-in for SQS", words, descriptors=[descriptor])
-    with server:
+
+    def __init__(self, hold: Callable[[], AbstractContextManager[None]]) -> None:
+        self._hold = hold
+        self._processes = contextlib.ExitStack()
+
+    def __enter__(self) -> Family:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._hold():
+            self._processes.__exit__(kind, error, trace)
+
+    def stand_in(self) -> tuple[Tethered, str]:
+        """Start the stand-in for SQS; returns it and its URL when it answers.
+
+        Raises:
+            CloudTasksError: it could not be started.
+        """
+        # The socket is ours before it is the server's: no other program can take the port.
+        with socket.create_server((_LOOPBACK, 0)) as listening:
+            port, descriptor = listening.getsockname()[1], listening.fileno()
+            words = ["server", str(port), str(descriptor)]
+            server = self._start("the stand-in for SQS", words, descriptors=[descriptor])
         if not server.line():
             raise server.failure()
-        yield server, f"http://{_LOOPBACK}:{port}"
+        return server, f"http://{_LOOPBACK}:{port}"
 
+    def worker(self, what: str, flags: Sequence[str], *, verbose: bool) -> Tethered:
+        """Start ``cloud_tasks worker`` with *flags*; *what* it is, for errors."""
+        return self._start(what, ["worker", *flags], verbose=verbose)
 
-def worker(what: str, flags: Sequence[str], *, verbose: bool) -> Tethered:
-    """Start ``cloud_tasks worker`` with *flags*."""
-    return Tethered(what, ["worker", *flags], verbose=verbose)
+    def _start(
+        self,
+        what: str,
+        words: Sequence[str],
+        *,
+        verbose: bool = False,
+        descriptors: Sequence[int] = (),
+    ) -> Tethered:
+        with self._hold():
+            process = Tethered(what, words, verbose=verbose, descriptors=descriptors)
+            return self._processes.enter_context(process)
 
 
 # -- in the process itself

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from cloud_tasks.cli.demo_job import KNOWN_ANSWER, LIMIT, TASKS, Account, QueueDemo
-from cloud_tasks.cli.demo_processes import NEEDED, environment, stand_in
+from cloud_tasks.cli.demo_processes import NEEDED, Family, environment
 from cloud_tasks.display.text import duration
 from cloud_tasks.errors import ConfigurationError, QueueError
 from cloud_tasks.runtime.signals import heard
@@ -35,6 +35,31 @@ class Stopped(BaseException):
         self.reason = reason
 
 
+class Interrupts:
+    """Makes an exception of each signal, at once or when it does no harm."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._asked: StopReason | None = None
+
+    def hear(self, reason: StopReason) -> None:
+        """Raise, unless in :meth:`hold`."""
+        if not self._held:
+            raise Stopped(reason)
+        self._asked = reason
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raise nothing within, but at the end, if there was a signal."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._asked is not None:
+            raise Stopped(self._asked)
+
+
 def main(argv: list[str]) -> int:
     """Run the demo; returns 0 if the answer is right and each task is done.
 
@@ -44,9 +69,10 @@ def main(argv: list[str]) -> int:
     """
     args = _parser().parse_args(argv)
     _check_installed()
+    interrupts = Interrupts()
     try:
-        with heard(_stop), _own_environment():
-            return _run(as_json=args.json, verbose=args.verbose)
+        with heard(interrupts.hear), _own_environment():
+            return _run(interrupts, as_json=args.json, verbose=args.verbose)
     except Stopped as stopped:
         _say("stopped: no process of the demo is left")
         return _INTERRUPTED if stopped.reason is StopReason.SIGINT else _TERMINATED
@@ -86,10 +112,6 @@ def _is_there(name: str) -> bool:
     return False
 
 
-def _stop(reason: StopReason) -> None:
-    raise Stopped(reason)
-
-
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
     before = dict(os.environ)
@@ -107,12 +129,13 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _run(*, as_json: bool, verbose: bool) -> int:
+def _run(interrupts: Interrupts, *, as_json: bool, verbose: bool) -> int:
     began = time.monotonic()
     _say("a stand-in for SQS starts on this machine: no account is needed, nothing leaves it")
-    with stand_in() as (server, url):
+    with Family(interrupts.hold) as family:
+        server, url = family.stand_in()
         _say(f"it listens on {url}")
-        demo = QueueDemo(url, verbose=verbose, say=_say)
+        demo = QueueDemo(family, url, verbose=verbose, say=_say)
         try:
             demo.run()
         except QueueError:

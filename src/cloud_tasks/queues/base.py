@@ -156,7 +156,7 @@ class MessageQueue(abc.ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        #: Requests made so far, by the name of the operation: ``receive``, ``ack``, ...
+        # Requests made so far, by the name of the operation: ``receive``, ``ack``, ...
         self.requests: Counter[str] = Counter()
         self._counting = threading.Lock()
 

@@ -109,7 +109,7 @@ class Completer:
                 delivery,
                 outcome,
                 retry=decision.retry,
-                lease_lost=self._source.has_lost(delivery),
+                lease_lost=self._rules.requeues and self._source.has_lost(delivery),
             )
         ]
         if decision.settlement is Settlement.DEAD_LETTER:

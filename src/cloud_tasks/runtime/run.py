@@ -22,7 +22,7 @@ from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
-from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Stop, Stuck
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop, Stuck
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.side_jobs import listen, tell_alive
@@ -35,8 +35,9 @@ from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the last events and settlements may take: after an ordinary end, after a stop.
-_LAST_WORDS, _LAST_WORDS_IN_HASTE = 60.0, 10.0
+#: Seconds that the last events and settlements may take: after an ordinary end, after a stop,
+#: after somebody has asked twice.
+_LAST_WORDS, _LAST_WORDS_IN_HASTE, _LAST_WORDS_OF_THE_KILLED = 60.0, 10.0, 3.0
 
 
 class SourceInterrupted(BaseException):
@@ -191,6 +192,8 @@ class Run:
             self._supervisor.work()
         self._over.set()
         self._executor.shutdown()
+        # Now, as what follows can take long: whoever kills us then shall find nothing left behind.
+        self._flags.close()
 
     def _start_side_jobs(self) -> None:
         for probe in self._probes:
@@ -259,6 +262,8 @@ class Run:
     def _say_last_words(self) -> None:
         """Send and settle what is left, then give everything back."""
         patience = _LAST_WORDS_IN_HASTE if self.lifecycle.draining else _LAST_WORDS
+        if self.lifecycle.state is State.KILLING:
+            patience = _LAST_WORDS_OF_THE_KILLED
         try:
             self._outbox.finish(patience)
         except EventLogError as error:

@@ -143,20 +143,25 @@ class Leases:
             # Asked again at the next look; whose time has run out is lost by then.
             logger.debug("leases could not be extended: %s", error)
             return
-        failed = {failure.index: failure for failure in failures}
+        # What came anew meanwhile has a lease of its own, whatever became of the old one.
+        same = {i for i, lease in enumerate(leases) if lease.message is messages[i]}
         longest = self._queue.limits.longest_hold
-        for index, lease in enumerate(leases):
-            if index in failed:
-                if failed[index].lost:
-                    self._lose([lease], failed[index].reason)
-            elif lease.message is messages[index]:
-                lease.deadline = min(asked + self._seconds, lease.received + longest)
+        for index in same - {failure.index for failure in failures}:
+            lease = leases[index]
+            lease.deadline = min(asked + self._seconds, lease.received + longest)
+        gone = [failure for failure in failures if failure.lost and failure.index in same]
+        if gone:
+            self._lose([leases[failure.index] for failure in gone], gone[0].reason)
 
     def _lose(self, leases: Sequence[Lease], reason: str) -> None:
         for lease in leases:
             lease.lost = True
-            logger.warning(
-                "message %s isn't ours any more (%s): its task will run again, maybe elsewhere",
-                lease.message.message_id,
-                reason,
-            )
+        if not leases:
+            return
+        # One line for all: after a long stop of this worker it is all that it held.
+        names, tasks = f"message {leases[0].message.message_id} isn't", "its task"
+        if len(leases) > 1:
+            names, tasks = f"{len(leases)} messages aren't", "their tasks"
+        logger.warning(
+            "%s ours any more (%s): %s will run again, maybe elsewhere", names, reason, tasks
+        )

@@ -190,6 +190,8 @@ class QueueSource(TaskSource):
             self._hurry = self._hurry or now
             self._changed.notify_all()
         self._stop.set()
+        if now:
+            self._settler.hurry()
 
     def close(self) -> None:
         """Give everything back and let go of the connections; blocks for the last requests."""

@@ -116,5 +116,5 @@ class Settler:
 
 def _tell(failed: int, asked: int, what: str, reason: str) -> None:
     logger.warning(
-        "%d of %d tasks could not be %s and may run again: %s", failed, asked, what, reason
+        "%d of %d tasks could not be %s and will come again: %s", failed, asked, what, reason
     )

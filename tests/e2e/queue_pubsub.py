@@ -1,0 +1,216 @@
+"""Pub/Sub for a job's site, and what only its emulator lets a test know."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.queue_site import Cloud
+from servers import pubsub
+from servers.relay import Address
+
+from cloud_tasks.queues.base import Depth, QueueSpec
+from cloud_tasks.queues.pubsub.admin import PubSubAdmin
+from cloud_tasks.queues.pubsub.client import Connection
+from cloud_tasks.queues.pubsub.names import Names
+from cloud_tasks.queues.pubsub.provider import PubSubProvider
+from cloud_tasks.testing import eventually
+
+#: Seconds that an emulator may take to start.
+_START_LIMIT = 30.0
+
+
+class PubSub(Cloud):
+    """Google, played by its emulator.
+
+    Args:
+        address: of the emulator.
+        project: whose queues they are; one that nobody else uses.
+        lease: seconds of the subscriptions' own leases; None: as the one who makes them asks.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        project: str,
+        *,
+        exactly_once: bool = False,
+        lease: int | None = None,
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        self.server = host, int(port)
+        self.project = project
+        self.exactly_once = exactly_once
+        self._lease = lease
+
+    def provider(self) -> CountingProvider:
+        return CountingProvider(
+            project_id=self.project,
+            endpoint_url=_place(self.server),
+            exactly_once=self.exactly_once,
+            lease=self._lease,
+        )
+
+    def flags(self, server: Address) -> list[str]:
+        once = ["--exactly-once-queue"] if self.exactly_once else []
+        words = ["--provider", "GCP", "--project-id", self.project]
+        return [*words, "--endpoint-url", _place(server), *once]
+
+    def request(self, queue: str, side: Any, method: str, fields: dict[str, Any]) -> Any:
+        """Ask the emulator something that our interface has no word for."""
+        connection = Connection(Names(queue, self.project), _place(self.server))
+        try:
+            return connection.request(side, method, fields)
+        finally:
+            connection.close()
+
+    def delete_topic(self, queue: str) -> None:
+        """Leave the subscription without its topic."""
+        fields = {"topic": Names(queue, self.project).topic}
+        self.request(queue, "topic", "delete_topic", fields)
+
+    def delete_subscription(self, queue: str) -> None:
+        """Leave the topic without its subscription."""
+        fields = {"subscription": Names(queue, self.project).subscription}
+        self.request(queue, "subscription", "delete_subscription", fields)
+
+
+def _place(server: Address) -> str:
+    return f"{server[0]}:{server[1]}"
+
+
+class CountingProvider(PubSubProvider):
+    """Its queues know how many messages they hold."""
+
+    def __init__(self, *, lease: int | None, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._lease = lease
+
+    def admin(self, name: str) -> CountingAdmin:
+        names = Names(name, str(self.project_id))
+        connection = Connection(names, self.endpoint_url)
+        return CountingAdmin(connection, names, lease=self._lease, exactly_once=self.exactly_once)
+
+
+class CountingAdmin(PubSubAdmin):
+    """Counts messages, which Pub/Sub itself doesn't.
+
+    A second subscription of the topic, the twin, gets all messages as well. Set back to a
+    snapshot of the first it has exactly those that are not acknowledged there, leased or not.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(
+        self, connection: Connection, names: Names, *, lease: int | None, exactly_once: bool
+    ) -> None:
+        super().__init__(connection, exactly_once=exactly_once)
+        self._way = connection
+        self._own = names.subscription
+        self._topic = names.topic
+        self._twin = f"{names.subscription}-twin"
+        self._forced_lease = lease
+
+    def create(self, spec: QueueSpec) -> bool:
+        if self._forced_lease is not None:
+            spec = replace(spec, lease=self._forced_lease)
+        made = super().create(spec)
+        if made:
+            fields = {"name": self._twin, "topic": self._topic}
+            self._way.request("subscription", "create_subscription", fields)
+        return made
+
+    def delete(self) -> bool:
+        self._way.request("subscription", "delete_subscription", {"subscription": self._twin})
+        return super().delete()
+
+    def depth(self) -> Depth:
+        """Count; what is visible has its number of deliveries raised by one."""
+        count = len(self._not_acknowledged())
+        visible = self._pulled(self._own) if count else []
+        if visible:
+            fields = {"subscription": self._own, "ack_ids": visible, "ack_deadline_seconds": 0}
+            self._way.request("subscription", "modify_ack_deadline", fields)
+        return Depth(len(visible), count - len(visible), exact=True)
+
+    def _not_acknowledged(self) -> list[str]:
+        project = self._own.partition("/subscriptions/")[0]
+        snapshot = f"{project}/snapshots/depth-{os.getpid()}-{next(self._numbers)}"
+        ask = self._way.request
+        ask("subscription", "create_snapshot", {"name": snapshot, "subscription": self._own})
+        ask("subscription", "seek", {"subscription": self._twin, "snapshot": snapshot})
+        ask("subscription", "delete_snapshot", {"snapshot": snapshot})
+        return self._pulled(self._twin)
+
+    def _pulled(self, subscription: str) -> list[str]:
+        fields = {"subscription": subscription, "max_messages": 1000, "return_immediately": True}
+        pulled: list[str] = []
+        with warnings.catch_warnings():
+            # Google asks not to use it, as a pull of the service may then miss some.
+            warnings.filterwarnings("ignore", "The return_immediately flag", DeprecationWarning)
+            while answer := self._way.request("subscription", "pull", fields).received_messages:
+                pulled += [received.ack_id for received in answer]
+        return pulled
+
+
+class OwnEmulator:
+    """An emulator that a test may kill; it forgets everything then.
+
+    Attributes:
+        address: where it listens, also after a restart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        jar, java = pubsub._jar(), shutil.which("java")
+        if jar is None or java is None:
+            pytest.skip("an emulator that was given from outside can't be killed")
+        port = pubsub._free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._command = [java, *pubsub._JAVA_OPTIONS, "-jar", str(jar)]
+        self._command += ["--host=127.0.0.1", f"--port={port}"]
+        self._log = folder / "emulator.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        words = [sys.executable, "-c", pubsub._DIE_WITH_PARENT, str(os.getpid()), *self._command]
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        self._process = process
+        eventually(
+            lambda: process.poll() is not None or pubsub._answers(self.address),
+            _START_LIMIT,
+            what="an answer of the emulator",
+        )
+        assert process.poll() is None, self._log.read_text()
+
+    def kill(self) -> None:
+        """End it; returns when it is gone."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def own_emulator(folder: Path) -> Iterator[OwnEmulator]:
+    """Give an emulator that runs; its log is in *folder*."""
+    emulator = OwnEmulator(folder)
+    try:
+        emulator.start()
+        yield emulator
+    finally:
+        emulator.kill()
