@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,67 +24,55 @@ from servers.relay import Address
 from cloud_tasks.queues.base import Depth, QueueSpec
 from cloud_tasks.queues.pubsub.admin import PubSubAdmin
 from cloud_tasks.queues.pubsub.client import Connection
+from cloud_tasks.queues.pubsub.errors import Side
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.provider import PubSubProvider
 from cloud_tasks.testing import eventually
 
 #: Seconds that an emulator may take to start.
 _START_LIMIT = 30.0
+#: Seconds between two looks at what is visible in a queue, at least.
+_BETWEEN_LOOKS = 1.0
 
 
 class PubSub(Cloud):
-    """Google, played by its emulator.
+    """Google, played by its emulator, whose place is in the environment of workers.
 
     Args:
         address: of the emulator.
         project: whose queues they are; one that nobody else uses.
-        lease: seconds of the subscriptions' own leases; None: as the one who makes them asks.
     """
 
-    def __init__(
-        self,
-        address: str,
-        project: str,
-        *,
-        exactly_once: bool = False,
-        lease: int | None = None,
-    ) -> None:
+    def __init__(self, address: str, project: str, *, exactly_once: bool = False) -> None:
         host, _, port = address.rpartition(":")
         self.server = host, int(port)
         self.project = project
         self.exactly_once = exactly_once
-        self._lease = lease
 
     def provider(self) -> CountingProvider:
         return CountingProvider(
             project_id=self.project,
             endpoint_url=_place(self.server),
             exactly_once=self.exactly_once,
-            lease=self._lease,
         )
 
     def flags(self, server: Address) -> list[str]:
         once = ["--exactly-once-queue"] if self.exactly_once else []
-        words = ["--provider", "GCP", "--project-id", self.project]
-        return [*words, "--endpoint-url", _place(server), *once]
+        return ["--provider", "GCP", "--project-id", self.project, *once]
 
-    def request(self, queue: str, side: Any, method: str, fields: dict[str, Any]) -> Any:
-        """Ask the emulator something that our interface has no word for."""
-        connection = Connection(Names(queue, self.project), _place(self.server))
+    def environment(self, server: Address) -> dict[str, str]:
+        return {"PUBSUB_EMULATOR_HOST": _place(server)}
+
+    def names(self, queue: str) -> Names:
+        return Names(queue, self.project)
+
+    def request(self, queue: str, side: Side, method: str, fields: dict[str, Any]) -> None:
+        """Ask for something that our interface has no word for."""
+        connection = Connection(self.names(queue), _place(self.server))
         try:
-            return connection.request(side, method, fields)
+            connection.request(side, method, fields)
         finally:
             connection.close()
-
-    def delete_topic(self, queue: str) -> None:
-        """Leave the subscription without its topic."""
-        fields = {"topic": Names(queue, self.project).topic}
-        self.request(queue, "topic", "delete_topic", fields)
-
-    def delete_subscription(self, queue: str) -> None:
-        """Leave the topic without its subscription."""
-        fields = {"subscription": Names(queue, self.project).subscription}
-        self.request(queue, "subscription", "delete_subscription", fields)
 
 
 def _place(server: Address) -> str:
@@ -93,14 +82,15 @@ def _place(server: Address) -> str:
 class CountingProvider(PubSubProvider):
     """Its queues know how many messages they hold."""
 
-    def __init__(self, *, lease: int | None, **keywords: Any) -> None:
+    def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)
-        self._lease = lease
+        self._admins: dict[str, CountingAdmin] = {}
 
     def admin(self, name: str) -> CountingAdmin:
-        names = Names(name, str(self.project_id))
-        connection = Connection(names, self.endpoint_url)
-        return CountingAdmin(connection, names, lease=self._lease, exactly_once=self.exactly_once)
+        if name not in self._admins:
+            connection = Connection(Names(name, str(self.project_id)), self.endpoint_url)
+            self._admins[name] = CountingAdmin(connection, exactly_once=self.exactly_once)
+        return self._admins[name]
 
 
 class CountingAdmin(PubSubAdmin):
@@ -112,22 +102,17 @@ class CountingAdmin(PubSubAdmin):
 
     _numbers = itertools.count()
 
-    def __init__(
-        self, connection: Connection, names: Names, *, lease: int | None, exactly_once: bool
-    ) -> None:
+    def __init__(self, connection: Connection, *, exactly_once: bool) -> None:
         super().__init__(connection, exactly_once=exactly_once)
         self._way = connection
-        self._own = names.subscription
-        self._topic = names.topic
-        self._twin = f"{names.subscription}-twin"
-        self._forced_lease = lease
+        self._own = connection.names.subscription
+        self._twin = f"{self._own}-twin"
+        self._looked = -math.inf
 
     def create(self, spec: QueueSpec) -> bool:
-        if self._forced_lease is not None:
-            spec = replace(spec, lease=self._forced_lease)
         made = super().create(spec)
         if made:
-            fields = {"name": self._twin, "topic": self._topic}
+            fields = {"name": self._twin, "topic": self._way.names.topic}
             self._way.request("subscription", "create_subscription", fields)
         return made
 
@@ -136,22 +121,30 @@ class CountingAdmin(PubSubAdmin):
         return super().delete()
 
     def depth(self) -> Depth:
-        """Count; what is visible has its number of deliveries raised by one."""
+        """Count; what is visible is delivered to us by that, and given back at once."""
         count = len(self._not_acknowledged())
-        visible = self._pulled(self._own) if count else []
-        if visible:
-            fields = {"subscription": self._own, "ack_ids": visible, "ack_deadline_seconds": 0}
-            self._way.request("subscription", "modify_ack_deadline", fields)
-        return Depth(len(visible), count - len(visible), exact=True)
+        visible = self._look() if count else 0
+        return Depth(visible, count - visible, exact=True)
 
     def _not_acknowledged(self) -> list[str]:
-        project = self._own.partition("/subscriptions/")[0]
-        snapshot = f"{project}/snapshots/depth-{os.getpid()}-{next(self._numbers)}"
+        project = self._way.names.project
+        snapshot = f"projects/{project}/snapshots/depth-{os.getpid()}-{next(self._numbers)}"
         ask = self._way.request
         ask("subscription", "create_snapshot", {"name": snapshot, "subscription": self._own})
         ask("subscription", "seek", {"subscription": self._twin, "snapshot": snapshot})
         ask("subscription", "delete_snapshot", {"snapshot": snapshot})
         return self._pulled(self._twin)
+
+    def _look(self) -> int:
+        # What is given back is seen some moments later, and what is delivered too often is moved
+        # to where nobody gets it: so whoever looks again and again is slowed down.
+        time.sleep(max(0.0, self._looked + _BETWEEN_LOOKS - time.monotonic()))
+        visible = self._pulled(self._own)
+        if visible:
+            fields = {"subscription": self._own, "ack_ids": visible, "ack_deadline_seconds": 0}
+            self._way.request("subscription", "modify_ack_deadline", fields)
+        self._looked = time.monotonic()
+        return len(visible)
 
     def _pulled(self, subscription: str) -> list[str]:
         fields = {"subscription": subscription, "max_messages": 1000, "return_immediately": True}
@@ -174,7 +167,7 @@ class OwnEmulator:
     def __init__(self, folder: Path) -> None:
         jar, java = pubsub._jar(), shutil.which("java")
         if jar is None or java is None:
-            pytest.skip("an emulator that was given from outside can't be killed")
+            pytest.skip("only an emulator of our own can be killed: set PUBSUB_EMULATOR_JAR")
         port = pubsub._free_port()
         self.address = f"127.0.0.1:{port}"
         self._command = [java, *pubsub._JAVA_OPTIONS, "-jar", str(jar)]

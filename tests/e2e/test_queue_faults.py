@@ -121,7 +121,7 @@ def test_a_real_notice_ends_it_and_gives_everything_back(site: QueueSite) -> Non
     with MetadataServer() as service:
         worker = site.start("--is-spot", RMS_CLOUD_TASKS_METADATA_ENDPOINT=service.address)
         site.until_noted("held")
-        service.interrupt("terminate", seconds=9)
+        service.interrupt("terminate", seconds=13)  # it is heard within 5 s, and ends 5 s before
         site.until_noted("noticed")
         assert worker.end() == 75
     assert site.visible(2) == ids

@@ -97,7 +97,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
             others = sum(cause.count for cause in rest)
             lines.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
     if summary.trouble is not None:
-        lines.append(f"  {safe(summary.trouble, 1000)}")
+        lines.append(f"error: {safe(summary.trouble, 1000)}")
     return lines
 
 

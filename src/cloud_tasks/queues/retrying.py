@@ -53,7 +53,7 @@ class Pauses:
     """
 
     first: float = 0.2
-    longest: float = 20.0
+    longest: float = 5.0
 
 
 class _Troubles:

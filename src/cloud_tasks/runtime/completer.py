@@ -128,6 +128,8 @@ class Completer:
                 delivery.task.task_id,
             )
         self._add(events, (delivery, decision))
+        if self._rules.requeues:
+            self._source.task_ended(delivery)
 
     def _add(self, events: list[bytes], settled: Settled) -> None:
         with self._lock:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that the first of a batch waits for others.
 _LINGER = 0.5
+#: Seconds between two looks whether patience has become less.
+_LOOK = 0.2
 #: Unsent events at which no further task is taken in, and at which it goes on.
 _FULL, _ROOMY = 1000, 500
 
@@ -50,6 +52,9 @@ class Outbox:
         on_full: called with True when too much is waiting, with False when it isn't any more.
         on_failure: called once, when a sink has failed for good. What comes after that is
             neither sent nor settled.
+
+    Attributes:
+        needed: there is somebody far away.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Outbox:
         self._settled: list[Settled] = []
         self._taken = self._sent = 0
         self._opened = False
-        self._needed = bool(sinks) or source.limits.requeues
+        self.needed = bool(sinks) or source.limits.requeues
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-outbox", daemon=True)
 
     def open(self) -> None:
@@ -90,12 +95,12 @@ class Outbox:
         for sink in self._sinks:
             sink.open()
         self._opened = True
-        if self._needed:
+        if self.needed:
             self._thread.start()
 
     def put(self, lines: list[bytes], settled: list[Settled]) -> None:
         """Send *lines*, and when they were taken settle *settled*. Doesn't block."""
-        if not self._needed:
+        if not self.needed:
             return
         with self._lock:
             self._waiting += len(lines)
@@ -112,21 +117,27 @@ class Outbox:
             self.close()
         self._inbox.put(_Parcel())
 
-    def finish(self, patience: float) -> None:
+    def finish(self, patience: Callable[[], float]) -> None:
         """Wait until all is sent and settled.
 
+        Args:
+            patience: tells how many seconds that may take; asked again and again.
+
         Raises:
-            EventLogError: it was not within *patience* seconds.
+            EventLogError: it took longer.
         """
-        if not self._opened or not self._needed:
+        if not self._opened or not self.needed:
             return
         self.hurry()
         self._inbox.put(None)
-        self._thread.join(patience)
-        if self._thread.is_alive():
-            raise EventLogError(
-                "the last events could not be sent in time: their tasks will run again"
-            )
+        began = time.monotonic()
+        while self._thread.is_alive():
+            left = began + patience() - time.monotonic()
+            if left <= 0:
+                raise EventLogError(
+                    "the last events could not be sent in time: their tasks will run again"
+                )
+            self._thread.join(min(left, _LOOK))
 
     def close(self) -> None:
         """Close the sinks, which ends a request of theirs. May be called more than once."""

@@ -22,7 +22,7 @@ from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
-from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop, Stuck
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Stop, Stuck
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.side_jobs import listen, tell_alive
@@ -34,10 +34,6 @@ from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that the last events and settlements may take: after an ordinary end, after a stop,
-#: after somebody has asked twice.
-_LAST_WORDS, _LAST_WORDS_IN_HASTE, _LAST_WORDS_OF_THE_KILLED = 60.0, 10.0, 3.0
 
 
 class SourceInterrupted(BaseException):
@@ -99,7 +95,7 @@ class Run:
         )
         self._dispatcher = self._make_dispatcher()
         self._supervisor = Supervisor(
-            self.lifecycle, self._dispatcher, self._completer, source, self._outbox
+            self.lifecycle, self._dispatcher, self._completer, source, self._outbox, clock
         )
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
@@ -155,7 +151,7 @@ class Run:
             else:
                 self._work()
             self._finish()
-            self._say_last_words()
+            self._supervisor.see_off()
         return self._result()
 
     def _open(self) -> None:
@@ -258,16 +254,6 @@ class Run:
             trace = "".join(traceback.format_exception(failure))
             self._completer.record(self._recorder.fatal_exception(str(failure), trace))
             self._completer.flush()
-
-    def _say_last_words(self) -> None:
-        """Send and settle what is left, then give everything back."""
-        patience = _LAST_WORDS_IN_HASTE if self.lifecycle.draining else _LAST_WORDS
-        if self.lifecycle.state is State.KILLING:
-            patience = _LAST_WORDS_OF_THE_KILLED
-        try:
-            self._outbox.finish(patience)
-        except EventLogError as error:
-            self.lifecycle.fail(Failure(error))
 
     def _result(self) -> RunSummary:
         reason = self.lifecycle.reason

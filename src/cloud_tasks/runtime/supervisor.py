@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 
+from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.runtime.completer import PATIENCE, Completer
 from cloud_tasks.runtime.dispatcher import Dispatcher
-from cloud_tasks.runtime.lifecycle import Failure, Lifecycle, Message, State, Stop, Stuck
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Message, State, Stop, Stuck
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.termination.base import Notice
 
 logger = logging.getLogger(__name__)
 
+#: Seconds in which the last events must be sent, and those for all that comes after it: when the
+#: work is done, after a stop, and after a second one.
+_PATIENCE = (60.0, 15.0)
+_PATIENCE_IN_HASTE = (5.0, 4.5)
+_PATIENCE_OF_THE_KILLED = (1.0, 1.5)
 #: Seconds between two tries to write events that a sink refused.
 _RETRY_PERIOD = 0.5
 
@@ -36,12 +43,14 @@ class Supervisor:
         completer: Completer,
         source: TaskSource,
         outbox: Outbox,
+        clock: Clock,
     ) -> None:
         self._lifecycle = lifecycle
         self._dispatcher = dispatcher
         self._completer = completer
         self._source = source
         self._outbox = outbox
+        self._clock = clock
         self.given_up = False
 
     def work(self) -> None:
@@ -76,6 +85,43 @@ class Supervisor:
             self._source.drain(now=self._lifecycle.state is State.KILLING)
             self._outbox.hurry()
         self._dispatcher.wake()
+
+    def see_off(self) -> None:
+        """Send and settle what is left, then let the source give everything back.
+
+        A provider may be away, so this goes on for a limited time only, a short one after a
+        stop, and a very short one after another. What could not be told by then will come again.
+        """
+        if not self._outbox.needed:
+            return
+        ending = threading.Thread(target=self._end, name="cloud_tasks-ending", daemon=True)
+        ending.start()
+        began = self._clock.monotonic()
+        while ending.is_alive():
+            left = began + sum(self._patience()) - self._clock.monotonic()
+            if left <= 0:
+                logger.warning("the queue was not told of everything: some tasks will run again")
+                break
+            message = self._lifecycle.next(left)
+            if message is not None:
+                self._obey(message)
+        while (message := self._lifecycle.next(0)) is not None:
+            self._obey(message)
+
+    def _end(self) -> None:
+        try:
+            self._outbox.finish(lambda: self._patience()[0])
+        except EventLogError as error:
+            self._lifecycle.post(Failure(error))
+        finally:
+            self._source.close()
+            self._lifecycle.post(AllDone())
+
+    def _patience(self) -> tuple[float, float]:
+        """Return the seconds for the outbox, and those for the source."""
+        if self._lifecycle.state is State.KILLING:
+            return _PATIENCE_OF_THE_KILLED
+        return _PATIENCE_IN_HASTE if self._lifecycle.draining else _PATIENCE
 
     def _retry_events(self, failing: float) -> None:
         if self._completer.retry():

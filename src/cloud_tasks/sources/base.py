@@ -24,7 +24,7 @@ class Limits:
 
 
 class TaskSource(abc.ABC):
-    """Gives out tasks. Methods may block, but for ``drain`` and ``has_lost``.
+    """Gives out tasks. Methods may block, but for ``drain``, ``task_ended`` and ``has_lost``.
 
     ``open`` and ``receive`` are called from one thread; the others from any, also meanwhile. The
     constructor only stores; ``open`` opens. ``close`` may be called more than once.
@@ -69,6 +69,9 @@ class TaskSource(abc.ABC):
         self, items: Sequence[Delivery | Malformed]
     ) -> None:
         """Nobody shall try again: put them where people look for what was given up."""
+
+    def task_ended(self, delivery: Delivery) -> None:  # noqa: B027 - a default
+        """The task of *delivery* is over, and will be settled soon: there is room for another."""
 
     def set_aside(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
         """They are not wanted here: keep them from others, until ``close`` gives them back."""

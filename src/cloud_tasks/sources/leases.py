@@ -34,12 +34,16 @@ class Lease:
         received: when it came, at the earliest.
         deadline: until when it is ours, at the earliest; both by :meth:`Clock.boot`.
         lost: it isn't ours any more, as far as we know.
+        runs: its task was given out, and isn't over; such ones decide how many more are wanted.
+        pending: it was given out, and isn't settled; such ones keep a worker from being idle.
     """
 
     message: Message
     received: float
     deadline: float
     lost: bool = False
+    runs: bool = False
+    pending: bool = False
 
 
 class Leases:

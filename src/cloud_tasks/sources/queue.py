@@ -30,9 +30,11 @@ logger = logging.getLogger(__name__)
 #: Seconds that a request waits for messages: at first, and when there were none for long. It
 #: can't be taken back without losing what it brings, so a shutdown waits for it.
 _FIRST_WAIT = 1.0
-_LONGEST_WAIT = 10.0
+_LONGEST_WAIT = 5.0
 #: Seconds that `close` waits for that request: its own wait and an answer that is late.
 _PATIENCE = _LONGEST_WAIT + 5.0
+#: Seconds that giving back what waits here is tried, when a run ends.
+_GIVING_BACK = 4.0
 
 
 class QueueSource(TaskSource):
@@ -67,8 +69,8 @@ class QueueSource(TaskSource):
         self._leases = Leases(settler.queue, self._lease, clock)
         self._changed = threading.Condition()
         self._ready: deque[Item] = deque()
-        self._given = 0
-        self._aside: set[Lease] = set()
+        # How many leases are `runs`, and how many `pending`.
+        self._running = self._pending = 0
         self._left = math.inf if appetite.most is None else appetite.most
         self._failure: SourceError | None = None
         self._begun = False
@@ -137,13 +139,15 @@ class QueueSource(TaskSource):
                 self._leases.drop([item.receipt])
                 continue
             items.append(item)
-        self._given += len(items)
+            item.receipt.runs = item.receipt.pending = True
+        self._running += len(items)
+        self._pending += len(items)
         self._left -= sum(isinstance(item, Delivery) for item in items)
         return items
 
     def _is_idle(self) -> bool:
         idle = self._appetite.idle
-        quiet = not self._given and not self._ready
+        quiet = not self._pending and not self._ready
         return idle is not None and quiet and self._empty_at - self._busy_at >= idle
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -164,17 +168,31 @@ class QueueSource(TaskSource):
         """Hold *items* no longer; return the leases that were still ours."""
         ours = self._leases.drop(item.receipt for item in items)
         with self._changed:
-            # What was set aside is not counted as given.
-            self._given -= sum(item.receipt not in self._aside for item in items)
+            for item in items:
+                self._no_longer(item.receipt)
             self._busy_at = self._clock.monotonic()
             self._changed.notify_all()
         return ours
 
+    def _no_longer(self, lease: Lease) -> None:
+        self._running -= lease.runs
+        self._pending -= lease.pending
+        lease.runs = lease.pending = False
+
+    def task_ended(self, delivery: Delivery) -> None:
+        """Make room for another task; this one's lease is kept until it is settled."""
+        lease: Lease = delivery.receipt
+        with self._changed:
+            self._running -= lease.runs
+            lease.runs = False
+            if self._room():
+                self._changed.notify_all()
+
     def set_aside(self, deliveries: Sequence[Delivery]) -> None:
         """Hold *deliveries* until ``close``."""
         with self._changed:
-            self._aside.update(delivery.receipt for delivery in deliveries)
-            self._given -= len(deliveries)
+            for delivery in deliveries:
+                self._no_longer(delivery.receipt)
             self._left += len(deliveries)
             self._changed.notify_all()
 
@@ -195,13 +213,13 @@ class QueueSource(TaskSource):
 
     def close(self) -> None:
         """Give everything back and let go of the connections; blocks for the last requests."""
-        self.drain()
-        if self._receiver.is_alive():
-            self._receiver.join(1.0 if self._hurry else _PATIENCE)
         with self._changed:
             already, self._closed = self._closed, True
         if already:
             return
+        self.drain()
+        if self._receiver.is_alive():
+            self._receiver.join(1.0 if self._hurry else _PATIENCE)
         self._settler.hurry()
         self._leases.stop()
         self._settler.release(self._leases.drop(self._leases.held()))
@@ -226,15 +244,20 @@ class QueueSource(TaskSource):
 
     def _wanted(self) -> int | None:
         """Block until more tasks are wanted; return how many, None: no more at all."""
-        most = self._queue.limits.receive
         with self._changed:
             while not (self._draining or self._is_idle()):
-                held = self._given + len(self._ready)
-                room = min(self._appetite.capacity() - held, self._left - len(self._ready))
-                if room >= min(self._appetite.enough_room(most), max(self._left, 1)):
-                    return int(min(room, most))
+                if room := self._room():
+                    return room
                 self._changed.wait()
         return None
+
+    def _room(self) -> int:
+        """Return how many tasks to ask for; 0 where it isn't worth a request yet."""
+        most = self._queue.limits.receive
+        held = self._running + len(self._ready)
+        room = min(self._appetite.capacity() - held, self._left - len(self._ready))
+        worth_it = room >= min(self._appetite.enough_room(most), max(self._left, 1))
+        return int(min(room, most)) if worth_it else 0
 
     def _receive_some(self, n: int, wait: float) -> int:
         idle = self._appetite.idle
@@ -273,4 +296,4 @@ class QueueSource(TaskSource):
         with self._changed:
             ready = [item.receipt for item in self._ready]
             self._ready.clear()
-        self._settler.release(self._leases.drop(ready))
+        self._settler.release(self._leases.drop(ready), longest=_GIVING_BACK)

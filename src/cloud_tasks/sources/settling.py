@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -49,11 +50,16 @@ class Settler:
         """Delete their messages; tried while the leases last."""
         self._settle("acknowledged", self.queue.ack, leases)
 
-    def release(self, leases: Sequence[Lease], *, delay: float = 0.0) -> None:
-        """Give them back, to be seen *delay* seconds from now; tried while the leases last."""
+    def release(
+        self, leases: Sequence[Lease], *, delay: float = 0.0, longest: float = math.inf
+    ) -> None:
+        """Give them back, to be seen *delay* seconds from now.
+
+        It is tried while the leases last, and no longer than *longest* seconds.
+        """
 
         def request(messages: Sequence[Message], budget: float) -> list[Failure]:
-            return self.queue.release(messages, delay=delay, budget=budget)
+            return self.queue.release(messages, delay=delay, budget=min(budget, longest))
 
         self._settle("given back", request, leases)
 

@@ -84,6 +84,8 @@ class Worker:
         self._check_source(parser, task_source)
         self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
         self._run: Run | None = None
+        #: What the run came to, its trouble included, was said.
+        self._told = False
         #: To stop: each is passed on to the run once there is one.
         self._requests: deque[tuple[StopReason, bool]] = deque()
 
@@ -152,7 +154,7 @@ class Worker:
         except CloudTasksError as error:
             if is_loading():
                 raise  # a child can't go on, and tells its parent why
-            if error.summary is None or not console.isEnabledFor(logging.INFO):
+            if not self._told:
                 print(f"error: {error}", file=sys.stderr)  # noqa: T201
             misused = isinstance(error, ConfigurationError)
             early = USAGE if misused else TROUBLE
@@ -236,6 +238,8 @@ class Worker:
             self._console.stop()
             for line in [] if summary is None else summary_lines(summary):
                 console.info(line)
+            # Asked here: later the log's level is what it was before the run.
+            self._told = summary is not None and console.isEnabledFor(logging.INFO)
         return summary
 
 

@@ -36,11 +36,13 @@ class Bench:
         self.log: list[str] = []
         self.clock = FakeClock()
         self.source = Source([], log=self.log, requeues=requeues)
-        self.outbox = Outbox(self.source, [], on_full=lambda full: None, on_failure=pytest.fail)
+        self.troubles: list[Exception] = []
+        self.outbox = Outbox(
+            self.source, [], on_full=lambda full: None, on_failure=self.troubles.append
+        )
         self.outbox.open()
         self.sinks = [Sink(self.log) for _ in range(sinks)]
         self.stats = Stats(self.clock)
-        self.troubles: list[Exception] = []
         self.heard: list[tuple[str, Outcome]] = []
         self.completer = Completer(
             self.source,
@@ -67,7 +69,7 @@ class Bench:
     def settle(self) -> None:
         """Write what is there, and wait until the source was told."""
         self.completer.flush()
-        self.outbox.finish(20)
+        self.outbox.finish(lambda: 20)
 
     def written(self, sink: int = 0) -> list[str]:
         return [json.loads(line)["task_id"] for line in self.sinks[sink].lines]
@@ -218,7 +220,7 @@ def test_given_up_nothing_was_acknowledged() -> None:
     bench.completer.flush()
     for _ in range(5):
         bench.completer.retry()
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert bench.source.acked == bench.source.released == []
     assert isinstance(bench.troubles[0], EventLogError)
 

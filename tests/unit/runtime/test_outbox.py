@@ -67,7 +67,7 @@ def test_events_are_sent_before_their_tasks_are_settled(log: list[str]) -> None:
     bench = Bench(Sink(log), Sink(log), log=log)
     bench.outbox.open()
     bench.put(3)
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert log[2:] == ["event"] * 6 + ["ack t0", "ack t1", "ack t2"]
 
 
@@ -79,7 +79,7 @@ def test_what_comes_meanwhile_is_sent_together_in_full_batches(log: list[str]) -
     assert sink.waits.wait(20)
     bench.put(10)
     sink.let.set()
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert sink.sizes == [1, 5, 5]
 
 
@@ -89,7 +89,7 @@ def test_who_waits_for_nobody_is_sent_soon(log: list[str]) -> None:
     bench.outbox.open()
     bench.put(1)
     eventually(lambda: bench.source.acked == ["t0"])
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
 
 
 def test_retries_are_told_their_delay_and_the_given_up_are_moved(log: list[str]) -> None:
@@ -100,7 +100,7 @@ def test_retries_are_told_their_delay_and_the_given_up_are_moved(log: list[str])
     now = Decision(retry=True, settlement=Settlement.RELEASE, succeeded=False)
     dead = Decision(retry=False, settlement=Settlement.DEAD_LETTER, succeeded=False)
     bench.outbox.put([], [(first, later), (second, now), (third, dead), (fourth, later)])
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert dict(zip(bench.source.released, bench.source.delays, strict=True)) == {
         "t0": 4.0,
         "t3": 4.0,
@@ -118,7 +118,7 @@ def test_too_much_that_waits_is_told_of_and_so_is_its_end(log: list[str]) -> Non
     bench.put(1)
     assert bench.full == [True]
     sink.let.set()
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert bench.full == [True, False]
     assert len(sink.lines) == 1000
 
@@ -128,7 +128,7 @@ def test_after_a_sink_has_failed_nothing_is_settled_any_more(log: list[str]) -> 
     bench = Bench(sink, log=log)
     bench.outbox.open()
     bench.put(12)
-    bench.outbox.finish(20)
+    bench.outbox.finish(lambda: 20)
     assert [str(error) for error in bench.failures] == ["the sink refuses"]
     assert bench.source.acked == []
     assert sink.refused == 1
@@ -140,7 +140,7 @@ def test_the_end_is_waited_for_no_longer_than_there_is_patience(log: list[str]) 
     bench.outbox.open()
     bench.put(1)
     with pytest.raises(EventLogError, match="will run again"):
-        bench.outbox.finish(0.05)
+        bench.outbox.finish(lambda: 0.05)
     sink.let.set()
     eventually(lambda: bench.source.acked == ["t0"])
 
@@ -150,13 +150,13 @@ def test_hurrying_ends_the_wait_for_a_sink_that_is_being_opened(log: list[str]) 
     bench = Bench(sink, log=log)
     bench.outbox.hurry()
     assert sink.closed.is_set()
-    bench.outbox.finish(20)  # nothing was opened, so there is nothing to wait for
+    bench.outbox.finish(lambda: 20)  # nothing was opened, so there is nothing to wait for
 
 
 def test_where_nobody_is_far_away_it_does_nothing(log: list[str]) -> None:
     bench = Bench(log=log, requeues=False)
     bench.outbox.open()
     bench.put(2000)
-    bench.outbox.finish(0)
+    bench.outbox.finish(lambda: 0)
     assert log == []
     assert bench.full == []

@@ -109,12 +109,15 @@ class Connection:
 def _make_client(endpoint_url: str | None) -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import NoRegionError
     from botocore.session import get_session
     from botocore.utils import IMDSRegionProvider
 
     # A session of its own, for the default one isn't thread-safe.
     session = get_session()
     region = session.get_config_variable("region") or IMDSRegionProvider(session).provide()
+    if not region:
+        raise NoRegionError  # an empty one would be taken for good
     return boto3.session.Session(botocore_session=session).client(
         "sqs",
         region_name=region,
