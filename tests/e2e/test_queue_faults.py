@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -236,6 +236,25 @@ def test_a_network_that_stands_still_for_a_while_costs_nothing(site: QueueSite) 
         assert worker.end() == 0
     nothing_is_wrong_with(site, ids)
     assert len(site.events("task_completed")) == len(ids)
+
+
+@pytest.mark.parametrize("break_it", [Relay.refuse, Relay.stall], ids=["refused", "stalled"])
+@pytest.mark.parametrize(("times", "within"), [(1, 11.0), (2, 4.0)], ids=["once", "twice"])
+def test_a_stop_is_not_held_up_for_long_by_a_server_that_is_away(
+    site: QueueSite, break_it: Callable[[Relay], None], times: int, within: float
+) -> None:
+    site.load(*[{"seconds": 0.3}] * 30)
+    with site.relay() as relay:
+        worker = site.start("--shutdown-grace-period", "1", server=relay)
+        site.until_noted("ended", 5)
+        break_it(relay)
+        worker.lives_for(1)
+        sent = worker.signal(signal.SIGTERM)
+        if times == 2:
+            eventually(lambda: "stopping" in worker.said(), what="it has heard the first")
+            worker.signal(signal.SIGTERM)
+        assert worker.end() == 143
+        assert time.monotonic() - sent < within + SLOWNESS
 
 
 def test_ctrl_c_ends_it_at_once_while_no_server_is_there(site: QueueSite) -> None:

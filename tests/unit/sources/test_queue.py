@@ -45,6 +45,20 @@ def test_before_a_task_has_ended_no_more_are_held_than_there_are_slots(bench: Be
     eventually(lambda: bench.split() == (5, 3))
 
 
+def test_a_task_that_has_ended_makes_room_though_it_is_not_settled_yet(bench: Bench) -> None:
+    bench.load(*[{}] * 9)
+    source = bench.source(slots=3, lease=0.5, idle=0.2)
+    first = given(source, 3)
+    for delivery in first:
+        source.task_ended(delivery)
+    more = given(source, 3)
+    assert bench.split() == (3, 6)
+    source.ack([*first, *more])
+    source.ack(given(source, 3))
+    assert bench.split() == (0, 0)
+    assert source.receive(1) == Batch(ended=True)
+
+
 @pytest.mark.parametrize(("mean_time", "held"), [(60.0, 2), (3.0, 4), (1.0, 8)])
 def test_the_shorter_tasks_are_the_more_are_held_ready(
     bench: Bench, mean_time: float, held: int
