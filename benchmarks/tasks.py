@@ -46,3 +46,10 @@ def wait_for_flag(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool,
     while not getattr(worker_data, task_data["flag"]) and time.monotonic() < deadline:
         time.sleep(0.001)
     return False, time.time()
+
+
+def note_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    with Path(task_data["notes"]).open("ab", buffering=0) as notes:
+        notes.write(f"{task_id}\n".encode())
+    time.sleep(task_data["seconds"])
+    return False, None

@@ -32,8 +32,8 @@ class QueueSourceContract(SourceContract):
     idle = 1.0
 
     @pytest.fixture(autouse=True)
-    def _provider(self, provider: QueueProvider) -> None:
-        self.provider = provider
+    def _use(self, provider: QueueProvider) -> None:
+        self._queues = provider
 
     def source(self, tasks: Sequence[Task], directory: Path, bad_before: int = -1) -> TaskSource:
         bodies = [json.dumps({"task_id": t.task_id, "data": dict(t.data)}) for t in tasks]
@@ -41,9 +41,9 @@ class QueueSourceContract(SourceContract):
             bodies.insert(bad_before, '"bad"')
         name = f"jobs-{uuid.uuid4().hex[:12]}"
         dead = dead_name(name)
-        self.provider.admin(dead).create(QueueSpec())
-        self.provider.admin(name).create(QueueSpec(dead_letter=dead))
-        queue = self.provider.queue(name)
+        self._queues.admin(dead).create(QueueSpec())
+        self._queues.admin(name).create(QueueSpec(dead_letter=dead))
+        queue = self._queues.queue(name)
         letters = [Outgoing(body.encode(), f"k{n}") for n, body in enumerate(bodies)]
         assert queue.send(letters) == []
         draining, ending = threading.Event(), threading.Event()
@@ -51,7 +51,7 @@ class QueueSourceContract(SourceContract):
             RetryingQueue(queue, stop=draining),
             Settler(
                 RetryingQueue(queue, stop=ending),
-                RetryingQueue(self.provider.queue(dead), stop=ending),
+                RetryingQueue(self._queues.queue(dead), stop=ending),
                 stop=ending,
                 clock=Clock(),
             ),
@@ -84,12 +84,14 @@ class TestSqs(QueueSourceContract):
         return SqsProvider(endpoint_url=moto_url)
 
 
+@pytest.mark.long
 class TestSqsFifo(QueueSourceContract):
     @pytest.fixture
     def provider(self, moto_url: str, aws_env: object) -> QueueProvider:
         return SqsProvider(endpoint_url=moto_url, exactly_once=True)
 
 
+@pytest.mark.long
 class TestPubSub(QueueSourceContract):
     idle = 2.0
 
@@ -99,6 +101,7 @@ class TestPubSub(QueueSourceContract):
         return PubSubProvider(project_id=project, endpoint_url=pubsub_emulator.address)
 
 
+@pytest.mark.long
 class TestPubSubExactlyOnce(QueueSourceContract):
     idle = 2.0
 

@@ -18,6 +18,8 @@ from cloud_tasks.queues.base import events_name
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import MetadataServer
 
+pytestmark = pytest.mark.long
+
 IDLE = ("--exit-when-idle", "1")
 #: Seconds that a wrong set-up may take to be told of, and a loaded machine on top.
 TOLD_WITHIN, SLOWNESS = 5.0, 3.0
@@ -38,7 +40,7 @@ def holding_many(site: QueueSite, *args: str) -> QueueWorker:
     """Start a worker that runs one task, has fetched all others, and asks for more."""
     ids = site.load(*[{"seconds": 0.1}] * 20)
     worker = site.start(*args)
-    site.until_events(4, "task_completed")
+    site.until_noted("ended", 4)
     site.touch("hold")
     site.until_noted("held")
     eventually(lambda: site.depth() == (0, len(not_ended(site, ids))), what="it holds all")

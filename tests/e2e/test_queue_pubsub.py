@@ -22,6 +22,8 @@ from cloud_tasks.queues.base import QueueSpec, dead_name, events_name
 from cloud_tasks.testing import eventually
 
 #: The shortest lease of Pub/Sub.
+pytestmark = pytest.mark.long
+
 SHORT = ("--lease", "10")
 TWO_SLOTS = ("--num-simultaneous-tasks", "2")
 

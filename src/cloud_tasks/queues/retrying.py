@@ -125,9 +125,19 @@ class RetryingQueue(MessageQueue):
         return self._repeat("check", self._queue.check, self._limit("check", budget))
 
     def receive(
-        self, n: int, *, wait: float, lease: float, budget: float | None = None
+        self,
+        n: int,
+        *,
+        wait: float,
+        lease: float,
+        budget: float | None = None,
+        on_try: Callable[[], None] = lambda: None,
     ) -> list[Message]:
-        """Receive; an empty list as well if ``stop`` was set while the queue was in trouble."""
+        """Receive; an empty list as well if ``stop`` was set while the queue was in trouble.
+
+        *on_try* is called before each request: leases count from the last one, which may be
+        much later than the call.
+        """
         tried = False
 
         def receive() -> list[Message]:
@@ -135,6 +145,7 @@ class RetryingQueue(MessageQueue):
             if tried and self._stopped():
                 return []  # what came now would only have to go back
             tried = True
+            on_try()
             return self._queue.receive(n, wait=wait, lease=lease)
 
         return self._repeat("receive", receive, self._limit("receive", budget))

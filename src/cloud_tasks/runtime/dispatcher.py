@@ -103,8 +103,8 @@ class Dispatcher:
                 return False  # it was shut down between our two looks
             raise
         future.add_done_callback(lambda done: self._on_done(delivery, done))
-        if self._executor.capabilities.needs_main_thread:
-            # The task was over before anybody could listen, and the next one may take long.
+        if future.done():
+            # The task may have been over before anybody listened; then nobody else comes by soon.
             self._completer.flush()
         return True
 

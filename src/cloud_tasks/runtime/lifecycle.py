@@ -94,6 +94,8 @@ class Lifecycle:
         self._grace = grace
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._asked = False
+        #: Somebody wants it to end at once, and doesn't wait for what can be done later.
+        self.impatient = False
         self.state = State.RUNNING
         self.reason = StopReason.DONE
         self.failure: Exception | None = None
@@ -125,6 +127,7 @@ class Lifecycle:
         self._because(message.reason)
         self.draining = True
         if again or message.now:
+            self.impatient = True
             self._kill("killed on request" if message.now else "stopped for the second time")
         else:
             self._drain(self._grace, "the grace period was over")

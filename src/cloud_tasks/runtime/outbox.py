@@ -28,8 +28,11 @@ logger = logging.getLogger(__name__)
 _LINGER = 0.5
 #: Seconds between two looks whether patience has become less.
 _LOOK = 0.2
-#: Unsent events at which no further task is taken in, and at which it goes on.
+#: Unsent events, and bytes of them, at which no further task is taken in, and at which it goes on.
 _FULL, _ROOMY = 1000, 500
+_FULL_BYTES, _ROOMY_BYTES = 64 * 2**20, 32 * 2**20
+#: Seconds between two warnings that too much is waiting.
+_WARN_EVERY = 60.0
 
 #: A delivery that is over, or an entry that is no task, and what is to be done with it.
 Settled: TypeAlias = tuple[Delivery | Malformed, Decision]
@@ -49,7 +52,8 @@ class Outbox:
     Args:
         source: is told only if it can take tasks back.
         sinks: slow ones.
-        on_full: called with True when too much is waiting, with False when it isn't any more.
+        on_full: called with True when too much is waiting, with False when it isn't any more;
+            it must neither block nor come back here.
         on_failure: called once, when a sink has failed for good. What comes after that is
             neither sent nor settled.
 
@@ -70,10 +74,13 @@ class Outbox:
         self._on_full = on_full
         self._on_failure = on_failure
         self._inbox: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
-        self._batch_size = max(1, source.limits.settle) if source.limits.requeues else 10
+        # No more than may be missing when it is full: a batch that fills up is no backlog.
+        settle = source.limits.settle if source.limits.requeues else 10
+        self._batch_size = min(max(1, settle), _ROOMY)
         self._lock = threading.Lock()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._full = False
+        self._warned = -math.inf
         self._hurry = False
         self._broken = False
         self._ended = False
@@ -82,38 +89,36 @@ class Outbox:
         self._parcels: deque[tuple[int, list[Settled]]] = deque()
         self._settled: list[Settled] = []
         self._taken = self._sent = 0
-        self._opened = False
+        self._opened = self._closed = False
         self.needed = bool(sinks) or source.limits.requeues
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-outbox", daemon=True)
 
     def open(self) -> None:
-        """Open the sinks and begin to send; blocks.
+        """Open the sinks and begin to send; blocks. Nothing begins if they were closed meanwhile.
 
         Raises:
             EventLogError: a sink can't be used.
         """
         for sink in self._sinks:
             sink.open()
-        self._opened = True
-        if self.needed:
+        with self._lock:
+            self._opened = self.needed and not self._closed
+        if self._opened:
             self._thread.start()
 
     def put(self, lines: list[bytes], settled: list[Settled]) -> None:
         """Send *lines*, and when they were taken settle *settled*. Doesn't block."""
         if not self.needed:
             return
-        with self._lock:
-            self._waiting += len(lines)
-            became_full = not self._full and self._waiting >= _FULL
-            self._full = self._full or became_full
+        self._count(len(lines), sum(map(len, lines)))
         self._inbox.put(_Parcel(lines, settled))
-        if became_full:
-            self._on_full(True)
 
     def hurry(self) -> None:
         """Wait for no further ones from now on, and no longer for a sink that is being opened."""
         self._hurry = True
-        if not self._opened:
+        with self._lock:
+            self._closed = not self._opened
+        if self._closed:
             self.close()
         self._inbox.put(_Parcel())
 
@@ -126,9 +131,11 @@ class Outbox:
         Raises:
             EventLogError: it took longer.
         """
-        if not self._opened or not self.needed:
+        if not self.needed:
             return
         self.hurry()
+        if self._closed:
+            return
         self._inbox.put(None)
         began = time.monotonic()
         while self._thread.is_alive():
@@ -196,7 +203,7 @@ class Outbox:
                     sink.write(batch)
             except EventLogError as error:
                 self._fail(error)
-            self._subtract(len(batch))
+            self._count(-len(batch), -sum(map(len, batch)))
             if not self._broken:
                 self._sent += len(batch)
                 self._open_parcels()
@@ -225,10 +232,26 @@ class Outbox:
             else:
                 self._source.dead_letter(items)
 
-    def _subtract(self, count: int) -> None:
+    def _count(self, lines: int, size: int) -> None:
+        """Count what came in or, if negative, went out."""
+        # Told under the lock: in the wrong order nobody would ever tell that there is room again.
         with self._lock:
-            self._waiting -= count
-            became_roomy = self._full and self._waiting <= _ROOMY
-            self._full = self._full and not became_roomy
-        if became_roomy:
-            self._on_full(False)
+            self._waiting += lines
+            self._waiting_bytes += size
+            if self._full:
+                full = self._waiting > _ROOMY or self._waiting_bytes > _ROOMY_BYTES
+            else:
+                full = self._waiting >= _FULL or self._waiting_bytes >= _FULL_BYTES
+            if full is not self._full:
+                self._full = full
+                self._on_full(full)
+                if full:
+                    self._warn()
+
+    def _warn(self) -> None:
+        now = time.monotonic()
+        if now - self._warned >= _WARN_EVERY:
+            self._warned = now
+            logger.warning(
+                "%d events wait to be sent: no new task starts until there are fewer", self._waiting
+            )

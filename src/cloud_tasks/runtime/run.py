@@ -13,7 +13,12 @@ import traceback
 from collections.abc import Callable
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import CloudTasksError, EventLogError
+from cloud_tasks.errors import (
+    CloudTasksError,
+    EventLogError,
+    QueueUnavailableError,
+    SourceError,
+)
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.executors.base import Executor, ExecutorOptions
@@ -22,7 +27,14 @@ from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
-from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Stop, Stuck
+from cloud_tasks.runtime.lifecycle import (
+    LONGEST_SLEEP,
+    AllDone,
+    Failure,
+    Lifecycle,
+    Stop,
+    Stuck,
+)
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.side_jobs import listen, tell_alive
@@ -49,6 +61,9 @@ class Run:
         probes: asked for termination notices while it lasts.
         listener: hears of every task that is not done, with ``hear_all`` of every task.
     """
+
+    #: The failure that an event was written of.
+    _told_of: Exception | None = None
 
     def __init__(
         self,
@@ -104,7 +119,7 @@ class Run:
         return Outbox(
             self._source,
             sinks,
-            on_full=self._on_full,
+            on_full=lambda full: self._dispatcher.pause("unsent events", full),
             on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
         )
 
@@ -131,7 +146,10 @@ class Run:
         """Drain; *now*, or the second time, kill. From a signal handler, too."""
         self.lifecycle.post(Stop(reason, now))
         in_source = self.needs_main_thread and self._dispatcher.receiving
-        if in_source and threading.current_thread() is threading.main_thread():
+        # Raised anywhere, it may leave a lock taken: not where there is another way.
+        if not in_source or self._source.limits.heeds_drain:
+            return
+        if threading.current_thread() is threading.main_thread():
             raise SourceInterrupted
 
     # -- the run
@@ -150,8 +168,9 @@ class Run:
                 self.lifecycle.fail(Failure(error))
             else:
                 self._work()
-            self._finish()
+            self._tell_of_failure()
             self._supervisor.see_off()
+            self._tell_of_failure()
         return self._result()
 
     def _open(self) -> None:
@@ -182,7 +201,8 @@ class Run:
         if self.needs_main_thread:
             supervisor = self._start_thread(self._supervisor.work, name="supervisor")
             self._dispatch()
-            supervisor.join()
+            while supervisor.is_alive():
+                supervisor.join(LONGEST_SLEEP)
         else:
             self._start_thread(self._dispatch, name="dispatcher")
             self._supervisor.work()
@@ -212,10 +232,7 @@ class Run:
 
     def _dispatch(self) -> None:
         try:
-            # Here, where it may block for ever, and where a generator is read from as well.
-            with self._dispatcher.in_source():
-                self._source.open()
-                self._outbox.open()
+            self._open_ends()
             self._stats.total = self._intake.expected()
             self._dispatcher.run()
         except SourceInterrupted:
@@ -230,6 +247,19 @@ class Run:
             # Last, so that whoever finds all done finds the failure, too.
             self._dispatcher.finish()
 
+    def _open_ends(self) -> None:
+        """Open what may block for ever, in the thread that a generator is read from as well."""
+        try:
+            with self._dispatcher.in_source():
+                self._source.open()
+        except SourceError as error:
+            # Whoever watches from afar shall hear why, but nobody shall wait a second time.
+            if not isinstance(error, QueueUnavailableError):
+                with contextlib.suppress(EventLogError):
+                    self._outbox.open()
+            raise
+        self._outbox.open()
+
     # -- what others report
 
     def _on_notice(self, notice: Notice) -> None:
@@ -237,22 +267,23 @@ class Run:
         self._completer.flush()
         self.lifecycle.post(notice)
 
-    def _on_full(self, full: bool) -> None:
-        if full:
-            logger.warning("1,000 events wait to be sent: no new task starts until they were")
-        self._dispatcher.pause("unsent events", full)
-
     def _on_trouble(self, error: Exception) -> None:
         self.lifecycle.post(Stuck(error) if isinstance(error, EventLogError) else Failure(error))
 
     # -- the end
 
-    def _finish(self) -> None:
-        """Write the last events, as far as they can be written."""
+    def _tell_of_failure(self) -> None:
+        """Write why the worker failed, if it did, to whoever can still be told."""
         failure = self.lifecycle.failure
-        if failure is not None and not self._supervisor.given_up:
-            trace = "".join(traceback.format_exception(failure))
-            self._completer.record(self._recorder.fatal_exception(str(failure), trace))
+        if failure is None or failure is self._told_of:
+            return
+        self._told_of = failure
+        trace = "".join(traceback.format_exception(failure))
+        event = self._recorder.fatal_exception(str(failure), trace)
+        if self._supervisor.given_up:
+            self._outbox.put([event], [])  # the event log takes nothing more
+        else:
+            self._completer.record(event)
             self._completer.flush()
 
     def _result(self) -> RunSummary:

@@ -10,7 +10,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.runtime.completer import PATIENCE, Completer
 from cloud_tasks.runtime.dispatcher import Dispatcher
-from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Message, State, Stop, Stuck
+from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, Message, Stop, Stuck
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.termination.base import Notice
@@ -78,13 +78,18 @@ class Supervisor:
         elif isinstance(message, Failure):
             self._lifecycle.fail(message)
         elif isinstance(message, Stuck):
-            logger.error("%s; no new task starts until it works again", message.error)
-            self._refusal = message.error
-            self._dispatcher.pause("unwritten events", True)
+            self._pause(message.error)
         if self._lifecycle.draining:
-            self._source.drain(now=self._lifecycle.state is State.KILLING)
+            self._source.drain(now=self._lifecycle.impatient)
             self._outbox.hurry()
         self._dispatcher.wake()
+
+    def _pause(self, refusal: Exception) -> None:
+        self._refusal = refusal
+        # Other messages may have come first, and a retry with one of them: nobody would go on.
+        if self._completer.failing_for is not None:
+            logger.error("%s; no new task starts until it works again", refusal)
+            self._dispatcher.pause("unwritten events", True)
 
     def see_off(self) -> None:
         """Send and settle what is left, then let the source give everything back.
@@ -96,17 +101,29 @@ class Supervisor:
             return
         ending = threading.Thread(target=self._end, name="cloud_tasks-ending", daemon=True)
         ending.start()
-        began = self._clock.monotonic()
+        patience: tuple[float, float] | None = None
+        deadline = math.inf
         while ending.is_alive():
-            left = began + sum(self._patience()) - self._clock.monotonic()
-            if left <= 0:
+            now = self._clock.monotonic()
+            if patience != self._patience():
+                # Counted from now, for the source, whose turn comes last, shall have its time.
+                patience = self._patience()
+                deadline = min(deadline, now + sum(patience))
+            if deadline <= now:
                 logger.warning("the queue was not told of everything: some tasks will run again")
                 break
-            message = self._lifecycle.next(left)
-            if message is not None:
-                self._obey(message)
-        while (message := self._lifecycle.next(0)) is not None:
+            self._obey_at_end(deadline - now)
+        while self._obey_at_end(0):
+            pass
+
+    def _obey_at_end(self, timeout: float) -> bool:
+        """Obey the next message, if one comes in time."""
+        message = self._lifecycle.next(timeout)
+        if isinstance(message, Failure):
+            message = Failure(message.error)  # nothing runs that could be killed
+        if message is not None:
             self._obey(message)
+        return message is not None
 
     def _end(self) -> None:
         try:
@@ -119,7 +136,7 @@ class Supervisor:
 
     def _patience(self) -> tuple[float, float]:
         """Return the seconds for the outbox, and those for the source."""
-        if self._lifecycle.state is State.KILLING:
+        if self._lifecycle.impatient:
             return _PATIENCE_OF_THE_KILLED
         return _PATIENCE_IN_HASTE if self._lifecycle.draining else _PATIENCE
 
@@ -131,5 +148,4 @@ class Supervisor:
             self.given_up = True
             error = EventLogError(f"{self._refusal}; tried for {PATIENCE:g} s")
             logger.error("%s: giving up", error)
-            self._lifecycle.fail(Failure(error, now=True))
-            self._dispatcher.wake()
+            self._obey(Failure(error, now=True))

@@ -17,10 +17,13 @@ class Limits:
         requeues: a released delivery comes again; where False, settling does nothing and every
             task runs at most once.
         settle: how many deliveries are best settled at a time.
+        heeds_drain: an ``open`` or a ``receive`` that waits ends soon after a ``drain``. Where
+            not, a signal has to interrupt it.
     """
 
     requeues: bool = False
     settle: int = 1
+    heeds_drain: bool = False
 
 
 class TaskSource(abc.ABC):
@@ -81,7 +84,9 @@ class TaskSource(abc.ABC):
         return False
 
     def drain(self, *, now: bool = False) -> None:  # noqa: B027 - a default
-        """Give out nothing more: what nobody received goes back, and a waiting ``receive`` ends.
+        """Give out nothing more: what nobody received goes back.
+
+        A waiting ``open`` or ``receive`` ends, where ``limits.heeds_drain`` says so.
 
         Args:
             now: nobody waits for requests that are under way.

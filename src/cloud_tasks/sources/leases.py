@@ -59,8 +59,10 @@ class Leases:
         self._queue = queue
         self._seconds = seconds
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
         self._held: dict[str, Lease] = {}
+        #: A request to extend these is under way.
+        self._extending: Sequence[Lease] = ()
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="cloud_tasks-leases", daemon=True)
 
@@ -86,6 +88,8 @@ class Leases:
                 lease = Lease(message, asked, asked + self._seconds)
                 self._held[message.message_id] = lease
                 return lease
+            if lease.lost:
+                logger.info("message %s is ours again", message.message_id)
             lease.message, lease.lost = message, False
             lease.received, lease.deadline = asked, asked + self._seconds
         return None
@@ -93,7 +97,8 @@ class Leases:
     def drop(self, leases: Iterable[Lease]) -> list[Lease]:
         """Hold *leases* no longer, and return those that were still ours.
 
-        To be called before they are settled: extending what is being deleted fails noisily.
+        To be called before they are settled, with :meth:`await_extension` in between: extending
+        what was deleted fails noisily, and extending what was given back hides it again.
         """
         ours = []
         now = self._clock.boot()
@@ -105,6 +110,14 @@ class Leases:
                     if not lease.lost:
                         ours.append(lease)
         return ours
+
+    def await_extension(self, leases: Sequence[Lease]) -> None:
+        """Block while some of *leases* are being extended, for as long as they last."""
+        if not (self._extending and leases):
+            return
+        left = min(lease.deadline for lease in leases) - self._clock.boot()
+        with self._lock:
+            self._lock.wait_for(lambda: set(leases).isdisjoint(self._extending), max(0.0, left))
 
     def held(self) -> list[Lease]:
         """Return all leases that were neither dropped nor settled, lost ones included."""
@@ -127,15 +140,21 @@ class Leases:
     def extend_due(self) -> None:
         """Extend those with less than half their time left; blocks."""
         now = self._clock.boot()
-        due = [
-            lease
-            for lease in self.held()
-            if not lease.lost and lease.deadline - now < self._seconds / 2
-        ]
-        alive = [lease for lease in due if lease.deadline > now]
+        with self._lock:
+            due = [
+                lease
+                for lease in self._held.values()
+                if not lease.lost and lease.deadline - now < self._seconds / 2
+            ]
+            self._extending = alive = [lease for lease in due if lease.deadline > now]
         self._lose([lease for lease in due if lease.deadline <= now], "it was not extended in time")
-        if alive:
-            self._extend(alive, now)
+        try:
+            if alive:
+                self._extend(alive, now)
+        finally:
+            with self._lock:
+                self._extending = ()
+                self._lock.notify_all()
 
     def _extend(self, leases: Sequence[Lease], now: float) -> None:
         messages = [lease.message for lease in leases]

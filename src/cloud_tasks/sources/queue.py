@@ -7,11 +7,12 @@ as much as the slots use up in three seconds, so long tasks are not hoarded.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import SourceError
@@ -19,10 +20,10 @@ from cloud_tasks.queues.base import Message
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.sources.appetite import Appetite
 from cloud_tasks.sources.base import Limits, TaskSource
-from cloud_tasks.sources.entries import Item
 from cloud_tasks.sources.leases import Lease, Leases
 from cloud_tasks.sources.messages import to_delivery
 from cloud_tasks.sources.settling import Settler
+from cloud_tasks.sources.stock import Stock
 from cloud_tasks.task import Batch, Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,14 @@ logger = logging.getLogger(__name__)
 #: can't be taken back without losing what it brings, so a shutdown waits for it.
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 5.0
-#: Seconds that `close` waits for that request: its own wait and an answer that is late.
-_PATIENCE = _LONGEST_WAIT + 5.0
+#: Seconds that `close` waits for that request: its own wait and an answer that is late; and where
+#: somebody is in a hurry.
+_PATIENCE, _PATIENCE_IN_HASTE = _LONGEST_WAIT + 5.0, 1.0
 #: Seconds that giving back what waits here is tried, when a run ends.
 _GIVING_BACK = 4.0
+#: Seconds between two looks at what nobody tells of: a signal that another thread was given, while
+#: this one is the main thread, or the end of a thread.
+_LOOK = 0.2
 
 
 class QueueSource(TaskSource):
@@ -59,26 +64,22 @@ class QueueSource(TaskSource):
         clock: Clock,
     ) -> None:
         limits = queue.limits
-        self.limits = Limits(requeues=True, settle=limits.settle)
+        self.limits = Limits(requeues=True, settle=limits.settle, heeds_drain=True)
         self._queue = queue
         self._settler = settler
         self._lease = min(max(lease, limits.min_lease), limits.max_lease)
-        self._appetite = appetite
+        self._idle = math.inf if appetite.idle is None else appetite.idle
         self._stop = stop
         self._clock = clock
         self._leases = Leases(settler.queue, self._lease, clock)
         self._changed = threading.Condition()
-        self._ready: deque[Item] = deque()
-        # How many leases are `runs`, and how many `pending`.
-        self._running = self._pending = 0
-        self._left = math.inf if appetite.most is None else appetite.most
+        self._stock = Stock(appetite, limits.receive, clock)
+        self._settling = 0
         self._failure: SourceError | None = None
         self._begun = False
         self._draining = False
         self._hurry = False
         self._closed = False
-        # When the last thing happened, and when the queue last said that it had nothing.
-        self._busy_at = self._empty_at = clock.monotonic()
         self._receiver = threading.Thread(
             target=self._receive_all, name="cloud_tasks-receive", daemon=True
         )
@@ -110,13 +111,14 @@ class QueueSource(TaskSource):
         """
         with self._changed:
             self._begin()
-            while self._draining or not self._ready:
+            while self._draining or not self._stock:
                 if self._failure is not None:
                     raise self._failure
-                if self._draining or self._left <= 0 or self._is_idle():
+                if self._draining or self._stock.left <= 0 or self._stock.is_idle():
                     return Batch(ended=True)
-                self._changed.wait()
-            items = self._take(n)
+                self._changed.wait(_LOOK)
+            items, lost = self._stock.take(n, self._leases.is_lost)
+            self._leases.drop(lost)
             self._changed.notify_all()
         return Batch(
             tuple(item for item in items if isinstance(item, Delivery)),
@@ -127,73 +129,62 @@ class QueueSource(TaskSource):
         if self._begun or self._draining:
             return
         self._begun = True
-        self._busy_at = self._empty_at = self._clock.monotonic()
+        self._stock.busy(until=self._clock.monotonic())
         self._leases.start()
         self._receiver.start()
 
-    def _take(self, n: int) -> list[Item]:
-        items: list[Item] = []
-        while self._ready and len(items) < n:
-            item = self._ready.popleft()
-            if self._leases.is_lost(item.receipt):
-                self._leases.drop([item.receipt])
-                continue
-            items.append(item)
-            item.receipt.runs = item.receipt.pending = True
-        self._running += len(items)
-        self._pending += len(items)
-        self._left -= sum(isinstance(item, Delivery) for item in items)
-        return items
-
-    def _is_idle(self) -> bool:
-        idle = self._appetite.idle
-        quiet = not self._pending and not self._ready
-        return idle is not None and quiet and self._empty_at - self._busy_at >= idle
-
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages of *deliveries*; blocks, for as long as the leases last."""
-        self._settler.ack(self._drop(deliveries))
+        with self._dropped(deliveries) as leases:
+            self._settler.ack(leases)
 
     def release(self, deliveries: Sequence[Delivery], *, delay: float = 0.0) -> None:
         """Give *deliveries* back; blocks, for as long as the leases last."""
-        self._settler.release(self._drop(deliveries), delay=delay)
-        with self._changed:
-            self._busy_at = self._clock.monotonic()
+        # While a task of ours waits for its next try, there is something to do.
+        with self._dropped(deliveries, busy_for=delay) as leases:
+            self._settler.release(leases, delay=delay)
 
     def dead_letter(self, items: Sequence[Delivery | Malformed]) -> None:
         """Move the messages of *items* to the queue for what was given up; blocks."""
-        self._settler.give_up(self._drop(items))
+        with self._dropped(items) as leases:
+            self._settler.give_up(leases)
 
-    def _drop(self, items: Sequence[Delivery | Malformed]) -> list[Lease]:
-        """Hold *items* no longer; return the leases that were still ours."""
-        ours = self._leases.drop(item.receipt for item in items)
+    @contextlib.contextmanager
+    def _dropped(
+        self, items: Sequence[Delivery | Malformed], *, busy_for: float = 0.0
+    ) -> Iterator[list[Lease]]:
+        """Hold *items* no longer; gives the leases that were still ours, to settle them."""
+        leases: list[Lease] = [item.receipt for item in items]
         with self._changed:
-            for item in items:
-                self._no_longer(item.receipt)
-            self._busy_at = self._clock.monotonic()
+            self._settling += 1
+            for lease in leases:
+                self._stock.ended(lease)
             self._changed.notify_all()
-        return ours
-
-    def _no_longer(self, lease: Lease) -> None:
-        self._running -= lease.runs
-        self._pending -= lease.pending
-        lease.runs = lease.pending = False
+        try:
+            ours = self._leases.drop(leases)
+            self._leases.await_extension(ours)
+            yield ours
+        finally:
+            with self._changed:
+                self._settling -= 1
+                for lease in leases:
+                    self._stock.gone(lease)
+                self._stock.busy(until=self._clock.monotonic() + busy_for)
+                self._changed.notify_all()
 
     def task_ended(self, delivery: Delivery) -> None:
         """Make room for another task; this one's lease is kept until it is settled."""
-        lease: Lease = delivery.receipt
         with self._changed:
-            self._running -= lease.runs
-            lease.runs = False
-            if self._room():
+            self._stock.ended(delivery.receipt)
+            if self._stock.room():
                 self._changed.notify_all()
 
     def set_aside(self, deliveries: Sequence[Delivery]) -> None:
         """Hold *deliveries* until ``close``."""
         with self._changed:
             for delivery in deliveries:
-                self._no_longer(delivery.receipt)
-            self._left += len(deliveries)
+                self._stock.gone(delivery.receipt)
+            self._stock.left += len(deliveries)
             self._changed.notify_all()
 
     def has_lost(self, delivery: Delivery) -> bool:
@@ -218,14 +209,26 @@ class QueueSource(TaskSource):
         if already:
             return
         self.drain()
-        if self._receiver.is_alive():
-            self._receiver.join(1.0 if self._hurry else _PATIENCE)
+        self._await(lambda: not self._receiver.is_alive())
         self._settler.hurry()
+        # What another thread is giving back goes by the connections that are closed below.
+        self._await(lambda: not self._settling)
         self._leases.stop()
         self._settler.release(self._leases.drop(self._leases.held()))
         logger.debug("requests to %s: %s", self._queue, dict(self._queue.requests))
         self._queue.close()
         self._settler.close()
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        """Block until *condition* holds, but not for long, and less if there is a hurry."""
+        began = time.monotonic()
+        with self._changed:
+            while not condition():
+                patience = _PATIENCE_IN_HASTE if self._hurry else _PATIENCE
+                left = began + patience - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, _LOOK))
 
     # -- the thread that receives
 
@@ -245,26 +248,22 @@ class QueueSource(TaskSource):
     def _wanted(self) -> int | None:
         """Block until more tasks are wanted; return how many, None: no more at all."""
         with self._changed:
-            while not (self._draining or self._is_idle()):
-                if room := self._room():
+            while not (self._draining or self._stock.is_idle()):
+                if room := self._stock.room():
                     return room
                 self._changed.wait()
         return None
 
-    def _room(self) -> int:
-        """Return how many tasks to ask for; 0 where it isn't worth a request yet."""
-        most = self._queue.limits.receive
-        held = self._running + len(self._ready)
-        room = min(self._appetite.capacity() - held, self._left - len(self._ready))
-        worth_it = room >= min(self._appetite.enough_room(most), max(self._left, 1))
-        return int(min(room, most)) if worth_it else 0
-
     def _receive_some(self, n: int, wait: float) -> int:
-        idle = self._appetite.idle
         # What comes at the last moment shall have most of its lease before it.
-        wait = min(wait, self._lease / 4, self._queue.limits.longest_wait, idle or math.inf)
-        asked, asked_boot = self._clock.monotonic(), self._clock.boot()
-        messages = self._queue.receive(n, wait=wait, lease=self._lease)
+        wait = min(wait, self._lease / 4, self._queue.limits.longest_wait, self._idle)
+        asked = asked_boot = 0.0
+
+        def note_time() -> None:
+            nonlocal asked, asked_boot
+            asked, asked_boot = self._clock.monotonic(), self._clock.boot()
+
+        messages = self._queue.receive(n, wait=wait, lease=self._lease, on_try=note_time)
         self._accept(messages, asked, asked_boot)
         if not messages:
             # Some providers answer at once that there is nothing.
@@ -274,16 +273,12 @@ class QueueSource(TaskSource):
         return len(messages)
 
     def _accept(self, messages: Sequence[Message], asked: float, asked_boot: float) -> None:
+        # Reading them takes a while, in which nobody needs to wait.
+        leases = [self._leases.add(message, asked_boot) for message in messages]
+        items = [to_delivery(lease.message, lease) for lease in leases if lease is not None]
         with self._changed:
-            now = self._clock.monotonic()
-            if not messages and asked >= self._busy_at:
-                # An older request need not see what was released meanwhile.
-                self._empty_at = now
-            for message in messages:
-                lease = self._leases.add(message, asked_boot)
-                if lease is not None:
-                    self._ready.append(to_delivery(message, lease))
-                    self._busy_at = now
+            if items or not messages:  # else it was all ours already
+                self._stock.put(items, asked)
             self._changed.notify_all()
 
     def _fail(self, error: SourceError) -> None:
@@ -294,6 +289,7 @@ class QueueSource(TaskSource):
 
     def _give_back_ready(self) -> None:
         with self._changed:
-            ready = [item.receipt for item in self._ready]
-            self._ready.clear()
-        self._settler.release(self._leases.drop(ready), longest=_GIVING_BACK)
+            ready = self._stock.take_all()
+        leases = self._leases.drop(ready)
+        self._leases.await_extension(leases)
+        self._settler.release(leases, longest=_GIVING_BACK)

@@ -46,7 +46,7 @@ class Desk:
 
     def __init__(self, folder: Path, *, exactly_once: bool = False) -> None:
         self.provider = FakeProvider(exactly_once=exactly_once)
-        self.provider.limits = LIMITS  # type: ignore[misc]
+        self.provider.limits = LIMITS
         self.job = Job("FAKE", self.provider, "moon")
         self.ledger = folder / "ledger"
 

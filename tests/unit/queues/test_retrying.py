@@ -68,7 +68,7 @@ def setting() -> Setting:
     return Setting()
 
 
-def perform(operation: str, queue: RetryingQueue, plain: MessageQueue, **budget: float) -> Any:
+def perform(operation: str, queue: RetryingQueue, plain: MessageQueue, **budget: Any) -> Any:
     calls: dict[str, Callable[[], Any]] = {
         "check": lambda: queue.check(**budget),
         "receive": lambda: queue.receive(1, wait=0, lease=30, **budget),

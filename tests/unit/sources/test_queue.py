@@ -9,7 +9,7 @@ import pytest
 from unit.sources.queue_bench import Bench, closing, given, ids
 
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError, QueueUnavailableError
-from cloud_tasks.task import Batch
+from cloud_tasks.task import Batch, Delivery, Malformed
 from cloud_tasks.testing import eventually
 
 
@@ -75,7 +75,8 @@ def test_a_bad_message_is_moved_away_and_hurts_no_neighbour(bench: Bench) -> Non
     bad = ["", "no json", "[1]", '{"task_id": "x"}', '{"task_id": "x", "data": {"a": NaN}}']
     bench.send(good, *bad, good)
     source = bench.source()
-    malformed, deliveries = [], []
+    malformed: list[Malformed] = []
+    deliveries: list[Delivery] = []
     while len(malformed) + len(deliveries) < 7:
         batch = source.receive(10)
         malformed += batch.malformed
@@ -243,6 +244,16 @@ def test_a_queue_that_is_away_is_waited_for(bench: Bench) -> None:
     bench.load({})
     bench.stored.refuse("receive", 5, QueueUnavailableError("away"))
     assert ids(given(bench.source(), 1)) == ["t0"]
+
+
+def test_what_comes_after_an_outage_longer_than_a_lease_is_held(bench: Bench) -> None:
+    bench.load({})
+    # Tries are 25 ms apart on average, so this lasts for three leases.
+    bench.stored.refuse("receive", 60, QueueUnavailableError("away"))
+    source = bench.source(lease=0.5)
+    [delivery] = given(source, 1)
+    assert delivery.attempt == 1
+    assert not source.has_lost(delivery)
 
 
 def test_a_trouble_that_will_not_pass_is_raised(bench: Bench) -> None:
