@@ -160,3 +160,62 @@ def test_where_nobody_is_far_away_it_does_nothing(log: list[str]) -> None:
     bench.outbox.finish(lambda: 0)
     assert log == []
     assert bench.full == []
+
+
+def test_bytes_that_wait_are_too_much_as_well(log: list[str]) -> None:
+    sink = SlowSink(log)
+    bench = Bench(sink, log=log)
+    bench.outbox.open()
+    megabytes = b"x" * (16 * 2**20)
+    for _ in range(3):
+        bench.outbox.put([megabytes], [])
+    assert bench.full == []
+    bench.outbox.put([megabytes], [])
+    assert bench.full == [True]
+    sink.let.set()
+    eventually(lambda: bench.full == [True, False])
+    bench.outbox.finish(lambda: 20)
+
+
+def test_that_there_is_room_again_is_told_last(log: list[str]) -> None:
+    told: list[bool] = []
+    room = threading.Event()
+
+    def on_full(full: bool) -> None:
+        if full:
+            room.wait(0.5)  # all is sent before we have said that it was too much
+        else:
+            room.set()
+        told.append(full)
+
+    bench = Bench(Sink(log), log=log)
+    outbox = Outbox(bench.source, [Sink(log)], on_full=on_full, on_failure=bench.failures.append)
+    outbox.open()
+    outbox.put([b"{}"] * 1000, [])
+    outbox.finish(lambda: 20)
+    assert told == [True, False]
+
+
+def test_a_healthy_queue_is_never_too_slow_for_its_own_batches(log: list[str]) -> None:
+    sink = Sink(log)
+    bench = Bench(sink, log=log)
+    bench.source.limits = Limits(requeues=True, settle=1000)
+    report = bench.failures.append
+    outbox = Outbox(bench.source, [sink], on_full=bench.full.append, on_failure=report)
+    outbox.open()
+    for count in range(500, 5001, 500):
+        outbox.put([b"{}"] * 500, [])
+        eventually(lambda count=count: len(sink.lines) == count)  # type: ignore[misc]
+    assert bench.full == []
+    outbox.finish(lambda: 20)
+
+
+def test_a_sink_that_opens_when_all_is_over_begins_nothing(log: list[str]) -> None:
+    class LateSink(Sink):
+        def open(self) -> None:
+            bench.outbox.finish(lambda: 20)
+
+    bench = Bench(LateSink(log), log=log)
+    before = threading.active_count()
+    bench.outbox.open()
+    assert threading.active_count() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +14,28 @@ import pytest
 from fakes import FastClock, Sink, Source, deliveries, forget
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import CloudTasksError, EventLogError, SourceError, TaskFormatError
+from cloud_tasks.errors import (
+    CloudTasksError,
+    EventLogError,
+    QueueMissingError,
+    QueueUnavailableError,
+    SourceError,
+    TaskFormatError,
+)
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.futures import FuturesExecutor
+from cloud_tasks.executors.inline import InlineExecutor
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.sources.base import Limits
 from cloud_tasks.task import Batch, Malformed
-from cloud_tasks.termination.base import TerminationProbe
+from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker_data import WorkerData
@@ -74,6 +85,7 @@ class Bench:
         function: Function = returns,
         clock: Clock | None = None,
         probes: Sequence[TerminationProbe] = (),
+        executor: Executor | None = None,
         **options: Any,
     ) -> None:
         clock = clock or Clock()
@@ -82,7 +94,7 @@ class Bench:
             specify(function),
             WorkerData(),
             source=source,
-            executor=FuturesExecutor(self.pool),
+            executor=executor or FuturesExecutor(self.pool),
             sinks=list(sinks),
             far_sinks=list(far_sinks),
             probes=list(probes),
@@ -140,6 +152,76 @@ def test_with_the_source_broken_as_well_it_ends_too() -> None:
     source = Source(deliveries(3), error=SourceError("cut off"))
     with pytest.raises(CloudTasksError, match=r"cut off|refuses"):
         Bench(source, [Sink(failures=float("inf"))], clock=FastClock(100)).go()
+
+
+def test_a_sink_that_works_again_before_its_failure_is_heard_of_stops_nothing() -> None:
+    class Busy(Sink):
+        def write(self, lines: list[bytes]) -> None:
+            if self.failures:  # others have something to say just then
+                for _ in range(300):
+                    bench.run.lifecycle.post(Notice("maybe", None, final=False))
+            super().write(lines)
+
+    source, sink = Source(deliveries(500)), Busy(failures=1)
+    bench = Bench(source, [sink])
+    assert bench.go().completed == 500
+    assert len(sink.lines) == len(source.acked) == 500
+
+
+def test_an_event_log_that_fails_for_ever_is_told_of_to_the_event_queue() -> None:
+    source, far = Source(deliveries(3)), Sink()
+    with pytest.raises(EventLogError, match="the sink refuses"):
+        Bench(source, [Sink(failures=math.inf)], far_sinks=[far], clock=FastClock(50)).go()
+    eventually(lambda: types(far) == ["fatal_exception"])
+    assert source.acked == []
+
+
+def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
+    source, near = Source(deliveries(3)), Sink()
+    with pytest.raises(EventLogError, match="the sink refuses") as caught:
+        Bench(source, [near], far_sinks=[Sink(failures=math.inf)]).go()
+    assert caught.value.summary is not None
+    assert caught.value.summary.exit_code == 4
+    assert types(near) == ["task_completed"] * 3 + ["fatal_exception"]
+    assert source.acked == []
+
+
+def test_why_a_source_can_not_be_opened_is_told_far_away_if_that_can_be_reached() -> None:
+    class Broken(Source):
+        def open(self) -> None:
+            raise self.trouble
+
+    far = Sink()
+    source = Broken([])
+    source.trouble = QueueMissingError("no such queue")
+    with pytest.raises(QueueMissingError):
+        Bench(source, [Sink()], far_sinks=[far]).go()
+    assert types(far) == ["fatal_exception"]
+    far = Sink()
+    source.trouble = QueueUnavailableError("away")
+    with pytest.raises(QueueUnavailableError):
+        Bench(source, [Sink()], far_sinks=[far]).go()
+    assert far.lines == []
+
+
+def test_inline_a_source_that_heeds_a_drain_is_not_interrupted() -> None:
+    class Heeding(Source):
+        ended = ""
+
+        def receive(self, n: int) -> Batch:
+            try:
+                run.stop(StopReason.SIGINT)  # as a signal's handler does
+                self.ended = "drained" if self.drained.wait(20) else "not drained"
+            except BaseException:
+                self.ended = "interrupted"
+                raise
+            return Batch(ended=True)
+
+    source = Heeding([])
+    source.limits = Limits(requeues=True, heeds_drain=True)
+    run = Bench(source, [Sink()], executor=InlineExecutor()).run
+    assert run.run().exit_code == 130
+    assert source.ended == "drained"
 
 
 def test_a_broken_source_is_told_of_after_what_it_gave_has_run() -> None:

@@ -86,16 +86,6 @@ class Bench:
             source.close()
 
 
-def given(source: QueueSource, n: int) -> list[Delivery]:
-    """Receive until there are *n* tasks."""
-    deliveries: list[Delivery] = []
-    while len(deliveries) < n:
-        batch = source.receive(n - len(deliveries))
-        assert not batch.ended
-        deliveries += batch.deliveries
-    return deliveries
-
-
 def ids(deliveries: Sequence[Delivery]) -> list[str]:
     return [delivery.task.task_id for delivery in deliveries]
 

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from unit.sources.queue_bench import Bench, closing, given, ids
+from unit.sources.queue_bench import Bench, closing, ids
 
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError, QueueUnavailableError
 from cloud_tasks.task import Batch, Delivery, Malformed
 from cloud_tasks.testing import eventually
+from cloud_tasks.testing.source_contract import receive as given
 
 
 @pytest.fixture
