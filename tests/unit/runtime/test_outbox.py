@@ -196,18 +196,18 @@ def test_that_there_is_room_again_is_told_last(log: list[str]) -> None:
     assert told == [True, False]
 
 
-def test_a_healthy_queue_is_never_too_slow_for_its_own_batches(log: list[str]) -> None:
-    sink = Sink(log)
-    bench = Bench(sink, log=log)
+def test_a_batch_that_fills_up_is_not_yet_too_much(log: list[str]) -> None:
+    sink = SlowSink(log)
+    bench = Bench(log=log)
     bench.source.limits = Limits(requeues=True, settle=1000)
     report = bench.failures.append
     outbox = Outbox(bench.source, [sink], on_full=bench.full.append, on_failure=report)
     outbox.open()
-    for count in range(500, 5001, 500):
-        outbox.put([b"{}"] * 500, [])
-        eventually(lambda count=count: len(sink.lines) == count)  # type: ignore[misc]
-    assert bench.full == []
+    outbox.put([b"{}"] * 999, [])
+    sink.let.set()
     outbox.finish(lambda: 20)
+    assert sink.sizes == [500, 499]
+    assert bench.full == []
 
 
 def test_a_sink_that_opens_when_all_is_over_begins_nothing(log: list[str]) -> None:

@@ -188,6 +188,8 @@ def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
 
 def test_why_a_source_can_not_be_opened_is_told_far_away_if_that_can_be_reached() -> None:
     class Broken(Source):
+        trouble: Exception
+
         def open(self) -> None:
             raise self.trouble
 

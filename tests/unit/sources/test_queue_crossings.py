@@ -77,6 +77,8 @@ def test_closing_waits_for_what_another_thread_gives_back(bench: Bench) -> None:
     bench.load({})
     source = bench.source()
     held = receive(source, 1)
+    source.drain()
+    eventually(lambda: "cloud_tasks-receive" not in {t.name for t in threading.enumerate()})
     releasing = Barrier(bench, "release")
     other = in_background(lambda: source.release(held))
     assert releasing.reached.wait(20)
