@@ -309,12 +309,19 @@ def test_without_its_event_queue_nothing_runs(site: Site) -> None:
 
 def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site: Site) -> None:
     site.load(*additions(3))
-    site.server.stored("jobs-events").refuse("send", 1e9, QueueRefusedError("forbidden"))
+    log = site.flag("events.log")
+
+    def refuse(name: str, operation: str) -> QueueRefusedError | None:
+        if (name, operation) != ("jobs-events", "send"):
+            return None
+        eventually(lambda: log.read_bytes().count(b"\n") == 3)
+        return QueueRefusedError("forbidden")
+
+    site.server.trouble = refuse
     error = failure(site.worker("--max-num-tasks=3", "--event-log-to-file"))
     assert "forbidden" in str(error)
     assert site.split() == (3, 0)
-    lines = (site.folder / "events.log").read_text().splitlines()
-    types = [json.loads(line)["event_type"] for line in lines]
+    types = [json.loads(line)["event_type"] for line in log.read_text().splitlines()]
     assert types == ["task_completed"] * 3 + ["fatal_exception"]
 
 

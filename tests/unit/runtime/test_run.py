@@ -177,9 +177,14 @@ def test_an_event_log_that_fails_for_ever_is_told_of_to_the_event_queue() -> Non
 
 
 def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
+    class Late(Sink):
+        def write(self, lines: list[bytes]) -> None:
+            eventually(lambda: len(near.lines) == 3)
+            super().write(lines)
+
     source, near = Source(deliveries(3)), Sink()
     with pytest.raises(EventLogError, match="the sink refuses") as caught:
-        Bench(source, [near], far_sinks=[Sink(failures=math.inf)]).go()
+        Bench(source, [near], far_sinks=[Late(failures=math.inf)]).go()
     assert caught.value.summary is not None
     assert caught.value.summary.exit_code == 4
     assert types(near) == ["task_completed"] * 3 + ["fatal_exception"]
