@@ -58,4 +58,5 @@ def new_executor(kind: str) -> Iterator[Callable[[], Executor]]:
 def pool(kind: str) -> Iterator[Pool]:
     """One pool of two slots, shared by all tests of a module: whatever they do, it goes on."""
     with factory(kind) as make, running(make(), SHARED_OPTIONS) as pool:
+        pool.still_works()  # its processes are there before the first test looks who is there
         yield pool

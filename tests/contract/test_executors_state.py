@@ -26,6 +26,7 @@ def narrow(kind: str) -> Iterator[Pool]:
         patch.setenv("TEST_TAKEN", "taken")
         with factory(kind) as make, running(make(), ExecutorOptions(slots=1)) as pool:
             pool.needs("isolates_crashes")
+            pool.still_works()  # its process is there before the first test looks who is there
             yield pool
 
 
