@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from cloud_tasks.errors import EventLogError, QueueError, QueueMissingError
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.cutting import event_id, shortened, stripped
-from cloud_tasks.queues.base import Failure, MessageQueue, Outgoing, QueueLimits
+from cloud_tasks.queues.base import Failure, MessageQueue, Outgoing
+from cloud_tasks.queues.chunks import chunks
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,10 @@ class QueueSink(EventSink):
         """Try to send each of *lines*; return one of the failures that may go well later."""
         again: Failure | None = None
         messages = [Outgoing(shortened(line), key) for key, line in lines.items()]
-        for batch in _batches(messages, self._queue.limits):
+        sized = ((message, len(message.body)) for message in messages)
+        limits = self._queue.limits
+        # Each batch is one request: then it is known what went well.
+        for batch in chunks(sized, limits.send, limits.request_bytes):
             for failure in self._send(batch):
                 if failure.lost:
                     key = batch[failure.index].key
@@ -128,17 +132,3 @@ class QueueSink(EventSink):
             logger.debug("requests to %s: %s", self._queue, dict(self._queue.requests))
         self._closed.set()
         self._queue.close()
-
-
-def _batches(messages: Sequence[Outgoing], limits: QueueLimits) -> Iterator[list[Outgoing]]:
-    """Part *messages* so that each batch is one request: then it is known what went well."""
-    batch: list[Outgoing] = []
-    size = 0
-    for message in messages:
-        size += len(message.body)
-        if batch and (len(batch) >= limits.send or size > limits.request_bytes):
-            yield batch
-            batch, size = [], len(message.body)
-        batch.append(message)
-    if batch:
-        yield batch

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from cloud_tasks.errors import QueueUnavailableError
 from cloud_tasks.queues.base import Failure, Message, Outgoing, QueueLimits
+from cloud_tasks.queues.chunks import chunks
 
 Item = TypeVar("Item", Message, Outgoing)
 
@@ -58,15 +59,11 @@ def parts(
     request: Callable[[Sequence[Item]], list[Failure]],
 ) -> Iterator[Part[Item]]:
     """Divide *items* as an adapter would: into one part for each *request*."""
-    indexes: list[int] = []
-    size = 0
-    for index, item in enumerate(items):
-        sent = len(item.body) if isinstance(item, Outgoing) else 0
-        most = limits.send if isinstance(item, Outgoing) else limits.settle
-        if indexes and (len(indexes) >= most or size + sent > limits.request_bytes):
-            yield Part(items, indexes, request)
-            indexes, size = [], 0
-        indexes.append(index)
-        size += sent
-    if indexes:
+    sending = bool(items) and isinstance(items[0], Outgoing)
+    sized = (
+        (index, len(item.body) if isinstance(item, Outgoing) else 0)
+        for index, item in enumerate(items)
+    )
+    most = limits.send if sending else limits.settle
+    for indexes in chunks(sized, most, limits.request_bytes):
         yield Part(items, indexes, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from cloud_tasks.queues.base import (
     QueueInfo,
     QueueLimits,
 )
+from cloud_tasks.queues.chunks import chunks
 from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import LONGEST_WAIT, Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, message_key
@@ -166,7 +167,8 @@ class SqsQueue(MessageQueue):
 
     def _in_batches(self, counted: str, operation: str, entries: list[_Entry]) -> list[Failure]:
         failures: list[Failure] = []
-        pending = deque(_chunks(entries))
+        sized = ((entry, entry.size) for entry in entries)
+        pending = deque(chunks(sized, _BATCH, LIMITS.request_bytes))
         answered = False
         while pending:
             chunk = pending.popleft()
@@ -235,20 +237,6 @@ def _unsendable(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return "SQS takes text only, and this is no UTF-8"
     return None
-
-
-def _chunks(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
-    """Yield *entries* in parts that one request can hold, by count and by bytes."""
-    chunk: list[_Entry] = []
-    size = 0
-    for entry in entries:
-        if chunk and (len(chunk) == _BATCH or size + entry.size > LIMITS.request_bytes):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(entry)
-        size += entry.size
-    if chunk:
-        yield chunk
 
 
 def _failure(entry: dict[str, Any]) -> Failure:
