@@ -64,7 +64,6 @@ def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
     group = parser.add_argument_group("Job")
     for name in (*_JOB, *more):
         row = ROWS[name]
-        variable = f"[env: {row.env}] " if row.env else ""
         options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         if not row.is_boolean:
             options = {"metavar": row.metavar}
@@ -72,8 +71,7 @@ def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
         action = group.add_argument(
             *row.flags, dest=name, default=argparse.SUPPRESS, help="", **options
         )
-        text = f"{row.help} {variable}[default: {row.default_text}]"
-        action.help = text.replace("%", "%%")
+        action.help = row.help_text()
 
 
 def parse(

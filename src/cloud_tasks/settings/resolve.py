@@ -128,14 +128,8 @@ def _add(group: Any, row: Row, program_default: Any) -> None:
         # The type is there for formatters that show it.
         options = {"action": _Value, "metavar": row.metavar, "type": str}
     action = group.add_argument(*row.flags, dest=row.name, default=default, **options)
-    shown = _escaped(row.default_text) if program_default is None else "%(default)s"
-    variable = f"[env: {row.env}] " if row.env else ""
     # Set afterwards: before Python 3.13 the boolean action appends the default in its own way.
-    action.help = f"{_escaped(row.help)} {variable}[default: {shown}]"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+    action.help = row.help_text(None if program_default is None else "%(default)s")
 
 
 def resolve(

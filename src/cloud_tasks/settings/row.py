@@ -64,10 +64,24 @@ class Row:
         """The default, for people."""
         return self.auto or show(self.default)
 
+    def help_text(self, default: str | None = None) -> str:
+        """Return what ``--help`` says; every ``%`` is doubled, as argparse gives it a meaning.
+
+        Args:
+            default: what to show as the default, in argparse's words; None: the row's own.
+        """
+        shown = default or _escaped(self.default_text)
+        variable = f"[env: {self.env}] " if self.env else ""
+        return f"{_escaped(self.help)} {variable}[default: {shown}]"
+
     def complaint(self, sentence: str) -> str:
         """Say what is wrong with its value: the same words for the flag and the variable."""
         variable = f" ({self.env})" if self.env else ""
         return f"argument {self.flag}{variable}: {sentence}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def setting(

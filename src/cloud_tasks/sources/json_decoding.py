@@ -8,6 +8,9 @@ from collections.abc import Callable
 from json.scanner import make_scanner
 from typing import Any
 
+from cloud_tasks.sources.entries import Item, known_id, to_item
+from cloud_tasks.task import Malformed
+
 _MARK = re.compile(r'["{}\[\]]')
 _STRING_MARK = re.compile(r'["\\]')
 
@@ -60,6 +63,21 @@ class JsonDecoder:
         except ValueError:
             self.problem = f"holds an integer of {len(digits)} digits, which are too many"
             return 0
+
+
+def to_json_item(decoder: JsonDecoder, text: str, position: Callable[[], str]) -> Item:
+    """Make of *text*, which is one entry and nothing else, its task, or say why it is none."""
+    try:
+        value, end = decoder.decode(text, 0)
+    except json.JSONDecodeError as error:
+        return Malformed(position(), f"is no valid JSON: {error.msg} at column {error.pos + 1}")
+    except RecursionError:
+        return Malformed(position(), "is nested too deeply")
+    if end != len(text):
+        return Malformed(position(), f"has more than one JSON value, from column {end + 1} on")
+    if decoder.problem:
+        return Malformed(position(), decoder.problem, known_id(value))
+    return to_item(value, position)
 
 
 class EndOfEntry:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.entries import Item, known_id, to_item
-from cloud_tasks.sources.json_decoding import JsonDecoder
+from cloud_tasks.sources.entries import Item
+from cloud_tasks.sources.json_decoding import JsonDecoder, to_json_item
 from cloud_tasks.sources.opening import MAX_ENTRY, ByteFeed
 from cloud_tasks.task import Malformed
 
@@ -54,18 +53,9 @@ class JsonLinesReader:
             return self._bad(f"is longer than {MAX_ENTRY} bytes: put large data into a file")
         try:
             text = line.decode("utf-8")
-            value, end = self._decoder.decode(text, 0)
         except UnicodeDecodeError as error:
             return self._bad(f"is no UTF-8 at column {error.start + 1}")
-        except json.JSONDecodeError as error:
-            return self._bad(f"is no valid JSON: {error.msg} at column {error.pos + 1}")
-        except RecursionError:
-            return self._bad("is nested too deeply")
-        if end != len(text):
-            return self._bad(f"has more than one JSON value, from column {end + 1} on")
-        if self._decoder.problem:
-            return Malformed(self._position(), self._decoder.problem, known_id(value))
-        return to_item(value, self._position)
+        return to_json_item(self._decoder, text, self._position)
 
     def _bad(self, problem: str) -> Malformed:
         return Malformed(self._position(), problem)
