@@ -47,7 +47,7 @@ def hang_with_a_child() -> None:
 
 
 def use_memory() -> None:
-    hoard = b"x" * (600 * 2**20)
+    hoard = b"x" * (300 * 2**20)
     time.sleep(1000)
     del hoard
 
@@ -85,5 +85,5 @@ def all_endings() -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.set_defaults(max_runtime=3, max_memory_allowed_per_task=0.5, num_simultaneous_tasks=2)
+    parser.set_defaults(max_runtime=5, max_memory_allowed_per_task=0.2, num_simultaneous_tasks=2)
     Worker(process_task, task_source=all_endings, args=sys.argv[1:], argparser=parser).main()
