@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from concurrent.futures import Future, wait
 from functools import partial
+from operator import le
 from pathlib import Path
 
 import psutil
@@ -95,7 +96,8 @@ def test_many_starts_and_stops_leave_no_process_and_no_descriptor(name: str, cyc
     before = _resources()
     for _ in range(cycles):
         cycle()
-    eventually(lambda: _resources() == before, what=f"{before} again")
+    # What earlier tests left to its own end may end meanwhile: fewer than before are no leak.
+    eventually(lambda: all(map(le, _resources(), before)), what=f"no more than {before}")
 
 
 def _resources() -> tuple[int, int, int]:
