@@ -74,6 +74,7 @@ class Program:
             env={**environment(), **(env or {})},
             text=True,
             start_new_session=True,
+            preexec_fn=_heed_hang_ups,
             **keywords,
         )
         return self.process
@@ -110,6 +111,11 @@ class Program:
 
     def endings(self) -> list[tuple[str, str]]:
         return [(e["task_id"], e["event_type"]) for e in self.events() if "task_id" in e]
+
+
+def _heed_hang_ups() -> None:
+    # Whoever runs the tests may ignore them, as nohup does, and a child inherits that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

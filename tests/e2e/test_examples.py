@@ -26,6 +26,9 @@ import pytest
 
 from cloud_tasks.testing import eventually
 
+#: Several programs, one after the other, and each of them starts anew.
+pytestmark = pytest.mark.timeout(180)
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 #: Seconds that one example may take on a busy machine.
 LIMIT = 50.0

@@ -24,6 +24,9 @@ from cloud_tasks.cli.sending import IN_FLIGHT
 from cloud_tasks.queues.base import Outgoing, QueueProvider
 from cloud_tasks.testing import eventually
 
+#: Several programs, one after the other, and each of them starts anew.
+pytestmark = pytest.mark.timeout(180)
+
 COMMAND = [sys.executable, "-m", "cloud_tasks"]
 Done: TypeAlias = subprocess.CompletedProcess[str]
 

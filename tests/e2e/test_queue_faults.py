@@ -18,7 +18,7 @@ from cloud_tasks.queues.base import events_name
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import MetadataServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 IDLE = ("--exit-when-idle", "1")
 #: Seconds that a wrong set-up may take to be told of, and a loaded machine on top.

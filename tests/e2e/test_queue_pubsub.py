@@ -21,9 +21,9 @@ from servers.pubsub import PubSubEmulator
 from cloud_tasks.queues.base import QueueSpec, dead_name, events_name
 from cloud_tasks.testing import eventually
 
-#: The shortest lease of Pub/Sub.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
+#: The shortest lease of Pub/Sub.
 SHORT = ("--lease", "10")
 TWO_SLOTS = ("--num-simultaneous-tasks", "2")
 

@@ -12,6 +12,9 @@ from e2e.queue_site import QueueSite, Sqs
 
 from cloud_tasks.testing import eventually
 
+#: Several programs, one after the other, and each of them starts anew.
+pytestmark = pytest.mark.timeout(180)
+
 #: Of every event of a task that completed on a queue.
 KEYS = {
     *("timestamp", "hostname", "event_type", "task_id", "elapsed_time", "retry", "result"),
