@@ -67,14 +67,18 @@ class Program:
         self, *args: str, env: dict[str, str] | None = None, **keywords: Any
     ) -> subprocess.Popen[str]:
         command = [sys.executable, "program.py", "--task-file", "tasks.json", *args]
-        keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
+        keywords = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "preexec_fn": _heed_hang_ups,
+            **keywords,
+        }
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
             env={**environment(), **(env or {})},
             text=True,
             start_new_session=True,
-            preexec_fn=_heed_hang_ups,
             **keywords,
         )
         return self.process
