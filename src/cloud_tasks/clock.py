@@ -9,6 +9,15 @@ from __future__ import annotations
 import functools
 import time
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import queue
+
+T = TypeVar("T")
+
+#: Seconds; nobody waits for less.
+_SHORTEST_WAIT = 0.001
 
 
 class Clock:
@@ -41,3 +50,16 @@ def timestamp(wall_seconds: float) -> str:
 def _whole_second(second: int) -> str:
     # Every event has two timestamps, and most fall into the same second or two.
     return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def next_of(inbox: queue.SimpleQueue[T], timeout: float | None) -> T:
+    """Return the next item of *inbox*; blocks for up to *timeout* seconds, or for ever if None.
+
+    Raises:
+        queue.Empty: none came in time.
+    """
+    # Python 3.10 waits for ever if the time is over when it looks at the clock for the second
+    # time, a moment after the first.
+    if timeout is not None and timeout < _SHORTEST_WAIT:
+        return inbox.get_nowait()
+    return inbox.get(timeout=timeout)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import queue
 import re
 import time
 
-from cloud_tasks.clock import Clock, timestamp
+import pytest
+
+from cloud_tasks.clock import Clock, next_of, timestamp
 
 
 def test_a_timestamp_has_microseconds_and_says_utc() -> None:
@@ -23,3 +26,22 @@ def test_the_two_clocks_are_the_machines() -> None:
     after = time.monotonic(), time.time()
     assert before[0] <= here[0] <= after[0]
     assert before[1] <= here[1] <= after[1]
+
+
+def test_what_is_in_an_inbox_comes_at_once_and_what_is_not_never() -> None:
+    inbox: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for timeout in (None, 0.01, 0.0, -1.0):
+        inbox.put(1)
+        assert next_of(inbox, timeout) == 1
+    for timeout in (0.01, 0.0, -1.0):
+        with pytest.raises(queue.Empty):
+            next_of(inbox, timeout)
+
+
+def test_no_look_into_an_inbox_that_was_emptied_waits_for_ever() -> None:
+    for _ in range(20_000):
+        inbox: queue.SimpleQueue[int] = queue.SimpleQueue()
+        inbox.put(1)
+        next_of(inbox, None)
+        with pytest.raises(queue.Empty):
+            next_of(inbox, 0.0)

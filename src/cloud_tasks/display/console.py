@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 
+from cloud_tasks.clock import next_of
 from cloud_tasks.display.lines import outcome_line, progress_line
 from cloud_tasks.display.text import plural
 from cloud_tasks.outcome import Completed, Outcome
@@ -57,7 +58,7 @@ class Console:
         due = time.monotonic() + self._period
         while True:
             try:
-                heard = self._queue.get(timeout=max(0.0, due - time.monotonic()))
+                heard = next_of(self._queue, due - time.monotonic())
             except queue.Empty:
                 logger.info(progress_line(self._stats.snapshot()), extra=_TIMED)
                 due += self._period

@@ -15,6 +15,7 @@ import math
 import queue
 from dataclasses import dataclass
 
+from cloud_tasks.clock import next_of
 from cloud_tasks.errors import SourceError
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.flags import FlagPage
@@ -117,7 +118,7 @@ class Lifecycle:
         of another may be given to a thread that sleeps, so nobody may sleep for long here.
         """
         try:
-            return self._inbox.get(timeout=min(max(0.0, timeout), LONGEST_SLEEP))
+            return next_of(self._inbox, min(timeout, LONGEST_SLEEP))
         except queue.Empty:
             return None
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from cloud_tasks.clock import next_of
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.policy import Decision, Settlement
@@ -171,7 +172,7 @@ class Outbox:
             if self._hurry and deadline < math.inf:
                 left = 0.0
             try:
-                parcel = self._inbox.get(timeout=None if left == math.inf else max(0.0, left))
+                parcel = next_of(self._inbox, None if left == math.inf else left)
             except queue.Empty:
                 return True
             if parcel is None:
