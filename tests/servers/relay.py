@@ -158,13 +158,16 @@ class Relay:
             thread.start()
 
     def _pump(self, connection: _Connection, source: socket.socket, sink: socket.socket) -> None:
+        answers = source is connection.server
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if source is connection.server:
+                if answers:
                     data = self._allowed(connection, data)
                 self._wait_while_stalled()
                 sink.sendall(data)
-                if connection.left <= 0:
+                # Only who passes answers cuts after the last of them: the other direction may see
+                # the count at its end while that answer is still to be sent.
+                if answers and connection.left <= 0:
                     connection.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
