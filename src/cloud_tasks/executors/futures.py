@@ -7,12 +7,13 @@ so a task over its time is reported and runs on, and keeps its slot until it ret
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import threading
 import time
 from collections import deque
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import Executor as ForeignExecutor
 from dataclasses import replace
 
@@ -35,10 +36,10 @@ class _Job:
     Attributes:
         cell: its slot.
         sent: when the pool got it, monotonic.
-        told: its outcome is known; the pool may go on with it all the same.
+        outcome: what is told of it; the pool may go on with it all the same.
     """
 
-    __slots__ = ("cell", "foreign", "future", "max_runtime", "number", "sent", "task", "told")
+    __slots__ = ("cell", "foreign", "future", "max_runtime", "number", "outcome", "sent", "task")
 
     def __init__(self, number: int, task: Task, max_runtime: float | None) -> None:
         self.number = number
@@ -46,7 +47,7 @@ class _Job:
         self.max_runtime = math.inf if max_runtime is None else max_runtime
         self.future: Future[Outcome] = Future()
         self.foreign: Future[Answer] | None = None
-        self.told = False
+        self.outcome: Outcome | None = None
         self.cell = -1
         self.sent = 0.0
 
@@ -67,6 +68,7 @@ class FuturesExecutor(Executor):
         self._condition = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._running: set[_Job] = set()
+        self._over: set[_Job] = set()
         self._cells: list[int] = []
         self._number = 0
         self._started = self._closed = self._broken = False
@@ -126,8 +128,6 @@ class FuturesExecutor(Executor):
                 if not self._waiting or not self._cells:
                     return
                 job = self._waiting.popleft()
-                if job.told:
-                    continue
                 if not job.future.set_running_or_notify_cancel():
                     continue
                 job.cell = self._cells.pop()
@@ -185,19 +185,23 @@ class FuturesExecutor(Executor):
         """Free the slot, start the next task, then tell the outcome unless it was told before."""
         with self._condition:
             self._running.discard(job)
+            self._over.add(job)
+            job.outcome = job.outcome or outcome
             self._cells.append(job.cell)
             self._condition.notify_all()
         self._feed()
         self._tell(job, outcome)
+        with self._condition:
+            self._over.discard(job)
 
     def _tell(self, job: _Job, outcome: Outcome) -> None:
         with self._condition:
-            if job.told:
-                return
-            job.told = True
-        # Outside the lock: whoever waits for the outcome may come back to us.
-        job.future.set_result(outcome)
-        self._options.before_wait()
+            job.outcome = outcome = job.outcome or outcome
+        # Outside the lock: whoever waits for the outcome may come back to us. Another thread may
+        # be about to tell it, and nobody knows when it will, so the second one does it as well.
+        with contextlib.suppress(InvalidStateError):
+            job.future.set_result(outcome)
+            self._options.before_wait()
 
     def _break(self, error: BaseException) -> None:
         with self._condition:
@@ -218,8 +222,8 @@ class FuturesExecutor(Executor):
                 if self._closed and (not self._running or self._close_at <= now):
                     break
                 due = [(self._deadline(job, now), job) for job in self._running]
-                pending = [moment for moment, job in due if not job.told]
-                late = [job for moment, job in due if moment <= now and not job.told]
+                pending = [moment for moment, job in due if job.outcome is None]
+                late = [job for moment, job in due if moment <= now and job.outcome is None]
                 if not late:
                     nearest = min([*pending, self._close_at])
                     self._condition.wait(None if nearest == math.inf else nearest - now)
@@ -239,13 +243,18 @@ class FuturesExecutor(Executor):
         """Withdraw the task if the pool has not begun it; else it goes on, and this is False."""
         with self._condition:
             job = next((j for j in (*self._waiting, *self._running) if j.future is future), None)
-        if job is None or future.done():
+            if job is None or future.done():
+                return False
+            waits = job in self._waiting
+            if waits:
+                self._waiting.remove(job)
+                if not future.set_running_or_notify_cancel():
+                    return True
+        # While it is handed over, this moment, there is nothing yet to cancel.
+        if not waits and (job.foreign is None or not job.foreign.cancel()):
             return False
-        if job.foreign is None or job.foreign.cancel():
-            if job.foreign is not None or future.set_running_or_notify_cancel():
-                self._tell(job, Aborted(reason))
-            return True
-        return False
+        self._tell(job, Aborted(reason))
+        return True
 
     def shutdown(
         self,
@@ -266,7 +275,7 @@ class FuturesExecutor(Executor):
             waiting, self._waiting = list(self._waiting), deque()
             self._condition.notify_all()
         for job in waiting:
-            if not job.told and job.future.set_running_or_notify_cancel():
+            if job.future.set_running_or_notify_cancel():
                 self._tell(job, Aborted(reason))
         if not wait:
             return
@@ -275,7 +284,13 @@ class FuturesExecutor(Executor):
             self._own_flags.close()
 
     def _abandon(self) -> None:
-        for job in list(self._running):
+        with self._condition:
+            running, over = list(self._running), list(self._over)
+        for job in running:
             if job.foreign is not None:
                 job.foreign.cancel()
             self._tell(job, Aborted(self._close_reason, self._measures(job)))
+        # Whose task has ended may be kept from telling it, by a pool that takes no other task.
+        for job in over:
+            assert job.outcome is not None
+            self._tell(job, job.outcome)

@@ -20,8 +20,9 @@ from cloud_tasks.executors import process
 #: Seconds from a death to the search: helpers such as multiprocessing's resource tracker notice
 #: the end themselves, and clean up what a kill would leave.
 _DELAY = 0.5
-#: Seconds that the last search goes on while it still finds somebody.
-_LAST_SEARCH = 2.0
+#: How often the last search looks while it still finds somebody: about two seconds. On a machine
+#: that stands still for a moment a clock would go on, and who was killed could not end.
+_LAST_LOOKS = 45
 
 
 class Sweeper:
@@ -85,9 +86,10 @@ class Sweeper:
             thread = self._thread
         if thread is not None:
             thread.join()
-        deadline = time.monotonic() + _LAST_SEARCH
         pause = 0.001
-        while (self._kill(None) or self._lingers()) and time.monotonic() < deadline:
+        for _ in range(_LAST_LOOKS):
+            if not self._kill(None) and not self._lingers():
+                return
             time.sleep(pause)  # until the kernel has done it
             pause = min(0.05, pause * 2)
 

@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T | None], timeout: float = 10.0, *, what: str = "") -> T:
+def eventually(condition: Callable[[], T | None], timeout: float = 30.0, *, what: str = "") -> T:
     """Wait until *condition* returns something true, and return it.
 
     Args:
@@ -39,9 +39,12 @@ def eventually(condition: Callable[[], T | None], timeout: float = 10.0, *, what
     """
     deadline = time.monotonic() + timeout
     while True:
+        # The last look comes after the deadline: a machine that was busy elsewhere meanwhile has
+        # not shown that the condition fails.
+        last = time.monotonic() > deadline
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if last:
             raise AssertionError(f"not within {timeout:g} s: {what or condition}; got {value!r}")
         time.sleep(0.005)

@@ -23,6 +23,9 @@ from cloud_tasks.worker_data import WorkerData
 SHARED_OPTIONS = ExecutorOptions(slots=2, max_result_bytes=2**20, exit_grace=3.0)
 #: Seconds within which everything here must be over.
 WAIT = 40.0
+#: Seconds that pass for "at once" on a machine that has other things to do: less than any task
+#: here sleeps, or a grace lasts, so that whatever waits for one of these is found out.
+AT_ONCE = 20.0
 
 Need = Literal[
     "enforces_timeout", "enforces_memory", "isolates_crashes", "live_flags", "background"

@@ -126,17 +126,22 @@ def holds(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
 
 
 def watches_flags(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Touch ``data["started"]`` and run until the shutdown request; tell when it was seen."""
+    """Touch ``data["started"]`` and run until the shutdown request.
+
+    Tell when the last look was begun that did not show it: how long a look takes, and what goes
+    on between two, is the machine's affair.
+    """
+    missed = time.monotonic()
     before = [worker_data.received_shutdown_request, worker_data.received_termination_notice]
     Path(data["started"]).touch()
     deadline = time.monotonic() + _PATIENCE
-    while not worker_data.received_shutdown_request and time.monotonic() < deadline:
+    while (begun := time.monotonic()) < deadline and not worker_data.received_shutdown_request:
+        missed = begun
         time.sleep(0.001)
-    seen = time.monotonic()
     return False, {
         "before": before,
         "after": [worker_data.received_shutdown_request, worker_data.received_termination_notice],
-        "seen": seen,
+        "missed": missed,
     }
 
 

@@ -142,12 +142,13 @@ class MetadataServer:
         """Return what *request* is answered; None: the connection is closed without a word."""
         path, _, query = request.path.partition("?")
         self.requests.append(f"{request.command} {path}")
-        if self.fault is Fault.STALL:
+        fault = self.fault  # looked at once, as a test may change it meanwhile
+        if fault is Fault.STALL:
             self._released.wait()
-        if self.fault in {Fault.STALL, Fault.HANG_UP}:
+        if fault in {Fault.STALL, Fault.HANG_UP}:
             return None
-        if self.fault is not None:
-            return (500, "") if self.fault is Fault.ERROR else (200, "<\0\ufffd{]")
+        if fault is not None:
+            return (500, "") if fault is Fault.ERROR else (200, "<\0\ufffd{]")
         if path == _TOKEN:
             return self._new_token(request)
         if refusal := self._refusal(path, query, request):

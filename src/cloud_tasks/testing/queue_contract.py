@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -75,8 +76,10 @@ class QueueContract(QueueRequests):
     def test_receive_never_gives_more_than_asked_or_allowed(self, queue: MessageQueue) -> None:
         n = self._more_than(queue.limits.receive)
         put(queue, ["x"] * n)
-        assert 1 <= len(queue.receive(2, wait=5.0, lease=LONG)) <= 2
-        assert 1 <= len(queue.receive(n + 9, wait=5.0, lease=LONG)) <= queue.limits.receive
+        for asked, most in ((2, 2), (n + 9, queue.limits.receive)):
+            # None at all is an ordinary answer of a server that is busy.
+            some = eventually(partial(queue.receive, asked, wait=5.0, lease=LONG), SOON)
+            assert len(some) <= most
 
     def test_a_message_is_hidden_while_its_lease_lasts(
         self, queue: MessageQueue, other: MessageQueue
@@ -100,11 +103,9 @@ class QueueContract(QueueRequests):
     def test_extending_keeps_it_hidden_and_acking_for_ever(
         self, queue: MessageQueue, other: MessageQueue
     ) -> None:
-        put(queue, ["a", "b"])
-        acked, held = take(queue, 2, lease=self.lease)
-        assert queue.ack([acked]) == []
-        assert queue.extend([held], LONG) == []
-        assert arrivals(other, 1, within=1.2 * self.lease) == []
+        _, acked_for = self._in_time(queue, queue.ack)
+        held, held_for = self._in_time(queue, lambda messages: queue.extend(messages, LONG))
+        assert arrivals(other, 1, within=1.2 * max(acked_for, held_for)) == []
         assert queue.release([held]) == []
         assert [m.message_id for m in take(other, 1)] == [held.message_id]
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from cloud_tasks.queues.base import (
+    Failure,
     Message,
     MessageQueue,
     Outgoing,
@@ -41,14 +42,16 @@ def put(queue: MessageQueue, bodies: Sequence[str | bytes]) -> None:
 def arrivals(
     queue: MessageQueue, n: int, *, within: float = SOON, lease: float = LONG
 ) -> list[Message]:
-    """Receive until *n* messages are there or *within* seconds are over."""
+    """Receive until *n* messages are there or *within* seconds are over; once at least."""
     arrived: list[Message] = []
     deadline = time.monotonic() + within
-    while len(arrived) < n and (left := deadline - time.monotonic()) > 0:
+    left = within
+    while len(arrived) < n and left > 0:
         wait = min(left, queue.limits.longest_wait, 5.0)
         arrived += queue.receive(n - len(arrived), wait=wait, lease=lease)
         if not arrived and not queue.limits.longest_wait:
             time.sleep(0.05)  # it can't wait by itself
+        left = deadline - time.monotonic()
     return arrived
 
 
@@ -117,6 +120,28 @@ class QueueHarness:
         queue = new_provider().queue(name)
         yield queue
         queue.close()
+
+    def _in_time(
+        self, queue: MessageQueue, do: Callable[[list[Message]], list[Failure]]
+    ) -> tuple[Message, float]:
+        """Take a message of its own for a short lease, and *do* something before that is over.
+
+        Returns:
+            The message, and the seconds of the lease.
+        """
+        lease = self.lease
+        while True:
+            put(queue, ["a"])
+            began = time.monotonic()
+            (held,) = take(queue, 1, lease=lease)
+            failures = do([held])
+            if time.monotonic() - began < lease:
+                assert failures == []
+                return held, lease
+            # The machine was so busy that the lease may have been over by then: nothing was
+            # shown, and the message is wherever it is.
+            queue.ack([held, *arrivals(queue, 1, within=lease + SOON)])
+            lease *= 2
 
     def _more_than(self, limit: int) -> int:
         return min(limit + 3, self.most)
