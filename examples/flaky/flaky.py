@@ -85,5 +85,5 @@ def all_endings() -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.set_defaults(max_runtime=5, max_memory_allowed_per_task=0.2, num_simultaneous_tasks=2)
+    parser.set_defaults(max_runtime=12, max_memory_allowed_per_task=0.2, num_simultaneous_tasks=3)
     Worker(process_task, task_source=all_endings, args=sys.argv[1:], argparser=parser).main()

@@ -53,6 +53,11 @@ def leaves(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     return False, "left them"
 
 
+def _open_descriptors() -> list[int]:
+    """All but the standard ones; a parent that has many open gives its children high numbers."""
+    return [int(entry.name) for entry in Path("/dev/fd").iterdir() if int(entry.name) > 2]
+
+
 def closes_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     os.closerange(3, 4096)
     return False, "closed"
@@ -61,13 +66,13 @@ def closes_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
 def replaces_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     """Put a file of the user's behind every descriptor, as a careless daemon would."""
     file = os.open(data["file"], os.O_RDWR | os.O_CREAT)
-    for descriptor in range(3, 51):
+    for descriptor in _open_descriptors():
         os.dup2(file, descriptor)
     return False, "replaced"
 
 
 def writes_everywhere(task_id: str, data: Data, worker_data: WorkerData) -> Any:
-    for descriptor in range(3, 51):
+    for descriptor in _open_descriptors():
         with contextlib.suppress(OSError):
             os.set_blocking(descriptor, False)
             os.write(descriptor, data["garbage"])

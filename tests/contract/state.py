@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,16 @@ def closes_stdout(task_id: str, data: Data, worker_data: WorkerData) -> Any:
 
 
 def leaves_alarm(task_id: str, data: Data, worker_data: WorkerData) -> Any:
-    """Leave an alarm that would kill the process while the next task runs."""
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
-    return False, None
+    """Leave an alarm that would kill the process while the next task runs.
+
+    It must not ring before this one has been answered, wherever the machine spends its time.
+    """
+    signal.setitimer(signal.ITIMER_REAL, data.get("seconds", 60))
+    return False, time.monotonic()
 
 
-def waits_past_alarm(task_id: str, data: Data, worker_data: WorkerData) -> Any:
-    threading.Event().wait(0.5)
+def waits_until(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    threading.Event().wait(data["moment"] - time.monotonic())
     return False, "not disturbed"
 
 

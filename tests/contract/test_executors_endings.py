@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from contract import deaths
 
+from cloud_tasks.executors import process
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.outcome import Completed, Exited, OverMemory, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
-from cloud_tasks.testing.executor_harness import WAIT, Pool, running
+from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, running
 
 MB = 2**20
 
@@ -45,7 +45,7 @@ def test_a_signal_is_an_exit_with_its_negative_number(pool: Pool, name: str) -> 
     number = int(signal.Signals[name])
     outcome = pool.ends(Exited, deaths.killed_by, signal=number)
     assert outcome.exit_code == -number
-    assert (outcome.measures.elapsed_time or 99) < 5
+    assert (outcome.measures.elapsed_time or 99) < AT_ONCE
 
 
 def test_sys_exit_with_a_thread_that_runs_on_keeps_its_code(pool: Pool) -> None:
@@ -65,7 +65,7 @@ def test_sys_exit_with_a_thread_that_runs_on_keeps_its_code(pool: Pool) -> None:
 )
 def test_nothing_outlives_the_time_limit(pool: Pool, function: UserFunction) -> None:
     outcome = pool.ends(TimedOut, function, max_runtime=0.3)
-    assert 0.3 <= (outcome.measures.run_time or 0) < 3.3
+    assert 0.3 <= (outcome.measures.run_time or 0) < AT_ONCE
 
 
 def test_a_stopped_process_is_ended_at_the_limit(pool: Pool) -> None:
@@ -76,7 +76,7 @@ def test_a_stopped_process_is_ended_at_the_limit(pool: Pool) -> None:
 def test_a_jump_of_the_wall_clock_does_not_move_the_limit(pool: Pool, hours: int) -> None:
     begun = time.monotonic()
     pool.ends(TimedOut, deaths.sets_clock, by=3600 * hours, max_runtime=0.3)
-    assert 0.3 <= time.monotonic() - begun < 4
+    assert 0.3 <= time.monotonic() - begun < AT_ONCE
 
 
 def test_a_task_that_spoils_the_clock_does_not_free_the_next_one_from_its_limit(
@@ -84,7 +84,7 @@ def test_a_task_that_spoils_the_clock_does_not_free_the_next_one_from_its_limit(
 ) -> None:
     pool.ends(Completed, deaths.sets_monotonic_clock)
     outcome = pool.ends(TimedOut, tasks.sleeps, max_runtime=0.3)
-    assert 0.3 <= (outcome.measures.run_time or 0) < 3.3
+    assert 0.3 <= (outcome.measures.run_time or 0) < AT_ONCE
 
 
 def test_of_a_forked_task_only_the_original_answers(pool: Pool) -> None:
@@ -100,9 +100,10 @@ def test_a_forked_copy_that_lives_on_does_not_hide_the_death(pool: Pool, tmp_pat
     begun = time.monotonic()
     outcome = pool.ends(Exited, deaths.dies_before_its_fork, pids=str(tmp_path / "pids"))
     assert outcome.exit_code == 3
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < AT_ONCE
     copy = int((tmp_path / "pids").read_text())
-    eventually(lambda: not psutil.pid_exists(copy), 5)
+    # A zombie is as good as gone: its parent may be nobody we know.
+    eventually(lambda: not process.runs(copy))
 
 
 @pytest.fixture(params=[deaths.uses_memory, deaths.uses_memory_below], ids=["itself", "below it"])

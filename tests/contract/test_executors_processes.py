@@ -45,10 +45,14 @@ def test_what_a_task_started_dies_with_it_at_the_limit(
 ) -> None:
     pool.needs("isolates_crashes", "enforces_timeout")
     note = tmp_path / "pids"
-    kinds = [kind_started]
-    pool.ends(TimedOut, processes.leaves, kinds=kinds, pids=str(note), end="sleep", max_runtime=1.5)
+    data = {"kinds": [kind_started], "pids": str(note), "end": "sleep"}
+    # Where all is slow it takes a longer limit to get as far as to have started something.
+    for limit in (1.5, 5.0, 20.0):
+        pool.ends(TimedOut, processes.leaves, **data, max_runtime=limit)
+        if note.exists():
+            break
     pids = noted(note)
-    eventually(lambda: all_gone(pids), 5)
+    eventually(lambda: all_gone(pids))
 
 
 @pytest.mark.parametrize("kind_started", ALL_KINDS)
@@ -59,7 +63,7 @@ def test_what_a_task_started_dies_with_it_at_a_crash(
     note = tmp_path / "pids"
     pool.ends(Exited, processes.leaves, kinds=[kind_started], pids=str(note), end="crash")
     pids = noted(note)
-    eventually(lambda: all_gone(pids), 5)
+    eventually(lambda: all_gone(pids))
 
 
 @pytest.mark.parametrize("end", ["sleep", "return"])
@@ -147,13 +151,18 @@ def _pid_in(path: Path) -> int:
     return int(text or 0)
 
 
+@pytest.mark.timeout(300)  # dozens of processes die and are started anew
 def test_a_kill_before_the_call_is_not_the_tasks_end(pool: Pool) -> None:
     pool.needs("isolates_crashes")
-    for _ in range(5):
-        for child in psutil.Process().children():
-            if "CLOUD_TASKS_CHILD" in _environment(child):
-                child.kill()
+    for _ in range(10):
+        children = psutil.Process().children()
+        # Not more than two of them. They may all live on for a moment and be given the same task,
+        # and a task whose process dies three times before the call is given up.
+        victims = [child for child in children if "CLOUD_TASKS_CHILD" in _environment(child)][:2]
+        for child in victims:
+            child.kill()
         pool.still_works()
+        eventually(partial(all_gone, [child.pid for child in victims]))
 
 
 def _environment(process: psutil.Process) -> dict[str, Any]:

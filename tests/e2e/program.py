@@ -28,7 +28,7 @@ def process_task(task_id, data, worker_data):
     if started:
         Path(started).touch()
         release = Path(started).with_name("release")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + data.get("patience", 30)
         while not release.exists() and time.monotonic() < deadline:
             if worker_data.received_shutdown_request:
                 Path(started).with_name("asked").touch()
@@ -57,7 +57,7 @@ class Program:
         (self.folder / "tasks.json").write_text(json.dumps(entries))
 
     def hold(self, **more: Any) -> dict[str, Any]:
-        """Make the data of a task that runs until ``release`` appears."""
+        """Make the data of a task that runs until ``release`` appears; *patience* is its limit."""
         return {"started": str(self.folder / "started"), **more}
 
     def has(self, name: str) -> bool:
@@ -67,18 +67,20 @@ class Program:
         self, *args: str, env: dict[str, str] | None = None, **keywords: Any
     ) -> subprocess.Popen[str]:
         command = [sys.executable, "program.py", "--task-file", "tasks.json", *args]
-        keywords = {
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "preexec_fn": _heed_hang_ups,
-            **keywords,
-        }
+        prepare: Callable[[], object] = keywords.pop("preexec_fn", lambda: None)
+
+        def in_child() -> None:
+            _heed_signals()
+            prepare()
+
+        keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
             env={**environment(), **(env or {})},
             text=True,
             start_new_session=True,
+            preexec_fn=in_child,
             **keywords,
         )
         return self.process
@@ -117,9 +119,11 @@ class Program:
         return [(e["task_id"], e["event_type"]) for e in self.events() if "task_id" in e]
 
 
-def _heed_hang_ups() -> None:
-    # Whoever runs the tests may ignore them, as nohup does, and a child inherits that.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _heed_signals() -> None:
+    # Whoever runs the tests may ignore some, as nohup does with hang-ups and a shell with Ctrl-C
+    # for what it starts in the background; a child inherits that.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+#: Some run several commands, one after the other.
+pytestmark = pytest.mark.timeout(300)
+
 COMMAND = [sys.executable, "-m", "cloud_tasks"]
 
 
@@ -22,7 +25,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
 

@@ -22,6 +22,9 @@ import pytest
 
 from cloud_tasks.cli import COMMANDS
 
+#: Several commands, one after the other; one of them waits for leases.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PLAYED = [
@@ -41,7 +44,7 @@ PAGES = sorted(
     if not path.is_relative_to(DOCS / "_build")
 )
 #: Seconds that one command may take on a busy machine.
-LIMIT = 50.0
+LIMIT = 150.0
 
 _BLOCK = re.compile(
     r"(?:<!-- exits with (?P<code>\d+) -->\n)?"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import random
 import signal
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.program import Program
+from e2e.program import SCRIPT, WAIT, Program
 
 from cloud_tasks.testing import eventually
+
+#: Some start many programs, one after the other, and a busy machine takes seconds for each.
+pytestmark = pytest.mark.timeout(240)
 
 EXECUTORS = pytest.mark.parametrize("executor", ["inline", "loky"])
 
@@ -55,13 +60,31 @@ def test_the_second_signal_kills_at_once(program: Program, executor: str) -> Non
     assert program.events()[0]["retry"] is True
 
 
-def test_a_burst_of_signals_is_no_trouble(program: Program) -> None:
+# A signal that comes after the run is the program's: this one takes it, and lives until the last.
+_OUTLIVES_BURST = f"""{SCRIPT.partition("if __name__")[0]}
+import signal
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        Worker(process_task, args=sys.argv[1:]).main()
+    finally:
+        deadline = time.monotonic() + 30
+        while not Path("sent").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+"""
+
+
+def test_a_burst_of_signals_is_no_trouble(tmp_path: Path) -> None:
+    program = Program(tmp_path, _OUTLIVES_BURST)
     program.tasks(program.hold(), {})
     program.start()
     program.until("started")
     for _ in range(50):
         program.signal(signal.SIGINT)
         program.signal(signal.SIGTERM)
+    (tmp_path / "sent").touch()
     returned, err = program.end()
     assert returned in (130, 143)
     assert "Traceback" not in err
@@ -111,15 +134,12 @@ def test_ctrl_c_at_a_terminal_spares_the_tasks_own_processes(tmp_path: Path) -> 
     program.until("started")
     os.write(ours, b"\x03")
     said = read_all(ours)
-    assert process.wait(20) == 130
+    assert process.wait(WAIT) == 130
     assert "Traceback" not in said
     assert [event["result"] for event in program.events()] == [0]
 
 
 def take_terminal() -> None:
-    import fcntl
-    import termios
-
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
@@ -164,7 +184,7 @@ def test_a_signal_at_any_moment_of_the_start_is_a_clean_end(tmp_path: Path, exec
             process.wait(milliseconds / 1000)
         except subprocess.TimeoutExpired:
             program.signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=WAIT)
         said = f"after {milliseconds} ms, {number!r}: {process.returncode}\n{err}"
         # Before the run, and after it, Python itself or the system ends the program.
         ours = "events go to" in err and "exit code" not in err
@@ -180,15 +200,15 @@ def test_a_signal_at_any_moment_of_the_start_is_a_clean_end(tmp_path: Path, exec
 
 
 def test_it_lives_in_no_more_than_its_own_processes_after_kill_9(program: Program) -> None:
-    program.tasks(program.hold(), program.hold(), {})
+    # They would go on for longer than anybody waits here: only a kill can end them.
+    program.tasks(program.hold(patience=100), program.hold(patience=100), {})
     program.start("--num-simultaneous-tasks", "2")
     program.until("started")
-    assert program.process is not None
     program.signal(signal.SIGKILL)
     program.end()
     with program.log.open("ab") as log:
         log.write(b'{"timestamp": "torn by the kill')
-    eventually(lambda: not others_in(program.folder), 2.5, what="all processes are gone")
+    eventually(lambda: not others_in(program.folder), WAIT, what="all processes are gone")
     program.log.with_name("release").touch()
     returned, err = program.run()
     assert returned == 0

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from e2e.program import WAIT, Program, environment
 
+#: Two programs one after the other may each take as long as :data:`WAIT`.
+pytestmark = pytest.mark.timeout(180)
+
 EXECUTORS = pytest.mark.parametrize("executor", ["inline", "loky"])
 
 
@@ -156,7 +159,6 @@ def _can_mount() -> bool:
 
 
 @pytest.mark.skipif(not _can_mount(), reason="no mount namespace: needs root on Linux")
-@pytest.mark.timeout(90)
 def test_a_disk_that_stays_full_stops_the_intake_and_then_the_worker(program: Program) -> None:
     program.tasks(*[{"size": 1000}] * 20_000)
     small = program.folder / "small"
@@ -170,10 +172,11 @@ def test_a_disk_that_stays_full_stops_the_intake_and_then_the_worker(program: Pr
     begun = time.monotonic()
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", command],
-        cwd=program.folder, env=environment(), capture_output=True, text=True, timeout=80,
+        cwd=program.folder, env=environment(), capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
-    assert 29 < time.monotonic() - begun < 60
+    assert time.monotonic() - begun > 29
+    assert "tried for 30 s: giving up" in done.stderr
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
     text = copy.read_text()
@@ -187,5 +190,7 @@ def test_a_fifo_that_nobody_reads_is_an_error_at_once(program: Program) -> None:
     begun = time.monotonic()
     returned, err = program.run("--event-log-file", "fifo")
     assert returned == 4
-    assert time.monotonic() - begun < 10
+    # A log that breaks while the worker runs is tried for 30 s.
+    assert time.monotonic() - begun < 30
+    assert "tried for" not in err
     assert "nobody reads it" in err

@@ -74,8 +74,8 @@ def test_five_deaths_at_boot_are_the_end_and_told_once(boot: Boot, death: str) -
     boot.start(99, death)
     waiting = [boot.submit(str(n)) for n in range(3)]
     assert boot.broken.wait(WAIT)
-    assert {type(future.result(5)) for future in waiting} == {Aborted}
-    assert isinstance(boot.submit("later").result(5), Aborted)
+    assert {type(future.result(WAIT)) for future in waiting} == {Aborted}
+    assert isinstance(boot.submit("later").result(WAIT), Aborted)
     boot.executor.shutdown()
     assert len(boot.boots.read_text()) == 5
     assert len(boot.complaints) == 1

@@ -120,4 +120,4 @@ if __name__ == "__main__":
 def test_a_program_that_forgets_the_shutdown_ends_all_the_same(
     tmp_path: Path, executor: str
 ) -> None:
-    assert pool_programs.run(tmp_path, _NO_SHUTDOWN, executor, timeout=20).strip().isdigit()
+    assert pool_programs.run(tmp_path, _NO_SHUTDOWN, executor).strip().isdigit()

@@ -21,7 +21,10 @@ from cloud_tasks.executors.process import MARK
 from cloud_tasks.outcome import Completed, Exited, Outcome, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
-from cloud_tasks.testing.executor_harness import Pool, running
+from cloud_tasks.testing.executor_harness import WAIT, Pool, running
+
+#: Some of them start a hundred processes, which a busy machine does in a minute or so.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Killer(threading.Thread):
@@ -45,7 +48,7 @@ class Killer(threading.Thread):
                 self.killed.add(victim)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path) -> None:
     seed = int(os.environ.get("CLOUD_TASKS_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"CLOUD_TASKS_TEST_SEED={seed}")
@@ -68,7 +71,7 @@ def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path)
             future.add_done_callback(partial(tell, n))
             futures.append(future)
         killer.start()
-        assert not wait(futures, timeout=240).not_done
+        assert not wait(futures, timeout=500).not_done
         killer.enough.set()
         killer.join()
         pool.still_works()
@@ -76,12 +79,16 @@ def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path)
     exited = {n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exited)}
     rest = [(n, outcome) for n, outcome in enumerate(outcomes) if n not in exited]
     assert all(isinstance(o, Completed) and o.result == str(n) for n, o in rest)
-    assert {getattr(outcomes[n], "exit_code", None) for n in exited} <= {-9}
+    # The one end that need not be a task's own: its processes died before the call, three times.
+    given_up = {n for n in exited if "before the call" in (getattr(outcomes[n], "hint", "") or "")}
+    assert not {n for n in given_up if (tmp_path / str(n)).exists()}
+    assert {getattr(outcomes[n], "exit_code", None) for n in exited - given_up} == {-9}
     # The process that an exited task noted down is one that was killed.
     notes = [tmp_path / str(n) for n in exited]
     noted = {int(note.read_text() or 0) for note in notes if note.exists()}
     assert noted - {0} <= killer.killed
-    assert 50 < len(exited) <= len(killer.killed)
+    assert len(exited) > 50
+    assert len(exited) + 2 * len(given_up) <= len(killer.killed)
     assert set(told.values()) == {1}
     assert len(told) == 2000
 
@@ -114,7 +121,7 @@ def test_a_storm_of_time_limits_hits_every_task_once(name: str) -> None:
             else pool.submit(tasks.returns, value=(False, n))
             for n in range(60)
         ]
-        outcomes = [future.result(40) for future in futures]
+        outcomes = [future.result(WAIT) for future in futures]
     assert [isinstance(outcome, TimedOut) for outcome in outcomes] == [
         n % 3 == 0 for n in range(60)
     ]
@@ -128,19 +135,21 @@ def pool(request: pytest.FixtureRequest) -> object:
         yield pool
 
 
-@pytest.mark.parametrize(("number", "ending"), [(9, Exited), (19, TimedOut)], ids=["kill", "stop"])
+@pytest.mark.parametrize(
+    ("number", "ending", "limit"), [(9, Exited, None), (19, TimedOut, 5.0)], ids=["kill", "stop"]
+)
 def test_an_end_in_the_middle_of_a_huge_result_hurts_no_neighbour(
-    pool: Pool, tmp_path: Path, number: int, ending: type
+    pool: Pool, tmp_path: Path, number: int, ending: type, limit: float | None
 ) -> None:
     started, release = tmp_path / "started", tmp_path / "release"
     neighbour = pool.submit(tasks.holds, started=str(started), release=str(release))
     eventually(started.exists)
     size = int(os.environ.get("CLOUD_TASKS_TEST_RESULT_MIB", "100")) * 2**20
-    outcome = pool.run(deaths.dies_during_the_result, size=size, signal=number, max_runtime=5.0)
+    outcome = pool.run(deaths.dies_during_the_result, size=size, signal=number, max_runtime=limit)
     assert type(outcome) is ending
     assert getattr(outcome, "exit_code", -9) == -9
     release.touch()
-    assert isinstance(neighbour.result(30), Completed)
+    assert isinstance(neighbour.result(WAIT), Completed)
     pool.still_works()
 
 
@@ -152,7 +161,7 @@ def test_a_huge_result_arrives_whole(pool: Pool) -> None:
 def test_huge_task_data_for_a_child_that_does_not_read_blocks_nobody(pool: Pool) -> None:
     stopped = pool.submit(deaths.killed_by, signal=19, max_runtime=1.0, ballast="x" * (50 * 2**20))
     pool.ends(Completed, tasks.returns, value=(False, 1), ballast="x" * (50 * 2**20))
-    assert isinstance(stopped.result(30), TimedOut)
+    assert isinstance(stopped.result(WAIT), TimedOut)
 
 
 def test_a_killed_guardian_is_replaced(pool: Pool) -> None:

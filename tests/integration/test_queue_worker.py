@@ -17,6 +17,7 @@ from integration import memory_cloud
 from integration.jobs import perform, task
 
 from cloud_tasks import registry
+from cloud_tasks.clock import Clock
 from cloud_tasks.errors import (
     CloudTasksError,
     EventLogError,
@@ -95,6 +96,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     eventually(lambda: not threads_since(before), 15, what=f"left: {threads_since(before)}")
 
 
+@pytest.fixture
+def time_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a worker that was stopped, or failed, all the time it needs to tell the queues so.
+
+    Else it is seconds, for which a machine may put aside the thread that does it.
+    """
+    monkeypatch.setattr("cloud_tasks.runtime.supervisor._PATIENCE_IN_HASTE", (20.0, 20.0))
+    monkeypatch.setattr("cloud_tasks.runtime.supervisor._PATIENCE_OF_THE_KILLED", (20.0, 20.0))
+    monkeypatch.setattr("cloud_tasks.sources.queue._PATIENCE_IN_HASTE", 20.0)
+
+
 def threads_since(before: set[threading.Thread]) -> list[str]:
     names = [thread.name for thread in threading.enumerate() if thread not in before]
     return [name for name in names if name.startswith("cloud_tasks")]
@@ -143,6 +155,7 @@ def test_a_pool_of_somebody_else_does_it_as_well(site: Site) -> None:
     assert (len(site.events()), len(site.jobs.copies)) == (25, 0)
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_a_task_that_is_over_before_anybody_listens_is_told_of_at_once(site: Site) -> None:
     site.load(task("only"))
     with ThreadPoolExecutor(1) as pool:
@@ -195,6 +208,7 @@ def test_a_retry_that_is_still_to_come_keeps_a_worker_from_being_idle(site: Site
 # -- a stop
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_cancelling_the_start_gives_everything_back(site: Site) -> None:
     site.load(hold(site), *additions(3))
 
@@ -222,6 +236,15 @@ def send_when(condition: Callable[[], object], *numbers: int) -> threading.Threa
     return in_background(work)
 
 
+@pytest.fixture
+def late_signals_are_harmless() -> Iterator[None]:
+    """Let a signal that comes when the run is over, and hears none any more, do nothing."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("late_signals_are_harmless")
 @pytest.mark.parametrize("executor", ["inline", "loky"])
 @pytest.mark.parametrize("signals", [1, 2, 20])
 def test_signals_end_a_worker_that_waits_for_tasks(site: Site, executor: str, signals: int) -> None:
@@ -232,6 +255,7 @@ def test_signals_end_a_worker_that_waits_for_tasks(site: Site, executor: str, si
     sender.join()
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_inline_the_first_signal_drains_and_the_second_aborts(site: Site) -> None:
     site.load(hold(site), *additions(3))
 
@@ -249,7 +273,37 @@ def test_inline_the_first_signal_drains_and_the_second_aborts(site: Site) -> Non
     assert site.split() == (4, 0)
 
 
-def test_inline_a_lease_is_kept_while_the_task_has_the_main_thread(site: Site) -> None:
+class Looks(Clock):
+    """Lets leases pass by the looks of the thread that extends them.
+
+    So none ends only because that thread, or the whole process, was put aside for a while.
+    """
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def boot(self) -> float:
+        if threading.current_thread().name == "cloud_tasks-leases":
+            self.now += 0.2
+        return self.now
+
+
+class Follower(Clock):
+    """The server's clock, by which leases end there: it has the same time."""
+
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
+
+    def monotonic(self) -> float:
+        return self._looks.now
+
+
+def test_inline_a_lease_is_kept_while_the_task_has_the_main_thread(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks()
+    monkeypatch.setattr("cloud_tasks.worker.worker.Clock", lambda: looks)
+    site.server.clock = Follower(looks)
     site.load(hold(site))
 
     asked: list[str] = []
@@ -262,6 +316,7 @@ def test_inline_a_lease_is_kept_while_the_task_has_the_main_thread(site: Site) -
     ending = in_background(later)
     summary = site.worker("--lease=1", "--max-num-tasks=1").run()
     ending.join()
+    assert looks.now - 100 > 1
     assert (summary.completed, len(site.jobs.copies)) == (1, 0)
     assert "lease_lost" not in site.events()[0]
     assert site.events()[0]["attempt"] == 1
@@ -273,7 +328,7 @@ def test_the_second_signal_waits_for_no_request(site: Site) -> None:
     def stall(name: str, operation: str) -> None:
         if operation == "receive":
             polled.set()
-            answer.wait(20)
+            answer.wait(50)
 
     site.server.trouble = stall
     results: list[RunSummary] = []
@@ -282,15 +337,17 @@ def test_the_second_signal_waits_for_no_request(site: Site) -> None:
     assert polled.wait(20)
     worker.stop()
     worker.stop()
-    running.join(8)
-    assert not running.is_alive()
-    assert results[0].stop_reason is StopReason.REQUESTED
+    running.join(30)
+    ended = not running.is_alive()
     answer.set()
+    assert ended, "it waited for the answer"
+    assert results[0].stop_reason is StopReason.REQUESTED
 
 
 # -- trouble
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_why_a_missing_queue_ended_it_is_told_to_the_event_queue(site: Site) -> None:
     del site.server.queues["jobs"]
     assert isinstance(failure(site.worker()), QueueMissingError)
@@ -298,6 +355,7 @@ def test_why_a_missing_queue_ended_it_is_told_to_the_event_queue(site: Site) -> 
     assert "jobs" in site.events()[0]["exception"]
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_without_its_event_queue_nothing_runs(site: Site) -> None:
     site.load(*additions(2))
     del site.server.queues["jobs-events"]
@@ -307,6 +365,7 @@ def test_without_its_event_queue_nothing_runs(site: Site) -> None:
     assert site.split() == (2, 0)
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site: Site) -> None:
     site.load(*additions(3))
     log = site.flag("events.log")
@@ -325,6 +384,7 @@ def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site
     assert types == ["task_completed"] * 3 + ["fatal_exception"]
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_a_queue_that_breaks_in_mid_run_is_told_of_after_what_it_gave_was_done(site: Site) -> None:
     site.load(*additions(3))
     refused = QueueRefusedError("the right was taken away")
@@ -352,6 +412,7 @@ class Refusing(InlineExecutor):
         return super().submit(*args, **keywords)
 
 
+@pytest.mark.usefixtures("time_to_tell")
 def test_an_executor_that_takes_no_task_costs_no_task(site: Site) -> None:
     site.load(*additions(4))
     error = failure(site.worker(executor=Refusing()))

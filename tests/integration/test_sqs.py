@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +16,7 @@ from servers.moto import unique_name
 from servers.sqs_faults import error
 
 from cloud_tasks import registry
+from cloud_tasks.cli import demo_processes
 from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import Depth, Message, Outgoing, QueueSpec, dead_name, events_name
 from cloud_tasks.queues.sqs.provider import SqsProvider
@@ -131,6 +134,38 @@ class TestQueue:
         assert queue.send([Outgoing(body, "l"), *outgoing("small")]) == []
         assert queue.requests["send"] == 2
         assert sorted(len(m.body) for m in take(queue, 2)) == [5, len(body)]
+
+
+def test_the_stand_in_gives_no_message_to_two_who_receive_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = pytest.importorskip("moto.sqs.models")
+    for name in demo_processes._TOUCHING:
+        monkeypatch.setattr(models.SQSBackend, name, getattr(models.SQSBackend, name))
+    demo_processes.guard_queues()
+    backend = models.SQSBackend("us-east-1", "123456789012")
+    backend.create_queue("jobs", {})
+    backend.send_message("jobs", "x")
+    taking, go_on = threading.Event(), threading.Event()
+    mark = models.Message.mark_received
+
+    def slowly(message: Any, **keywords: Any) -> None:
+        # It is chosen, but not hidden yet.
+        taking.set()
+        go_on.wait(20)
+        mark(message, **keywords)
+
+    monkeypatch.setattr(models.Message, "mark_received", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            first = pool.submit(backend.receive_message, "jobs", 1, 0, 60)
+            assert taking.wait(20)
+            second = pool.submit(backend.receive_message, "jobs", 1, 0, 60)
+            # Time to take it, too: a loaded machine may need longer, and shows nothing then.
+            concurrent.futures.wait([second], 0.5)
+        finally:
+            go_on.set()
+        assert (len(first.result()), second.result()) == (1, [])
 
 
 class TestTwelveHours:

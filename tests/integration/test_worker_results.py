@@ -20,7 +20,7 @@ MIXED = [
     task("raises", do="raise", text="bad pixel"),
     task("exits", do="exit", code=3),
     task("again", do="retry"),
-    task("slow", do="sleep", seconds=20),
+    task("slow", do="sleep", seconds=50),
     task("last", a=2),
 ]
 
@@ -43,8 +43,9 @@ def check_mixed(site: Site, summary: RunSummary) -> None:
 
 @pytest.mark.parametrize("executor", ["inline", "loky"])
 def test_every_task_ends_in_one_event_and_is_counted(site: Site, executor: str) -> None:
+    # The quick tasks must not meet the limit even if nobody lets them run for a while.
     worker = site.worker(
-        MIXED, "--max-runtime", "1", "--num-simultaneous-tasks", "2", executor=executor
+        MIXED, "--max-runtime", "5", "--num-simultaneous-tasks", "2", executor=executor
     )
     check_mixed(site, asyncio.run(worker.start()))
 
@@ -75,7 +76,7 @@ def test_it_runs_off_the_main_thread(site: Site) -> None:
         worker = site.worker(additions(2), executor=executor)
         thread = threading.Thread(target=lambda w=worker: results.append(w.run()))
         thread.start()
-        thread.join(30)
+        thread.join(50)
     assert [summary.completed for summary in results] == [2, 2]
 
 
@@ -147,7 +148,12 @@ def test_what_is_no_executor_is_refused_in_one_sentence(site: Site) -> None:
         ([*additions(1), {"no": "task"}], ["--exit-zero"], 4),
         ("missing.json", [], 4),
         (additions(2), ["--event-log-file", "/no/such/folder/x"], 4),
-        ([task("t", do="sleep", seconds=0.1)], ["--simulate-spot-termination-after", "0"], 75),
+        # It runs until it sees the notice, which may be long in coming all the same.
+        (
+            [task("t", do="watch", started="started")],
+            ["--simulate-spot-termination-after", "0"],
+            75,
+        ),
     ],
     ids=["done", "not done", "exit zero", "bad entry", "bad entry, zero", "source", "log", "spot"],
 )

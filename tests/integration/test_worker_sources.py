@@ -149,7 +149,7 @@ def test_a_source_that_blocks_for_ever_does_not_keep_a_stop_waiting(site: Site, 
 
     def block() -> Iterator[dict[str, Any]]:
         blocked.set()
-        release.wait(30)
+        release.wait(60)
         return iter(())
 
     def blocks() -> Iterator[dict[str, Any]]:
@@ -157,8 +157,8 @@ def test_a_source_that_blocks_for_ever_does_not_keep_a_stop_waiting(site: Site, 
         yield from block()
 
     def stop() -> None:
-        blocked.wait(20)
-        eventually(lambda: where == "call" or site.ids())
+        blocked.wait(30)
+        eventually(lambda: where == "call" or site.ids(), 30)
         worker.stop("test")
 
     worker = site.worker(blocks if where == "next" else block, executor="loky")

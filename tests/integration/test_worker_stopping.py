@@ -11,19 +11,45 @@ import pytest
 from integration.jobs import Site, additions, task
 
 from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.termination.base import Notice
+from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.testing import eventually
+from cloud_tasks.worker import compose
 
 SPOT = "--simulate-spot-termination-after"
-#: Seconds by which the first task has started, on a machine with other things to do.
-AFTER = {"inline": "0.3", "loky": "3"}
 DELAY = "--simulate-spot-termination-delay"
+#: Seconds in which a task has started, on a machine with other things to do.
+PATIENCE = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ignored() -> Iterator[None]:
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def _notice_after_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time until a simulated notice begin when the first task does, however late."""
+
+    class Patient(SimulatedProbe):
+        def wait(self, stop: threading.Event) -> Notice | None:
+            eventually(lambda: site.started or stop.is_set(), PATIENCE)
+            return super().wait(stop)
+
+    monkeypatch.setattr(compose, "SimulatedProbe", Patient)
 
 
 def meanwhile(site: Site, action: Callable[[], object]) -> threading.Thread:
     """Do *action* in another thread when the first task has started."""
 
     def work() -> None:
-        eventually(lambda: site.started, 20)
+        eventually(lambda: site.started, PATIENCE)
         action()
 
     thread = threading.Thread(target=work)
@@ -124,7 +150,7 @@ def test_a_signal_lets_what_runs_finish(
 def test_a_second_signal_kills(site: Site, executor: str) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        eventually(lambda: site.asked)
+        eventually(lambda: site.asked, PATIENCE)
         os.kill(os.getpid(), signal.SIGINT)
 
     sender = meanwhile(site, twice)
@@ -147,11 +173,10 @@ def test_inline_a_generator_that_blocks_is_interrupted(site: Site) -> None:
     assert site.ids() == ["t0"]
 
 
+@pytest.mark.usefixtures("_notice_after_start")
 @pytest.mark.parametrize("executor", ["inline", "loky"])
 def test_a_simulated_notice_is_seen_and_kills_nothing(site: Site, executor: str) -> None:
-    worker = site.worker(
-        [site.watch("t0"), *additions(3)], SPOT, AFTER[executor], executor=executor
-    )
+    worker = site.worker([site.watch("t0"), *additions(3)], SPOT, "0.1", executor=executor)
     summary = worker.run()
     assert (summary.stop_reason, summary.exit_code) == (StopReason.SPOT, 75)
     assert sorted(site.types()) == ["spot_termination", "task_completed"]
@@ -159,17 +184,19 @@ def test_a_simulated_notice_is_seen_and_kills_nothing(site: Site, executor: str)
     assert told == [False, True]
 
 
+@pytest.mark.usefixtures("_notice_after_start")
 @pytest.mark.parametrize("executor", ["inline", "loky"])
 def test_a_simulated_notice_kills_after_its_delay(site: Site, executor: str) -> None:
     hold = [site.hold("t0"), *additions(3)]
-    summary = site.worker(hold, SPOT, AFTER[executor], DELAY, "0.2", executor=executor).run()
+    summary = site.worker(hold, SPOT, "0.1", DELAY, "0.2", executor=executor).run()
     assert (summary.aborted, summary.exit_code) == (1, 75)
     assert site.types() == ["spot_termination", "task_aborted"]
 
 
 def test_inline_the_time_limit_interrupts_python(site: Site) -> None:
-    tasks = [task("slow", do="sleep", seconds=20), task("t1", a=1)]
-    summary = site.worker(tasks, "--max-runtime", "0.2").run()
+    tasks = [task("slow", do="sleep", seconds=50), task("t1", a=1)]
+    # The second task must not meet the limit even if nobody lets it run for a while.
+    summary = site.worker(tasks, "--max-runtime", "5").run()
     assert (summary.timed_out, summary.completed) == (1, 1)
     assert site.types() == ["task_timed_out", "task_completed"]
 

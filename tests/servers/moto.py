@@ -22,6 +22,7 @@ INSTALL = "moto isn't installed: pip install 'moto[server]'"
 #: Seconds until it must answer, on a machine where much else starts at the same time.
 _PATIENCE = 40.0
 
+#: Its queues are guarded, else two that receive at once would both get a message now and then.
 #: The socket comes from the parent, so that no other program can take the port meanwhile. The
 #: server dies with the thread that started it: under Linux by the kernel's own promise.
 _PROGRAM = """
@@ -32,6 +33,8 @@ if sys.platform == "linux":
         sys.exit(0)
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
+from cloud_tasks.cli.demo_processes import guard_queues
+guard_queues()
 make_server(
     "127.0.0.1",
     int(sys.argv[1]),

@@ -6,6 +6,7 @@ import contextlib
 import math
 import socket
 import threading
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 Address: TypeAlias = tuple[str, int]
@@ -19,7 +20,8 @@ class _Connection:
         self.client, self.server = client, server
         #: Bytes of answers that still come through before the connection is cut.
         self.left = math.inf
-        self.threads: list[threading.Thread] = []
+        #: Directions in which bytes may still go.
+        self.open_directions = 2
 
     def cut(self) -> None:
         # close() alone wakes nobody who waits in recv(), and may send nothing to the other end.
@@ -44,9 +46,12 @@ class Relay:
         self._changed = threading.Condition()
         self._answer_bytes = math.inf
         self._connections: set[_Connection] = set()
-        self._listener = self._bound(0)
+        self._threads: list[threading.Thread] = []
+        # Held to the end, so that nobody else ever takes the port; it never listens.
+        self._holder = self._bound(0)
+        self.port: int = self._holder.getsockname()[1]
+        self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self.port: int = self._listener.getsockname()[1]
         #: Connections that came so far.
         self.accepted = 0
 
@@ -71,7 +76,6 @@ class Relay:
         """Cut all connections, and have new ones refused at once, as if the server was not up."""
         self._become("refusing", math.inf)
         self._stop_listening()
-        self._listener = self._bound(self.port)  # held, so that nobody else takes the port
         self.cut()
 
     def stall(self) -> None:
@@ -81,10 +85,10 @@ class Relay:
 
     def cut(self) -> None:
         """Cut all current connections; new ones are dealt with as before."""
+        # Under the lock, as a number that is closed meanwhile may be somebody else's socket.
         with self._changed:
-            connections = list(self._connections)
-        for connection in connections:
-            connection.cut()
+            for connection in self._connections:
+                connection.cut()
 
     def cut_after(self, answer_bytes: int) -> None:
         """Cut every connection when so many bytes of answers went through it, from now on."""
@@ -95,10 +99,9 @@ class Relay:
         """End it; returns when all its threads have ended."""
         self._become("closed", math.inf)
         self._stop_listening()
+        self._holder.close()
         self.cut()
-        with self._changed:
-            threads = [thread for c in self._connections for thread in c.threads]
-        for thread in threads:
+        for thread in self._threads:
             thread.join()
 
     def _become(self, state: State, answer_bytes: float) -> None:
@@ -118,17 +121,22 @@ class Relay:
         return bound
 
     def _listen(self) -> None:
-        if self._acceptor is None:
+        if self._listener is None:
+            self._listener = self._bound(self.port)
             self._listener.listen()
-            self._acceptor = threading.Thread(target=self._accept, args=(self._listener,))
+            self._acceptor = self._thread(self._accept, self._listener)
             self._acceptor.start()
 
     def _stop_listening(self) -> None:
-        if self._acceptor is not None:
+        if self._listener is not None and self._acceptor is not None:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accept()
             self._acceptor.join()
-            self._acceptor = None
-        self._listener.close()
+            self._listener.close()
+            self._listener = self._acceptor = None
+
+    @staticmethod
+    def _thread(target: Callable[..., None], *args: object) -> threading.Thread:
+        return threading.Thread(target=target, args=args, name=f"relay {target.__name__}")
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -147,43 +155,53 @@ class Relay:
 
     def _join(self, connection: _Connection) -> None:
         ends = connection.client, connection.server
-        connection.threads = [
-            threading.Thread(target=self._pump, args=(connection, *ends)),
-            threading.Thread(target=self._pump, args=(connection, *reversed(ends))),
+        threads = [
+            self._thread(self._pump, connection, *ends),
+            self._thread(self._pump, connection, *reversed(ends)),
         ]
         with self._changed:
             connection.left = self._answer_bytes
             self._connections.add(connection)
-        for thread in connection.threads:
+        for thread in threads:
             thread.start()
+        self._threads = [t for t in self._threads if t.is_alive()] + threads
 
     def _pump(self, connection: _Connection, source: socket.socket, sink: socket.socket) -> None:
         answers = source is connection.server
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                last = False
                 if answers:
-                    data = self._allowed(connection, data)
-                self._wait_while_stalled()
+                    data, last = self._allowed(connection, data)
+                if not self._may_pass():
+                    break
                 sink.sendall(data)
                 # Only who passes answers cuts after the last of them: the other direction may see
                 # the count at its end while that answer is still to be sent.
-                if answers and connection.left <= 0:
+                if last:
                     connection.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
         with self._changed:
-            connection.threads.remove(threading.current_thread())
-            if not connection.threads:
+            connection.open_directions -= 1
+            if not connection.open_directions:
                 self._connections.discard(connection)
                 connection.client.close()
                 connection.server.close()
 
-    def _allowed(self, connection: _Connection, data: bytes) -> bytes:
+    def _allowed(self, connection: _Connection, data: bytes) -> tuple[bytes, bool]:
+        """Return what of *data* may still come through, and whether it is the last.
+
+        Once told it stays so: when a test lets everything pass a moment later, an answer of which
+        a part is missing must end all the same, or its client would wait for the rest for ever.
+        """
         with self._changed:
             allowed = data if connection.left >= len(data) else data[: int(connection.left)]
             connection.left -= len(allowed)
-            return allowed
+            return allowed, connection.left <= 0
 
-    def _wait_while_stalled(self) -> None:
+    def _may_pass(self) -> bool:
+        """Wait while all is stalled; False if it is over then, and what was held back is lost."""
         with self._changed:
             self._changed.wait_for(lambda: self._state != "stalled")
+            return self._state == "passing"

@@ -65,7 +65,8 @@ class Desk:
 
     @property
     def ids(self) -> list[str]:
-        return [json.loads(copy.body)["task_id"] for copy in self.stored.copies]
+        # Copied in one step, as others may be sending.
+        return [json.loads(copy.body)["task_id"] for copy in list(self.stored.copies)]
 
 
 @pytest.fixture
@@ -156,8 +157,8 @@ def test_a_few_batches_are_under_way_and_no_more(desk: Desk) -> None:
 
     thread = threading.Thread(target=submit)
     thread.start()
-    eventually(lambda: len(running) == 3, what="three requests are under way")
-    assert taken == 3
+    # A request may be under way before `submit` has returned.
+    eventually(lambda: (len(running), taken) == (3, 3), what="three requests are under way")
     gate.set()
     thread.join()
     sender.finish()

@@ -118,7 +118,11 @@ def test_two_workers_that_share_a_file_never_mix_lines(log: Path) -> None:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
     for writer in writers:
-        writer.communicate(b"go\n", timeout=30)
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=50)
     found = [json.loads(line)["w"] for line in log.read_bytes().splitlines()]
     assert sorted(found) == ["x" * 3000] * 600 + ["y" * 3000] * 600
 

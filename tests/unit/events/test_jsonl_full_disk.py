@@ -51,7 +51,7 @@ def numbers(folder: Path, script: str) -> list[int]:
         [*UNSHARE, sys.executable, "-c", _BEGIN + script + end, str(folder)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
     )
     assert not done.returncode, done.stderr
     assert done.stdout.endswith("\n")

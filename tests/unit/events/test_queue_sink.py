@@ -191,7 +191,7 @@ def test_an_outage_is_nothing_to_a_sink_whose_queue_tries_again(
 def test_closing_ends_a_write_that_waits_to_try_again(server: FakeServer, stored: Stored) -> None:
     queue = FakeQueue(NAME, server)
     sink = QueueSink(queue, pause=1000.0)
-    stored.fail_messages("send", math.inf, "not now")
+    stored.fail_messages("send", 10**9, "not now")
     raised: list[EventLogError] = []
 
     def write() -> None:
@@ -202,9 +202,9 @@ def test_closing_ends_a_write_that_waits_to_try_again(server: FakeServer, stored
 
     thread = threading.Thread(target=write)
     thread.start()
-    eventually(lambda: queue.requests["send"] > 0, what="a first try")
+    eventually(lambda: stored.failures["send"].left < 10**9, what="a first try that failed")
     sink.close()
-    thread.join(10)
+    thread.join(30)
     assert "not now" in str(raised[0])
     sink.close()
     assert queue.closed

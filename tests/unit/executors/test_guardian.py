@@ -16,6 +16,8 @@ from cloud_tasks.executors.sweeper import Sweeper
 from cloud_tasks.testing import eventually
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+#: A process that was just started may have no environment to be seen yet; this one tells.
+READY = [*SLEEP[:-1], f"print('ready', flush=True); {SLEEP[-1]}"]
 
 
 @pytest.fixture
@@ -86,12 +88,18 @@ def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
     token = f"sweep{os.getpid()}"
     sweeper = Sweeper(token)
     environments = [{**os.environ, MARK: f"{token}.{serial}"} for serial in (1, 2, 12)]
-    sleepers = [subprocess.Popen(SLEEP, env=env, start_new_session=True) for env in environments]
+    sleepers = [
+        subprocess.Popen(READY, env=env, start_new_session=True, stdout=subprocess.PIPE)
+        for env in environments
+    ]
+    for sleeper in sleepers:
+        with sleeper.stdout as output:  # type: ignore[union-attr]  # a pipe
+            assert output.readline() == b"ready\n"
     sweeper.bury(1, sleepers[0].pid)
     eventually(lambda: sleepers[0].poll() is not None)
     assert [sleeper.poll() for sleeper in sleepers[1:]] == [None, None]
     sweeper.close()
-    assert [sleeper.wait(5) for sleeper in sleepers] == [-9, -9, -9]
+    assert [sleeper.wait(30) for sleeper in sleepers] == [-9, -9, -9]
 
 
 def test_a_sweeper_with_nothing_to_do_closes_at_once() -> None:

@@ -51,8 +51,10 @@ def test_a_death_before_the_call_has_no_run_time() -> None:
 
 
 def test_a_death_after_the_call_has_a_run_time_and_a_start_on_the_wall() -> None:
-    now = time.monotonic()
+    now, today = time.monotonic(), time.time()
     outcome = after_death(TimedOut(1.0), 1, now - 3, now - 1)
+    took = time.monotonic() - now
     assert outcome.measures.run_time is not None
-    assert 1 <= outcome.measures.run_time < 2
-    assert abs((outcome.measures.started or 0) - (time.time() - 1)) < 1
+    assert 1 <= outcome.measures.run_time <= 1 + took
+    # The two clocks are read one after the other, and anything may come in between.
+    assert abs((outcome.measures.started or 0) - (today - 1)) < 1 + took

@@ -169,6 +169,17 @@ def test_no_task_starts_from_the_moment_of_the_request_on(life: Lifecycle) -> No
     assert [life.next(1), life.next(1), life.next(0)] == [AllDone(), INT, None]
 
 
+@pytest.fixture
+def signals_arrive() -> Iterator[None]:
+    """Have SIGINT and SIGTERM heeded, though whoever started us may have had them ignored."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_arrive")
 def test_a_burst_of_signals_in_the_middle_of_each_other_blocks_nobody(life: Lifecycle) -> None:
     with heard(lambda reason: life.post(Stop(reason))):
         for _ in range(200):

@@ -29,6 +29,7 @@ from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.futures import FuturesExecutor
 from cloud_tasks.executors.inline import InlineExecutor
 from cloud_tasks.policy import RetryRules
+from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
@@ -52,6 +53,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.began, self.open = threading.Event(), threading.Event()
+        #: What a task that waits was given.
+        self.worker_data = WorkerData()
 
 
 gate = Gate()
@@ -64,6 +67,7 @@ def _new_gate() -> None:
 
 
 def waits_at_gate(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    gate.worker_data = worker_data
     gate.began.set()
     gate.open.wait(30)
     return False, [worker_data.received_shutdown_request, worker_data.received_termination_notice]
@@ -89,6 +93,7 @@ class Bench:
         **options: Any,
     ) -> None:
         clock = clock or Clock()
+        self.stats = Stats(clock)
         self.pool = ThreadPoolExecutor(2)
         self.run = Run(
             specify(function),
@@ -100,7 +105,7 @@ class Bench:
             probes=list(probes),
             options=RunOptions(slots=2, rules=RetryRules(requeues=True), **options),
             clock=clock,
-            stats=Stats(clock),
+            stats=self.stats,
             listener=forget,
             hear_all=False,
         )
@@ -137,10 +142,27 @@ def test_a_sink_that_fails_for_a_while_loses_nothing_and_doubles_nothing() -> No
     assert sorted(source.acked) == sorted({json.loads(line)["task_id"] for line in sink.lines})
 
 
-def test_a_sink_that_fails_for_ever_ends_the_run_and_nothing_is_acknowledged() -> None:
+def test_a_sink_that_fails_for_ever_ends_the_run_and_nothing_is_acknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped = threading.Event()
+    pause = Dispatcher.pause
+
+    def tells_of_it(dispatcher: Dispatcher, why: str, on: bool) -> None:
+        pause(dispatcher, why, on)
+        stopped.set()
+
+    def quick_at_first(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        # The thread that stops the intake may be put aside while the others run hundreds of tasks.
+        if data["n"] >= 100:
+            stopped.wait(30)
+        return False, None
+
+    monkeypatch.setattr(Dispatcher, "pause", tells_of_it)
     source, sink = Source(deliveries(5000)), Sink(failures=float("inf"))
     with pytest.raises(EventLogError, match="the sink refuses; tried for 30 s") as caught:
-        Bench(source, [sink], clock=FastClock(100)).go()
+        Bench(source, [sink], function=quick_at_first, clock=FastClock(100)).go()
+    assert stopped.is_set()
     assert source.acked == []
     summary = caught.value.summary
     assert summary is not None
@@ -296,26 +318,32 @@ def test_a_source_that_blocks_for_ever_does_not_keep_a_stop_waiting(in_open: boo
     running.start()
     assert source.blocked.wait(10)
     bench.run.stop(StopReason.REQUESTED)
-    running.join(10)
+    running.join(30)
     assert [summary.stop_reason for summary in results] == [StopReason.REQUESTED]
     source.end.set()
     eventually(lambda: "cloud_tasks-dispatcher" not in {t.name for t in threading.enumerate()})
 
 
-def test_tasks_that_never_began_go_back_at_a_stop() -> None:
+def test_tasks_that_never_began_go_back_at_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of tasks that were slow, as on a busy machine, none would wait.
+    monkeypatch.setattr("cloud_tasks.runtime.dispatcher.lookahead", lambda *_, **__: 18)
     source, sink = Source(deliveries(20)), Sink()
     bench = Bench(source, [sink], function=first_quick_then_waits)
     running = threading.Thread(target=bench.go)
     running.start()
     assert gate.began.wait(10)
-    eventually(lambda: sum(source.asked) >= 20)  # as the first were quick, many wait by now
+    eventually(lambda: bench.stats.submitted == 20)
     bench.run.stop(StopReason.SIGTERM)
     eventually(lambda: source.released)
+    # Told last of all, and maybe after the first tasks went back.
+    eventually(lambda: gate.worker_data.received_shutdown_request)
     gate.open.set()
-    running.join(10)
+    running.join(30)
     assert 6 <= len(sink.lines) <= 7  # as many as had begun
     assert types(sink) == ["task_completed"] * len(source.acked)
-    assert all(json.loads(line)["result"] == [True, False] for line in sink.lines[5:])
+    results = [json.loads(line)["result"] for line in sink.lines]
+    waited = [result for result in results if isinstance(result, list)]
+    assert waited == [[True, False]] * (len(results) - 5)
     assert set(source.released).isdisjoint(source.acked)
 
 
@@ -329,7 +357,7 @@ def test_a_notice_is_recorded_before_what_runs_is_over() -> None:
     eventually(lambda: types(sink) == ["spot_termination"])
     assert source.drained.wait(10)
     gate.open.set()
-    running.join(10)
+    running.join(30)
     assert results[0].exit_code == 75
     assert [json.loads(line)["result"] for line in sink.lines[1:]] == [[False, True]] * (
         len(sink.lines) - 1

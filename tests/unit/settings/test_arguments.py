@@ -214,6 +214,6 @@ def test_importing_the_settings_loads_nothing_heavy() -> None:
         " 'multiprocessing', 'cloud_tasks.worker_data'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
     )
     assert done.stdout.strip() == ""

@@ -30,7 +30,7 @@ def test_the_command_prints_the_page() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=50,
     )
     assert done.stdout == reference.page()
 

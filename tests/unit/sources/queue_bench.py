@@ -14,18 +14,46 @@ from cloud_tasks.sources.appetite import Appetite
 from cloud_tasks.sources.queue import QueueSource
 from cloud_tasks.sources.settling import Settler
 from cloud_tasks.task import Delivery
+from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
 
 NAME, DEAD = "jobs", "jobs-dead"
 _PAUSES = Pauses(first=0.01, longest=0.05)
 
 
-class Bench:
-    """The queues ``jobs`` and ``jobs-dead`` of a server of their own, and workers on them."""
+class LeaseClock(Clock):
+    """A worker's clock that a test moves: leases end by it. All else goes by the machine's."""
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.server = FakeServer(clock=self.clock)
+    now = 1000.0
+
+    def boot(self) -> float:
+        return self.now
+
+
+class ServersClock(Clock):
+    """The server's clock, which is always right about leases."""
+
+    def __init__(self, leases: LeaseClock) -> None:
+        self._leases = leases
+
+    def monotonic(self) -> float:
+        return self._leases.now
+
+
+class Bench:
+    """The queues ``jobs`` and ``jobs-dead`` of a server of their own, and workers on them.
+
+    The time by which leases end stands still until a test has some of it pass. On a busy machine
+    a thread may be put aside for longer than any lease that a test would care to wait for.
+
+    Args:
+        real: it goes on as usual.
+    """
+
+    def __init__(self, *, real: bool = False) -> None:
+        self._leases = LeaseClock()
+        self.clock = Clock() if real else self._leases
+        self.server = FakeServer(clock=Clock() if real else ServersClock(self._leases))
         self.provider = FakeProvider(self.server)
         for name in (NAME, DEAD):
             self.provider.admin(name).create(QueueSpec())
@@ -73,6 +101,19 @@ class Bench:
         self.opened.append(source)
         source.open()
         return source
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much of every lease be over."""
+        self._leases.now += seconds
+
+    def live_on(self, seconds: float, lease: float) -> None:
+        """Let time pass, and wait until all leases were extended to *lease* seconds from now."""
+        self.pass_time(seconds)
+        until = self._leases.now + lease
+        eventually(
+            lambda: {copy.hidden_until for copy in list(self.stored.copies)} == {until},
+            what="all leases are extended",
+        )
 
     def split(self) -> tuple[int, int]:
         """Return how many tasks are visible, and how many are with somebody."""

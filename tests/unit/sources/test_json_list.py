@@ -61,6 +61,7 @@ json_values = st.recursive(
 layouts = st.sampled_from([None, 0, 1, 4])
 
 
+@pytest.mark.timeout(200)  # a second's work or two, which a busy machine draws out
 @settings(deadline=None)
 @given(
     values=st.lists(st.dictionaries(st.text(), json_values), max_size=5),

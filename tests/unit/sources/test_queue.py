@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import pytest
 from unit.sources.queue_bench import Bench, closing, ids
 
-from cloud_tasks.errors import QueueMissingError, QueueRefusedError, QueueUnavailableError
+from cloud_tasks.errors import (
+    QueueError,
+    QueueMissingError,
+    QueueRefusedError,
+    QueueUnavailableError,
+)
 from cloud_tasks.task import Batch, Delivery, Malformed
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.source_contract import receive as given
@@ -106,8 +111,10 @@ def test_a_long_task_keeps_its_lease(bench: Bench) -> None:
     bench.load({})
     first = bench.source(lease=0.4)
     (held,) = given(first, 1)
-    other = bench.source(idle=1.6)
-    assert other.receive(1) == Batch(ended=True)  # in four times the lease it got nothing
+    for _ in range(8):  # five times the lease
+        bench.live_on(0.25, lease=0.4)
+    other = bench.source(idle=0.2)
+    assert other.receive(1) == Batch(ended=True)
     assert not first.has_lost(held)
     first.ack([held])
     assert bench.split() == (0, 0)
@@ -118,7 +125,9 @@ def test_tasks_that_wait_are_extended_too(bench: Bench) -> None:
     bench.load(*[{}] * 5)
     bench.source(lease=0.4).receive(0)  # nobody takes them out
     eventually(lambda: bench.split() == (0, 5))
-    other = bench.source(idle=1.0)
+    for _ in range(4):
+        bench.live_on(0.25, lease=0.4)
+    other = bench.source(idle=0.2)
     assert other.receive(1) == Batch(ended=True)
 
 
@@ -127,6 +136,7 @@ def test_a_lost_lease_is_noticed_and_never_acknowledged(bench: Bench) -> None:
     source = bench.source(lease=0.8)
     (held,) = given(source, 1)
     bench.stored.fail_messages("extend", 1, "the receipt has expired", lost=True)
+    bench.pass_time(0.5)
     eventually(lambda: source.has_lost(held))
     source.ack([held])
     assert sum(bench.split()) == 1
@@ -136,9 +146,17 @@ def test_a_lease_is_lost_when_it_could_not_be_extended_in_time(bench: Bench) -> 
     bench.load({})
     source = bench.source(lease=0.4)
     (held,) = given(source, 1)
-    bench.stored.refuse("extend", 1e9, QueueUnavailableError("away"))
-    eventually(lambda: source.has_lost(held))
+    for operation in ("extend", "receive"):
+        bench.stored.refuse(operation, 1e9, QueueUnavailableError("away"))
+    # A request under way would bring the message anew, and it would be ours again.
+    eventually(lambda: bench.stored.refusals["receive"].left < 1e9)
+    bench.pass_time(0.3)
+    eventually(lambda: bench.requests["extend"])
+    assert not source.has_lost(held)
+    bench.pass_time(0.1)
+    assert source.has_lost(held)
     source.ack([held])
+    assert bench.requests["ack"] == 0
     assert sum(bench.split()) == 1
 
 
@@ -147,7 +165,9 @@ def test_a_short_trouble_loses_no_lease(bench: Bench) -> None:
     source = bench.source(lease=1.0)
     (held,) = given(source, 1)
     bench.stored.refuse("extend", 3, QueueUnavailableError("away"))
-    eventually(lambda: bench.requests["extend"] >= 6)
+    for _ in range(3):
+        bench.live_on(0.6, lease=1.0)
+    assert bench.requests["extend"] == 6
     assert not source.has_lost(held)
 
 
@@ -155,8 +175,11 @@ def test_a_second_delivery_of_what_is_held_is_no_second_task(bench: Bench) -> No
     bench.load({})
     source = bench.source(idle=0.5)
     (held,) = given(source, 1)
+    (copy,) = bench.stored.copies
+    before = copy.handle
     bench.stored.lose_leases()
-    eventually(lambda: bench.split() == (0, 1))  # the same worker received it again
+    # The same worker received it again, and knows it.
+    eventually(lambda: held.receipt.message.handle == copy.handle != before)
     assert not source.has_lost(held)
     source.ack([held])
     assert bench.split() == (0, 0)
@@ -248,9 +271,16 @@ def test_a_queue_that_is_away_is_waited_for(bench: Bench) -> None:
 
 
 def test_what_comes_after_an_outage_longer_than_a_lease_is_held(bench: Bench) -> None:
+    tries = iter(range(20))
+
+    def away_for_three_leases(name: str, operation: str) -> QueueError | None:
+        if operation != "receive" or next(tries, None) is None:
+            return None
+        bench.pass_time(0.075)
+        return QueueUnavailableError("away")
+
     bench.load({})
-    # Tries are 25 ms apart on average, so this lasts for three leases.
-    bench.stored.refuse("receive", 60, QueueUnavailableError("away"))
+    bench.server.trouble = away_for_three_leases
     source = bench.source(lease=0.5)
     [delivery] = given(source, 1)
     assert delivery.attempt == 1
@@ -278,6 +308,7 @@ def test_what_can_not_be_acknowledged_comes_again_and_raises_nothing(
     bench.stored.refuse("ack", 1e9, QueueUnavailableError("away"))
     source.ack(deliveries)
     assert "again" in caplog.text
+    bench.pass_time(0.5)
     eventually(lambda: bench.stored.copies[0].attempt == 2)
 
 

@@ -15,7 +15,9 @@ from cloud_tasks.testing.source_contract import receive
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    # Leases are looked at often, however long they are.
+    monkeypatch.setattr("cloud_tasks.sources.leases._LONGEST_LOOK", 0.1)
     yield from closing(Bench())
 
 
@@ -30,7 +32,7 @@ class Barrier:
     def _look(self, name: str, operation: str) -> QueueError | None:
         if operation == self._operation:
             self.reached.set()
-            assert self.open.wait(20)
+            assert self.open.wait(50)
         return None
 
 
@@ -45,10 +47,11 @@ def test_nothing_is_settled_while_it_is_being_extended(
     bench: Bench, caplog: pytest.LogCaptureFixture, settle: str
 ) -> None:
     bench.load({})
-    source = bench.source(lease=4.0)
+    source = bench.source(lease=60.0)
     held = receive(source, 1)
     source.drain()  # or it would receive again what it gives back
     extending = Barrier(bench, "extend")
+    bench.pass_time(40.0)
     assert extending.reached.wait(20)
     settling = in_background(lambda: getattr(source, settle)(held))
     settling.join(0.3)
@@ -64,9 +67,10 @@ def test_an_extension_that_takes_for_ever_keeps_nobody_longer_than_the_lease(
     bench: Bench,
 ) -> None:
     bench.load({})
-    source = bench.source(lease=1.0)
+    source = bench.source(lease=60.0)
     held = receive(source, 1)
     extending = Barrier(bench, "extend")
+    bench.pass_time(59.5)
     assert extending.reached.wait(20)
     in_background(lambda: source.ack(held)).join(20)
     assert bench.requests["ack"] == 1
@@ -91,7 +95,8 @@ def test_closing_waits_for_what_another_thread_gives_back(bench: Bench) -> None:
     assert bench.split() == (1, 0)
 
 
-def test_a_close_that_waits_hears_of_a_hurry(bench: Bench) -> None:
+def test_a_close_that_waits_hears_of_a_hurry(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_tasks.sources.queue._PATIENCE", 60.0)
     source = bench.source()
     receiving = Barrier(bench, "receive")
     waiting = in_background(lambda: source.receive(1))
@@ -100,7 +105,7 @@ def test_a_close_that_waits_hears_of_a_hurry(bench: Bench) -> None:
     closing_it.join(0.3)
     assert closing_it.is_alive()
     source.drain(now=True)
-    closing_it.join(5)  # less than it would wait for a request
+    closing_it.join(30)
     assert not closing_it.is_alive()
     receiving.open.set()
     waiting.join(20)
@@ -124,11 +129,12 @@ def test_what_is_being_settled_keeps_a_worker_from_being_idle(bench: Bench) -> N
     assert batches == [Batch(ended=True)]
 
 
-def test_a_delayed_try_of_its_own_is_waited_for(bench: Bench) -> None:
-    bench.load({})
-    source = bench.source(idle=0.2)
-    source.release(receive(source, 1), delay=1.5)
-    assert ids(receive(source, 1)) == ["t0"]
+def test_a_delayed_try_of_its_own_is_waited_for() -> None:
+    for bench in closing(Bench(real=True)):
+        bench.load({})
+        source = bench.source(idle=0.2)
+        source.release(receive(source, 1), delay=1.5)
+        assert ids(receive(source, 1)) == ["t0"]
 
 
 def test_large_tasks_are_not_hoarded(bench: Bench) -> None:

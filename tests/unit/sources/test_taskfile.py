@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -213,11 +214,15 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     descriptors = Path("/proc/self/fd")
     if not descriptors.is_dir():
         pytest.skip("needs /proc")
-    before = len(list(descriptors.iterdir()))
     for content in (JSON, "", "x", "[5"):
         drain(TaskFileSource(write(tmp_path / "f.json", content)))
         drain(TaskFileSource(write(tmp_path / "f.json.gz", gzip.compress(content.encode()))))
-    assert len(list(descriptors.iterdir())) == before
+    # Others of this process may open and close theirs meanwhile, so no numbers are compared.
+    still = []
+    for entry in descriptors.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            still.append(os.readlink(entry))  # noqa: PTH115 - as text
+    assert not [name for name in still if name.startswith(str(tmp_path))]
 
 
 # --- standard input and pipes
@@ -239,7 +244,7 @@ def piped(content: bytes, *args: str) -> str:
         capture_output=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        timeout=30,
+        timeout=50,
     )
     return done.stdout.decode().strip()
 
@@ -411,6 +416,6 @@ def test_nothing_heavy_is_imported_before_it_is_needed(tmp_path: Path) -> None:
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, env=env, timeout=30
+        [sys.executable, "-c", code], capture_output=True, check=True, env=env, timeout=50
     )
     assert done.stdout.decode().strip() == "set()"

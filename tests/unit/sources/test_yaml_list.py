@@ -132,6 +132,7 @@ class NoAliases(yaml.SafeDumper):
         return True
 
 
+@pytest.mark.timeout(200)  # a second's work or two, which a busy machine draws out
 @settings(deadline=None)
 @given(
     data=st.lists(st.dictionaries(st.text(), values), max_size=3),

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from cloud_tasks.termination import metadata
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.testing.metadata_server import MetadataServer
 
@@ -22,6 +23,18 @@ def no_addresses_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         "GCE_METADATA_HOST",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Give the stand-in more time than the real service has; returns what that one has.
+
+    On a busy machine two seconds may pass between a question and its answer, and a question
+    without an answer is trouble that a test has not made.
+    """
+    own = metadata.TIMEOUT
+    monkeypatch.setattr(metadata, "TIMEOUT", 30.0)
+    return own
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_no_notice_comes_before_the_service_gives_one(server: MetadataServer, wa
     eventually(lambda: server.requests.count(f"GET {ACTION}") > 5)
     assert not waiting.done()
     server.interrupt("terminate", seconds=120)
-    notice = waiting.result(10)
+    notice = waiting.result(30)
     assert notice is not None
     assert (notice.kind, notice.final) == ("spot terminate", True)
     assert notice.kill_after is not None
@@ -76,7 +76,7 @@ def test_an_action_that_is_no_json_is_no_notice(server: MetadataServer, watch: W
     eventually(lambda: server.requests.count(f"GET {ACTION}") > 3)
     assert not waiting.done()
     server.interrupt("stop")
-    assert isinstance(waiting.result(10), Notice)
+    assert isinstance(waiting.result(30), Notice)
 
 
 def test_a_rebalance_recommendation_is_told_once_and_the_end_after_it(
@@ -84,13 +84,13 @@ def test_a_rebalance_recommendation_is_told_once_and_the_end_after_it(
 ) -> None:
     probe = AwsProbe(address=server.address, period=0.01)
     server.recommend_rebalance()
-    assert watch(probe).result(10) == REBALANCE
+    assert watch(probe).result(30) == REBALANCE
     asked = len(server.requests)
     waiting = watch(probe)
     eventually(lambda: len(server.requests) > asked + 10)
     assert not waiting.done()
     server.interrupt("terminate")
-    notice = waiting.result(10)
+    notice = waiting.result(30)
     assert notice is not None
     assert notice.final
 
@@ -121,7 +121,7 @@ def test_a_token_that_ended_early_is_replaced_unnoticed(
     server.expire_tokens()
     eventually(lambda: server.requests.count(TOKEN) == 2)
     server.interrupt()
-    assert isinstance(waiting.result(10), Notice)
+    assert isinstance(waiting.result(30), Notice)
     assert not caplog.records
 
 

@@ -31,7 +31,7 @@ def test_an_eviction_is_told_with_its_time(server: MetadataServer, watch: Watch)
     eventually(lambda: len(server.requests) > 10)
     assert not waiting.done()
     server.schedule("Preempt", seconds=120)
-    notice = waiting.result(10)
+    notice = waiting.result(30)
     assert notice is not None
     assert (notice.kind, notice.final) == ("spot preempt", True)
     assert notice.kill_after is not None
@@ -77,7 +77,7 @@ def test_the_end_of_another_machine_is_no_notice(server: MetadataServer, watch: 
     eventually(lambda: server.requests.count(f"GET {EVENTS}") > 5)
     assert not waiting.done()
     server.schedule(resources=["workers_6", NAME.upper()])
-    assert isinstance(waiting.result(10), Notice)
+    assert isinstance(waiting.result(30), Notice)
 
 
 @pytest.mark.parametrize("resources", [[], ["another"]])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.termination import metadata
 from cloud_tasks.termination.metadata import OVERRIDE, Answer, MetadataError, MetadataService
 from cloud_tasks.testing.metadata_server import Fault, MetadataServer
 
@@ -131,7 +132,11 @@ def test_a_name_that_leads_nowhere_is_an_error(host: str) -> None:
         MetadataService(host).ask(ID, HEADERS)
 
 
-def test_silence_is_an_error_after_two_seconds(server: MetadataServer) -> None:
+def test_silence_is_an_error_after_two_seconds(
+    server: MetadataServer, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert patience == 2.0
+    monkeypatch.setattr(metadata, "TIMEOUT", patience)
     server.fault = Fault.STALL
     with pytest.raises(MetadataError, match="timed out"):
         MetadataService(server.address).ask(ID, HEADERS)

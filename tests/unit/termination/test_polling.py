@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud_tasks import registry
+from cloud_tasks.termination import metadata
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.termination.polling import PollingProbe
 from cloud_tasks.testing import eventually
@@ -74,7 +74,7 @@ def test_a_probe_waits_until_it_is_stopped(
     eventually(lambda: len(server.requests) > 20)
     assert not waiting.done()
     stop.set()
-    assert waiting.result(10) is None
+    assert waiting.result(30) is None
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -84,21 +84,28 @@ def test_a_long_period_does_not_delay_the_stop(
     waiting = watch(probe_of(provider, server, period=1000.0))
     eventually(lambda: server.requests)
     stop.set()
-    assert waiting.result(10) is None
+    assert waiting.result(30) is None
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_service_that_hangs_does_not_hold_a_stopped_probe(
-    provider: str, server: MetadataServer, watch: Watch, stop: threading.Event
+    provider: str,
+    server: MetadataServer,
+    watch: Watch,
+    stop: threading.Event,
+    patience: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(metadata, "TIMEOUT", patience)
     server.fault = Fault.STALL
     waiting = watch(probe_of(provider, server, period=0.01))
     eventually(lambda: server.requests)
     stop.set()
-    began = time.monotonic()
-    assert waiting.result(10) is None
-    # One request at the most, of 2 s; the rest is for a busy machine.
-    assert time.monotonic() - began < 6
+    asked = len(server.requests)
+    assert waiting.result(30) is None
+    # That under way is waited for, which lasts 2 s at most. It may be one that was made before
+    # the stop and arrived after it; no other is made.
+    assert len(server.requests) <= asked + 1
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -114,7 +121,7 @@ def test_trouble_with_the_service_passes(
     server.schedule()
     assert not waiting.done()
     server.fault = None
-    assert isinstance(waiting.result(10), Notice)
+    assert isinstance(waiting.result(30), Notice)
 
 
 def test_a_service_that_comes_late_is_heard(server: MetadataServer, watch: Watch) -> None:
@@ -122,7 +129,7 @@ def test_a_service_that_comes_late_is_heard(server: MetadataServer, watch: Watch
     waiting = watch(probe_of("GCP", server, period=0.01))
     server.preempt()
     server.start()
-    assert isinstance(waiting.result(10), Notice)
+    assert isinstance(waiting.result(30), Notice)
 
 
 def test_trouble_is_told_once_and_so_is_its_end(
@@ -215,6 +222,7 @@ TOLD = (
 )
 
 
+@pytest.mark.timeout(200)  # a second's work or two, which a busy machine draws out
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(max_size=50) | TOLD.map(json.dumps))
 def test_no_answer_makes_a_probe_fail(text: str, server: MetadataServer) -> None:
