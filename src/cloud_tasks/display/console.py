@@ -25,7 +25,7 @@ _TIMED = {"timed": True}
 #: Seconds between two progress lines.
 PERIOD = 30.0
 #: Outcomes that wait to be shown, at most.
-_BACKLOG = 10_000
+BACKLOG = 10_000
 
 
 class Console:
@@ -44,7 +44,7 @@ class Console:
 
     def hear(self, delivery: Delivery, outcome: Outcome) -> None:
         """Take an outcome to be shown; never blocks."""
-        if self._queue.qsize() < _BACKLOG:
+        if self._queue.qsize() < BACKLOG:
             self._queue.put((delivery, outcome))
         else:
             self._left_out += 1

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds in which the last events must be sent, and those for all that comes after it: when the
 #: work is done, after a stop, and after a second one.
-_PATIENCE = (60.0, 15.0)
-_PATIENCE_IN_HASTE = (5.0, 4.5)
-_PATIENCE_OF_THE_KILLED = (1.0, 1.5)
+PATIENCE_AT_THE_END = (60.0, 15.0)
+PATIENCE_IN_HASTE = (5.0, 4.5)
+PATIENCE_OF_THE_KILLED = (1.0, 1.5)
 #: Seconds between two tries to write events that a sink refused.
 _RETRY_PERIOD = 0.5
 
@@ -137,8 +137,8 @@ class Supervisor:
     def _patience(self) -> tuple[float, float]:
         """Return the seconds for the outbox, and those for the source."""
         if self._lifecycle.impatient:
-            return _PATIENCE_OF_THE_KILLED
-        return _PATIENCE_IN_HASTE if self._lifecycle.draining else _PATIENCE
+            return PATIENCE_OF_THE_KILLED
+        return PATIENCE_IN_HASTE if self._lifecycle.draining else PATIENCE_AT_THE_END
 
     def _retry_events(self, failing: float) -> None:
         if self._completer.retry():

@@ -20,7 +20,7 @@ from cloud_tasks.queues.retrying import RetryingQueue
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the leases, at most.
-_LONGEST_LOOK = 15.0
+LONGEST_LOOK = 15.0
 #: And at least, however short they are.
 _SHORTEST_LOOK = 0.1
 
@@ -129,7 +129,7 @@ class Leases:
         return lease.lost or lease.deadline <= self._clock.boot()
 
     def _keep(self) -> None:
-        look = min(_LONGEST_LOOK, max(_SHORTEST_LOOK, self._seconds / 4))
+        look = min(LONGEST_LOOK, max(_SHORTEST_LOOK, self._seconds / 4))
         while not self._over.wait(look):
             try:
                 self.extend_due()

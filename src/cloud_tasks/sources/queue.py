@@ -34,7 +34,7 @@ _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 5.0
 #: Seconds that `close` waits for that request: its own wait and an answer that is late; and where
 #: somebody is in a hurry.
-_PATIENCE, _PATIENCE_IN_HASTE = _LONGEST_WAIT + 5.0, 1.0
+PATIENCE, PATIENCE_IN_HASTE = _LONGEST_WAIT + 5.0, 1.0
 #: Seconds that giving back what waits here is tried, when a run ends.
 _GIVING_BACK = 4.0
 #: Seconds between two looks at what nobody tells of: a signal that another thread was given, while
@@ -224,7 +224,7 @@ class QueueSource(TaskSource):
         began = time.monotonic()
         with self._changed:
             while not condition():
-                patience = _PATIENCE_IN_HASTE if self._hurry else _PATIENCE
+                patience = PATIENCE_IN_HASTE if self._hurry else PATIENCE
                 left = began + patience - time.monotonic()
                 if left <= 0:
                     break

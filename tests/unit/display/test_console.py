@@ -52,7 +52,7 @@ class Blocked(logging.Handler):
 
 def test_a_console_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine shows thousands of lines more slowly than `stop` has patience.
-    monkeypatch.setattr("cloud_tasks.display.console._BACKLOG", 100)
+    monkeypatch.setattr("cloud_tasks.display.console.BACKLOG", 100)
     handler = Blocked()
     logger = logging.getLogger("cloud_tasks.console")
     logger.addHandler(handler)
