@@ -41,6 +41,8 @@ if __name__ == "__main__":
     Worker(process_task, args=sys.argv[1:]).main()
 """
 
+_BECOME = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+
 
 class Program:
     """A folder with a script, its tasks and its event log."""
@@ -64,15 +66,13 @@ class Program:
         return (self.folder / name).exists()
 
     def start(
-        self, *args: str, env: dict[str, str] | None = None, **keywords: Any
+        self, *args: str, env: dict[str, str] | None = None, prepare: str = "", **keywords: Any
     ) -> subprocess.Popen[str]:
+        """Start it; *prepare* is Python that its process runs before."""
         command = [sys.executable, "program.py", "--task-file", "tasks.json", *args]
-        prepare: Callable[[], object] = keywords.pop("preexec_fn", lambda: None)
-
-        def in_child() -> None:
-            _heed_signals()
-            prepare()
-
+        if prepare:
+            # Not a preexec_fn: a fork of a process that has used gRPC may abort.
+            command[1:1] = ["-c", f"{prepare}\n{_BECOME}"]
         keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
         self.process = subprocess.Popen(
             command,
@@ -80,7 +80,6 @@ class Program:
             env={**environment(), **(env or {})},
             text=True,
             start_new_session=True,
-            preexec_fn=in_child,
             **keywords,
         )
         return self.process
@@ -117,13 +116,6 @@ class Program:
 
     def endings(self) -> list[tuple[str, str]]:
         return [(e["task_id"], e["event_type"]) for e in self.events() if "task_id" in e]
-
-
-def _heed_signals() -> None:
-    # Whoever runs the tests may ignore some, as nohup does with hang-ups and a shell with Ctrl-C
-    # for what it starts in the background; a child inherits that.
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

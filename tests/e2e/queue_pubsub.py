@@ -11,28 +11,30 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.queue_site import Cloud
+from e2e.queue_site import WAIT, Cloud
 from servers import pubsub
 from servers.relay import Address
 
-from cloud_tasks.queues.base import Depth, QueueSpec
+from cloud_tasks.queues.base import Depth, Message, MessageQueue, QueueSpec
 from cloud_tasks.queues.pubsub.admin import PubSubAdmin
-from cloud_tasks.queues.pubsub.client import Connection
+from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
 from cloud_tasks.queues.pubsub.errors import Side
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.provider import PubSubProvider
 from cloud_tasks.testing import eventually
 
 #: Seconds that an emulator may take to start.
-_START_LIMIT = 30.0
+_START_LIMIT = 90.0
 #: Seconds between two looks at what is visible in a queue, at least.
 _BETWEEN_LOOKS = 1.0
+#: Seconds between two pulls that don't wait.
+_BETWEEN_PULLS = 0.5
 
 
 class PubSub(Cloud):
@@ -48,13 +50,17 @@ class PubSub(Cloud):
         self.server = host, int(port)
         self.project = project
         self.exactly_once = exactly_once
+        self._connections: dict[str, Connection] = {}
+        self._providers: list[CountingProvider] = []
 
     def provider(self) -> CountingProvider:
-        return CountingProvider(
+        provider = CountingProvider(
             project_id=self.project,
             endpoint_url=_place(self.server),
             exactly_once=self.exactly_once,
         )
+        self._providers.append(provider)
+        return provider
 
     def flags(self, server: Address) -> list[str]:
         once = ["--exactly-once-queue"] if self.exactly_once else []
@@ -66,17 +72,63 @@ class PubSub(Cloud):
     def names(self, queue: str) -> Names:
         return Names(queue, self.project)
 
-    def request(self, queue: str, side: Side, method: str, fields: dict[str, Any]) -> None:
+    def request(self, queue: str, side: Side, method: str, fields: dict[str, Any]) -> Any:
         """Ask for something that our interface has no word for."""
-        connection = Connection(self.names(queue), _place(self.server))
-        try:
-            connection.request(side, method, fields)
-        finally:
+        if queue not in self._connections:
+            self._connections[queue] = PatientConnection(self.names(queue), _place(self.server))
+        return self._connections[queue].request(side, method, fields)
+
+    def take(self, queue: MessageQueue, wait: float = 0.0) -> list[Message]:
+        """Return some of what is in *queue*, or comes within *wait* seconds; empty: no more.
+
+        A pull that waits is over by the clock: an answer that comes later, as this process stood
+        still, is lost, and its messages are hidden for a while. So this one doesn't wait.
+        """
+        messages = self._there(queue.name)
+        if not messages and wait:
+            time.sleep(min(wait, _BETWEEN_PULLS))
+            messages = self._there(queue.name)
+        return messages
+
+    def _there(self, queue: str) -> list[Message]:
+        answer = at_once(
+            lambda fields: self.request(queue, "subscription", "pull", fields),
+            self.names(queue).subscription,
+        )
+        return [Message(r.message.message_id, r.message.data, r.ack_id) for r in answer]
+
+    def close(self) -> None:
+        """Let go of connections: threads of theirs go on else, which bear no fork."""
+        for connection in self._connections.values():
             connection.close()
+        for provider in self._providers:
+            provider.close()
+        self._connections.clear()
+        self._providers.clear()
+
+
+def at_once(pull: Callable[[dict[str, Any]], Any], subscription: str) -> Sequence[Any]:
+    """Return what *subscription* has now, by one request."""
+    with warnings.catch_warnings():
+        # Google asks not to use it, as a pull of the service may then miss some.
+        warnings.filterwarnings("ignore", "The return_immediately flag", DeprecationWarning)
+        fields = {"subscription": subscription, "max_messages": 1000, "return_immediately": True}
+        received: Sequence[Any] = pull(fields).received_messages
+        return received
 
 
 def _place(server: Address) -> str:
     return f"{server[0]}:{server[1]}"
+
+
+class PatientConnection(Connection):
+    """Of a test, which never tries again: it gives a machine that stands still its time."""
+
+    def call(
+        self, side: Side, method: str, fields: Mapping[str, Any], *, timeout: float = TIMEOUT
+    ) -> Any:
+        timeout = WAIT if timeout == TIMEOUT else timeout
+        return super().call(side, method, fields, timeout=timeout)
 
 
 class CountingProvider(PubSubProvider):
@@ -88,9 +140,17 @@ class CountingProvider(PubSubProvider):
 
     def admin(self, name: str) -> CountingAdmin:
         if name not in self._admins:
-            connection = Connection(Names(name, str(self.project_id)), self.endpoint_url)
+            connection = self._connection(name)
             self._admins[name] = CountingAdmin(connection, exactly_once=self.exactly_once)
         return self._admins[name]
+
+    def close(self) -> None:
+        for admin in self._admins.values():
+            admin.close()
+        self._admins.clear()
+
+    def _connection(self, name: str) -> Connection:
+        return PatientConnection(Names(name, str(self.project_id)), self.endpoint_url)
 
 
 class CountingAdmin(PubSubAdmin):
@@ -120,6 +180,9 @@ class CountingAdmin(PubSubAdmin):
         self._way.request("subscription", "delete_subscription", {"subscription": self._twin})
         return super().delete()
 
+    def close(self) -> None:
+        self._way.close()
+
     def depth(self) -> Depth:
         """Count; what is visible is delivered to us by that, and given back at once."""
         count = len(self._not_acknowledged())
@@ -147,13 +210,13 @@ class CountingAdmin(PubSubAdmin):
         return len(visible)
 
     def _pulled(self, subscription: str) -> list[str]:
-        fields = {"subscription": subscription, "max_messages": 1000, "return_immediately": True}
         pulled: list[str] = []
-        with warnings.catch_warnings():
-            # Google asks not to use it, as a pull of the service may then miss some.
-            warnings.filterwarnings("ignore", "The return_immediately flag", DeprecationWarning)
-            while answer := self._way.request("subscription", "pull", fields).received_messages:
-                pulled += [received.ack_id for received in answer]
+
+        def pull(fields: dict[str, Any]) -> Any:
+            return self._way.request("subscription", "pull", fields)
+
+        while answer := at_once(pull, subscription):
+            pulled += [received.ack_id for received in answer]
         return pulled
 
 

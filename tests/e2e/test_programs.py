@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import random
 import signal
 import subprocess
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +89,13 @@ def test_a_burst_of_signals_is_no_trouble(tmp_path: Path) -> None:
     assert program.endings() == [("t0", "task_aborted")]
 
 
-def ignore_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+_IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 @EXECUTORS
 def test_started_with_sigint_ignored_it_obeys_sigterm_only(program: Program, executor: str) -> None:
     program.tasks(program.hold(obeys=True), {})
-    program.start("--executor", executor, preexec_fn=ignore_sigint)
+    program.start("--executor", executor, prepare=_IGNORE_SIGINT)
     program.until("started")
     program.signal(signal.SIGINT)
     program.signal(signal.SIGTERM)
@@ -129,7 +126,7 @@ def test_ctrl_c_at_a_terminal_spares_the_tasks_own_processes(tmp_path: Path) -> 
     program.tasks({}, {})
     ours, theirs = pty.openpty()
     # A session of its own whose terminal is the pty: Ctrl-C goes to its foreground group.
-    process = program.start(stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
+    process = program.start(stdin=theirs, stdout=theirs, stderr=theirs, prepare=_TAKE_TERMINAL)
     os.close(theirs)
     program.until("started")
     os.write(ours, b"\x03")
@@ -139,8 +136,7 @@ def test_ctrl_c_at_a_terminal_spares_the_tasks_own_processes(tmp_path: Path) -> 
     assert [event["result"] for event in program.events()] == [0]
 
 
-def take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+_TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 
 
 def read_all(terminal: int) -> str:

@@ -140,7 +140,7 @@ def test_the_stand_in_gives_no_message_to_two_who_receive_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     models = pytest.importorskip("moto.sqs.models")
-    for name in demo_processes._TOUCHING:
+    for name in demo_processes.TOUCHING:
         monkeypatch.setattr(models.SQSBackend, name, getattr(models.SQSBackend, name))
     demo_processes.guard_queues()
     backend = models.SQSBackend("us-east-1", "123456789012")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +39,8 @@ _MAX_RUNTIME, _MAX_ATTEMPTS = 60.0, 5
 _NOTICE_AFTER, _SOONEST, _LATEST = 3.75, 0.5, 20.0
 #: Seconds between two looks into the event queue, and those for which its messages are ours.
 _PERIOD, _LEASE = 0.25, 60.0
+#: Large, and imported only when they are first needed.
+_LATE_IMPORTS = ("boto3", "tenacity")
 #: Exit code of a worker that has had a spot notice.
 _SPOT = 75
 
@@ -93,6 +97,7 @@ class QueueDemo:
         url: of the stand-in.
         verbose: show what the workers say.
         say: prints a line for people.
+        hold: gives a context manager in which no signal interrupts.
 
     Attributes:
         account: what the events say.
@@ -100,12 +105,19 @@ class QueueDemo:
     """
 
     def __init__(
-        self, family: Family, url: str, *, verbose: bool, say: Callable[[str], None]
+        self,
+        family: Family,
+        url: str,
+        *,
+        verbose: bool,
+        say: Callable[[str], None],
+        hold: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._family = family
         self._url = url
         self._verbose = verbose
         self._say = say
+        self._hold = hold
         self._job = Job("AWS", registry.load("queue", "AWS")(endpoint_url=url), "demo")
         self.account = Account()
         self.workers: list[dict[str, int]] = []
@@ -122,6 +134,10 @@ class QueueDemo:
     def _load(self) -> float:
         """Make the queues and load the tasks; returns how many seconds it took."""
         began = time.monotonic()
+        # Python calls back at the end of each import, and drops what a signal raises in there.
+        with self._hold():
+            for name in _LATE_IMPORTS:
+                importlib.import_module(name)
         source = make_source(functools.partial(prime_tasks, LIMIT, TASKS))
         spec = task_queue_spec(_MAX_RUNTIME, _MAX_ATTEMPTS, None, self._job.dead)
         loader = Loader(self._job, source, Order(spec=spec))

@@ -7,6 +7,7 @@ other, is gone, however that came. None hears the terminal's Ctrl-C: the demo do
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cloud_tasks
 from cloud_tasks.display.text import safe
@@ -30,6 +32,14 @@ _LOOPBACK = "127.0.0.1"
 #: Of these the user may have set some for real work.
 _FOREIGN = ("AWS_", "MOTO_", "RMS_CLOUD_")
 _PROGRAM = "import sys; from cloud_tasks.cli import demo_processes as d; sys.exit(d.main(sys.argv))"
+#: What the stand-in does with the messages of a queue; its batches are made of these.
+TOUCHING = (
+    "send_message",
+    "receive_message",
+    "change_message_visibility",
+    "delete_message",
+    "purge_queue",
+)
 #: Seconds that a worker gets to end by itself: asked the first time, the second time.
 _POLITE, _FIRM = 1.0, 5.0
 
@@ -224,6 +234,27 @@ def _die_with_the_demo() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def guard_queues() -> None:
+    """Have the stand-in's queues dealt with by one request at a time, each of them.
+
+    By themselves they have a lock for waiting only: of two who receive at once both may get a
+    message, and one that is sent while another is deleted may be lost.
+    """
+    from moto.sqs.models import SQSBackend
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(backend: Any, queue_name: str, *args: Any, **keywords: Any) -> Any:
+            # Its own lock, which it lets go of while it waits for a message.
+            with backend.get_queue(queue_name)._messages_lock:
+                return method(backend, queue_name, *args, **keywords)
+
+        return call
+
+    for name in TOUCHING:
+        setattr(SQSBackend, name, guarded(getattr(SQSBackend, name)))
+
+
 def _serve(port: int, descriptor: int) -> None:
     # Before the import: it is in the addresses of the queues.
     os.environ["MOTO_PORT"] = str(port)
@@ -234,6 +265,7 @@ def _serve(port: int, descriptor: int) -> None:
     )
     from werkzeug.serving import make_server
 
+    guard_queues()
     server = make_server(
         _LOOPBACK,
         port,

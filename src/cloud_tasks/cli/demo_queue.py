@@ -19,8 +19,8 @@ from cloud_tasks.runtime.signals import heard
 from cloud_tasks.runtime.summary import StopReason
 
 _WRONG, _INTERRUPTED, _TERMINATED = 1, 130, 143
-#: Seconds that a dying process gets to be dead.
-_A_MOMENT = 0.5
+#: Seconds that a dying process gets to be dead, on a machine with much else to do.
+_A_MOMENT = 5.0
 
 
 class Stopped(BaseException):
@@ -135,7 +135,7 @@ def _run(interrupts: Interrupts, *, as_json: bool, verbose: bool) -> int:
     with Family(interrupts.hold) as family:
         server, url = family.stand_in()
         _say(f"it listens on {url}")
-        demo = QueueDemo(family, url, verbose=verbose, say=_say)
+        demo = QueueDemo(family, url, verbose=verbose, say=_say, hold=interrupts.hold)
         try:
             demo.run()
         except QueueError:
