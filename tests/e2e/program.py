@@ -41,7 +41,7 @@ if __name__ == "__main__":
     Worker(process_task, args=sys.argv[1:]).main()
 """
 
-_BECOME = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+_BECOME = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Program:
@@ -71,8 +71,7 @@ class Program:
         """Start it; *prepare* is Python that its process runs before."""
         command = [sys.executable, "program.py", "--task-file", "tasks.json", *args]
         if prepare:
-            # Not a preexec_fn: a fork of a process that has used gRPC may abort.
-            command[1:1] = ["-c", f"{prepare}\n{_BECOME}"]
+            command = prepared(prepare, command)
         keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
         self.process = subprocess.Popen(
             command,
@@ -116,6 +115,14 @@ class Program:
 
     def endings(self) -> list[tuple[str, str]]:
         return [(e["task_id"], e["event_type"]) for e in self.events() if "task_id" in e]
+
+
+def prepared(prepare: str, command: list[str]) -> list[str]:
+    """Return a command that runs Python *prepare* in its process, and then becomes *command*.
+
+    Not by a ``preexec_fn``: a fork of a process that has used gRPC may abort.
+    """
+    return [sys.executable, "-c", f"{prepare}\n{_BECOME}", *command]
 
 
 def environment() -> dict[str, str]:
