@@ -53,3 +53,12 @@ def note_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool
         notes.write(f"{task_id}\n".encode())
     time.sleep(task_data["seconds"])
     return False, None
+
+
+def print_ten_lines(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    end = time.thread_time() + 0.001
+    for n in range(10):
+        print(f"{task_id}: line {n} of what a task has to say about itself")
+    while time.thread_time() < end:
+        pass
+    return False, None

@@ -11,6 +11,7 @@
     │       └── QueueRefusedError       no credentials, no right, wrong place: nothing will help
     │           └── QueueMissingError   there is no such queue
     ├── EventLogError          an event could not be made durable
+    ├── HistoryError           what a run left behind is missing, or is nothing of a run
     └── ExecutorBrokenError    the executor can run no task any more
 
 What a *task* does is never an error of the worker: it is a value, see
@@ -66,6 +67,10 @@ class QueueMissingError(QueueRefusedError):
 
 class EventLogError(CloudTasksError):
     """An event could not be made durable, so the worker stopped."""
+
+
+class HistoryError(CloudTasksError):
+    """What a run left behind can't be used: missing, unreadable, or nothing of a run."""
 
 
 class ExecutorBrokenError(CloudTasksError):

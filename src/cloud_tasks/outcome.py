@@ -36,6 +36,23 @@ NOT_MEASURED = Measures()
 
 
 @dataclass(frozen=True, slots=True)
+class Remains:
+    """What a process that ended in the middle of a task left behind. None: there was none.
+
+    Attributes:
+        traceback: where Python was, by faulthandler.
+        last_output: the last lines that the task printed or logged, where they are captured.
+        memory: bytes that its processes used when last looked at.
+        free_memory: bytes that the machine had to give when the task began.
+    """
+
+    traceback: str | None = None
+    last_output: str | None = None
+    memory: int | None = None
+    free_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The function returned ``(retry, result)``.
 
@@ -78,6 +95,7 @@ class TimedOut:
 
     max_runtime: float
     measures: Measures = NOT_MEASURED
+    remains: Remains | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,7 @@ class Exited:
     exit_code: int | None
     hint: str | None = None
     measures: Measures = NOT_MEASURED
+    remains: Remains | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +120,7 @@ class OverMemory:
     limit: int
     used: int
     measures: Measures = NOT_MEASURED
+    remains: Remains | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,37 @@ class RetryRules:
     max_attempts: int = 0
 
 
+#: A percentage of tasks that ended, where nobody knows how many there will be, says little before
+#: so many of them have.
+_ENOUGH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many tasks may fail; one of the two is set.
+
+    Attributes:
+        count: the run ends when so many tasks have failed.
+        percent: the run ends when more than this share of all tasks have failed. Where nobody
+            knows how many there will be, of those that have ended, as if these were 100 at
+            least.
+    """
+
+    count: int | None = None
+    percent: float | None = None
+
+    def is_reached(self, failed: int, ended: int, total: int | None) -> bool:
+        """Tell whether *failed* of *ended* tasks are too many; *total*: there will be so many."""
+        if self.count is not None:
+            return failed >= self.count
+        assert self.percent is not None
+        of = max(ended, _ENOUGH) if total is None else max(ended, total)
+        return failed * 100 > self.percent * of
+
+    def __str__(self) -> str:
+        return str(self.count) if self.percent is None else f"{self.percent:g}%"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What is done about one outcome.

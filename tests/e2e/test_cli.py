@@ -240,3 +240,19 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True
     )
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes descriptors")
+def test_a_closed_standard_output_is_no_reason_to_fail(tmp_path: Path) -> None:
+    event = {"event_type": "task_exited", "task_id": "a", "retry": False, "exit_code": 3}
+    (tmp_path / "events.log").write_text(json.dumps(event) + "\n")
+    script = '"$@" >&-'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, "failures", "events.log"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

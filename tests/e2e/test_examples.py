@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import json
-import os
-import pty
 import re
-import select
 import signal
 import struct
 import subprocess
-import sys
-import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from e2e.examples import EXAMPLES, LIMIT, command, events, results, run
+from e2e.terminal import on_a_terminal
 
 from cloud_tasks.testing import eventually
 
 #: Several programs, one after the other, and each of them starts anew.
 pytestmark = pytest.mark.timeout(300)
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-#: Seconds that one example may take on a busy machine.
-LIMIT = 120.0
-
-Event = dict[str, Any]
-
-
-def run(folder: Path, example: str, *flags: str) -> tuple[int, list[Event]]:
-    """Run an example in *folder*; returns its exit code and events."""
-    done = subprocess.run(command(example, *flags), cwd=folder, timeout=LIMIT, check=False)
-    return done.returncode, events(folder)
-
-
-def command(example: str, *flags: str) -> list[str]:
-    return [sys.executable, str(EXAMPLES / example / f"{example}.py"), *flags]
-
-
-def events(folder: Path) -> list[Event]:
-    return [json.loads(line) for line in (folder / "events.log").read_text().splitlines()]
-
-
-def results(found: list[Event]) -> dict[str, Any]:
-    return {event["task_id"]: event["result"] for event in found}
 
 
 def test_every_example_is_told_of_and_has_a_readme() -> None:
@@ -171,56 +141,6 @@ def test_the_launch_configurations_are_valid() -> None:
     text = (EXAMPLES / "debug" / ".vscode" / "launch.json").read_text()
     for configuration in json.loads(text)["configurations"]:
         assert configuration["program"] == "${workspaceFolder}/debug.py"
-
-
-# -- a terminal
-
-
-class Terminal:
-    """The user's end of a pseudo-terminal."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._text = ""
-        # A piece may end within a character.
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-
-    def wait_for(self, text: str) -> None:
-        """Read until *text* has come; what is before it is forgotten."""
-        deadline = time.monotonic() + LIMIT
-        while text not in self._text:
-            left = deadline - time.monotonic()
-            ready = select.select([self._descriptor], [], [], max(0.0, left))[0]
-            assert ready, f"{text!r} did not come; got {self._text!r}"
-            try:
-                new = os.read(self._descriptor, 4096)
-            except OSError:  # Linux's way to say that the other end is closed
-                new = b""
-            assert new, f"the program ended without {text!r}; got {self._text!r}"
-            self._text += self._decoder.decode(new)
-        self._text = self._text.partition(text)[2]
-
-    def type(self, line: str) -> None:
-        os.write(self._descriptor, f"{line}\n".encode())
-
-
-@contextlib.contextmanager
-def on_a_terminal(
-    words: list[str], folder: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], Terminal]]:
-    """Run a program on a pseudo-terminal."""
-    mine, its = pty.openpty()
-    environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
-    program = subprocess.Popen(
-        words, cwd=folder, stdin=its, stdout=its, stderr=its, env=environment
-    )
-    os.close(its)
-    try:
-        yield program, Terminal(mine)
-    finally:
-        program.kill()
-        program.wait()
-        os.close(mine)
 
 
 # -- time zones, from the raw rules: RFC 8536

@@ -86,6 +86,49 @@ def test_a_passing_lack_of_descriptors_loses_no_task(tmp_path: Path, executor: s
     assert "7" in pool_programs.run(tmp_path, _EATEN_DESCRIPTORS, executor)
 
 
+_NONE_LEFT = """
+import resource
+
+def process(task_id, data, worker_data):
+    if task_id == "hoards":
+        hoard = []
+        while True:
+            hoard.append(b"x" * 2**20)
+    Path(sys.argv[2]).touch()
+    time.sleep(40)
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+    executor = start(process, slots=1, memory_limit=200 * 2**20)
+    future = executor.submit(Task("sleeps", {}))
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
+    eaten = []
+    try:
+        while True:
+            eaten.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    time.sleep(0.5)  # time for whoever looks at memory to meet the lack
+    executor.abort(future, "enough")
+    print(future.result(30))
+    for descriptor in eaten:
+        os.close(descriptor)
+    print(executor.submit(Task("hoards", {})).result(30))
+    executor.shutdown()
+"""
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_where_no_descriptor_is_left_tasks_are_ended_and_watched_all_the_same(
+    tmp_path: Path, executor: str
+) -> None:
+    printed = pool_programs.run(tmp_path, _NONE_LEFT, executor, str(tmp_path / "begun"))
+    assert "Aborted(reason='enough'" in printed
+    assert "OverMemory(" in printed
+    assert "Traceback" not in printed
+
+
 _MUCH_OUTPUT = """
 def process(task_id, data, worker_data):
     line = "x" * 1023

@@ -69,7 +69,7 @@ def test_a_root_logger_without_handlers_has_one_while_it_runs(
     with bare_root_logger():
         site.worker(additions(1), function=logs).run()
     assert site.events()[0]["result"] == 1
-    assert "INFO mine: from a task" in capsys.readouterr().err
+    assert "INFO mine [t0]: from a task" in capsys.readouterr().err
 
 
 def test_a_root_logger_of_the_programs_own_is_left_alone(site: Site) -> None:

@@ -13,7 +13,7 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.policy import RetryRules, Settlement, decide, retry_delay
+from cloud_tasks.policy import FailureLimit, RetryRules, Settlement, decide, retry_delay
 from cloud_tasks.task import Delivery, Task
 
 DELIVERY = Delivery(Task("a", {}))
@@ -96,3 +96,22 @@ def test_without_a_limit_or_a_count_tasks_are_retried_for_ever() -> None:
         rules = RetryRules(on_timeout=True, requeues=True, max_attempts=most)
         decision = decide(TimedOut(1.0), Delivery(Task("a", {}), None, attempt), rules)
         assert decision.settlement is Settlement.RELEASE
+
+
+def test_a_number_of_failures_is_reached_by_the_last_of_them() -> None:
+    limit = FailureLimit(count=3)
+    assert [limit.is_reached(n, 10, 100) for n in (2, 3, 4)] == [False, True, True]
+
+
+def test_a_share_of_failures_is_of_all_tasks_where_they_are_known() -> None:
+    limit = FailureLimit(percent=2.0)
+    assert not limit.is_reached(failed=20, ended=20, total=1000)
+    assert limit.is_reached(failed=21, ended=500, total=1000)
+
+
+def test_a_share_of_failures_is_of_what_ended_where_nobody_knows_the_end() -> None:
+    limit = FailureLimit(percent=10.0)
+    assert not limit.is_reached(failed=10, ended=10, total=None)
+    assert limit.is_reached(failed=11, ended=11, total=None)
+    assert not limit.is_reached(failed=20, ended=200, total=None)
+    assert limit.is_reached(failed=21, ended=200, total=None)

@@ -18,6 +18,9 @@ COMMANDS: Mapping[str, str] = {
     "worker": "run a function of a module over tasks, without a program around it",
     "settings": "show every setting, its value and where it came from",
     "check": "read a task file to its end and say what is in it",
+    "failures": "list the tasks of a run that failed, by cause; -o: as a task file",
+    "logs": "show what a task of a run printed",
+    "report": "say what a run came to, as text, as JSON, or as a page to look at",
     "load_queue": "send the tasks of a file to the queue of a job",
     "show_queue": "show how many messages are in the queues of a job",
     "purge_queue": "delete all messages of a job's queues",
@@ -31,6 +34,7 @@ _USAGE, _TROUBLE, _INTERRUPTED = 2, 4, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line *argv*, by default this process's; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     warning = peer_warning()
     if warning is not None:
         print(f"cloud_tasks: warning: {warning}", file=sys.stderr)
@@ -39,6 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().parse_args(arguments or ["--help"])
     module = importlib.import_module(f"cloud_tasks.cli.{name}")
     return _guarded(module.main, arguments[1:])
+
+
+def _open_closed_streams() -> None:
+    """Give what is printed a place to go to where somebody has closed it (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _parser() -> argparse.ArgumentParser:

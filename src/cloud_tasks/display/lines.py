@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloud_tasks.display.text import clock, duration, plural, safe
 from cloud_tasks.errors import unreachable
+from cloud_tasks.events.causes import cause_of
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -13,7 +14,7 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.runtime.stats import Snapshot, cause_of
+from cloud_tasks.runtime.stats import Snapshot
 from cloud_tasks.runtime.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
 
@@ -26,6 +27,7 @@ _ENDINGS = {
     StopReason.SIGTERM: "stopped by SIGTERM",
     StopReason.SPOT: "stopped: this machine is taken away",
     StopReason.REQUESTED: "stopped by the program",
+    StopReason.TOO_MANY_FAILURES: "stopped: too many tasks failed (--max-failures)",
     StopReason.FAILED: "failed",
 }
 
@@ -53,9 +55,14 @@ def _after(outcome: TimedOut | Exited | OverMemory | Aborted) -> str:
     return f", after {duration(outcome.measures.run_time)}"
 
 
-def progress_line(now: Snapshot) -> str:
-    """Say how the run stands, as ``key=value`` pairs."""
-    rate = now.ended / now.elapsed if now.elapsed > 0 else 0.0
+def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
+    """Say how the run stands, as ``key=value`` pairs.
+
+    Args:
+        now: the counts.
+        rate: tasks a second.
+        left: seconds; None: nobody can say.
+    """
     known = now.total is not None
     parts = [
         f"done={now.ended}" + (f"/{now.total}" if known else ""),
@@ -65,8 +72,8 @@ def progress_line(now: Snapshot) -> str:
         f"rate={rate:.{0 if rate >= 100 else 2}f}/s",
         f"elapsed={clock(now.elapsed)}",
     ]
-    if now.total is not None and rate > 0 and now.total >= now.ended:
-        parts.append(f"left={clock((now.total - now.ended) / rate)}")
+    if left is not None:
+        parts.append(f"left={clock(left)}")
     return f"progress {' '.join(parts)}"
 
 
@@ -113,6 +120,9 @@ def _counts(summary: RunSummary) -> str:
         "given up": summary.given_up,
         "bad entries": summary.bad_entries,
         "skipped": summary.skipped,
+        "done before": summary.finished_before,
+        "failed before": summary.failed_before,
+        "not started about" if summary.total_guessed else "not started": summary.not_started,
     }
     shown = [f"{name} {n:,}" for name, n in counts.items() if n or name == "completed"]
     return "   ".join(shown)

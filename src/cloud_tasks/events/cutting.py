@@ -53,7 +53,8 @@ def _long_values(line: bytes) -> list[tuple[int, int, int]]:
     """Return where key, value and the end of the value are of each that may be long; last first."""
     # A result may have such keys inside, but they come after its own; in a string, quotes have a
     # backslash before them.
-    return _values(line, b"result") or _values(line, b"stack_trace", b"exception")
+    found = _values(line, b"result")
+    return found or _values(line, b"last_output", b"traceback", b"stack_trace", b"exception")
 
 
 def _values(line: bytes, *keys: bytes) -> list[tuple[int, int, int]]:

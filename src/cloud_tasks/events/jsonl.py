@@ -38,6 +38,8 @@ class JsonlSink(EventSink):
 
     def __init__(self, path: str | Path, *, look_period: float = 1.0) -> None:
         self._path = Path(path)
+        #: The same, wherever the program goes from the folder in which the file was opened first.
+        self._place: Path | None = None
         self._look_period = look_period
         self._descriptor = -1
         self._rest = b""  # of a write that was cut short
@@ -51,7 +53,9 @@ class JsonlSink(EventSink):
             EventLogError: it can't be written to.
         """
         try:
-            self._descriptor = os.open(self._path, _open_flags(self._path), 0o666)
+            if self._place is None:
+                self._place = self._path.absolute()
+            self._descriptor = os.open(self._place, _open_flags(self._place), 0o666)
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 self._mend()
         except OSError as error:
@@ -78,9 +82,9 @@ class JsonlSink(EventSink):
         self._share()
 
     def _end_last_line(self, size: int) -> None:
-        """Give the last line its end if it is an event, else remove it."""
+        """Remove the last line if it is the beginning of an event, else give it its end."""
         begin = self._last_line(size)
-        if size - begin <= _LONGEST_TAIL and _is_event(self._read(begin, size - begin)):
+        if not self._torn(begin, size):
             os.write(self._descriptor, b"\n")
             return
         os.ftruncate(self._descriptor, begin)
@@ -89,6 +93,12 @@ class JsonlSink(EventSink):
             self._path,
             size - begin,
         )
+
+    def _torn(self, begin: int, size: int) -> bool:
+        """True if the last line is an event cut short, and no line of another kind of file."""
+        if self._read(begin, 2) not in (b"{", b'{"'):
+            return False
+        return size - begin > _LONGEST_TAIL or not _is_event(self._read(begin, size - begin))
 
     def _last_line(self, size: int) -> int:
         """Return where the last line begins."""
@@ -155,7 +165,7 @@ class JsonlSink(EventSink):
             return
         self._looked = now
         try:
-            there = self._path.stat()
+            there = (self._place or self._path).stat()
             ours = os.fstat(self._descriptor)
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return

@@ -18,6 +18,7 @@ from typing import Any
 
 from cloud_tasks.clock import Clock, timestamp
 from cloud_tasks.errors import unreachable
+from cloud_tasks.events.causes import signal_name
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -26,11 +27,12 @@ from cloud_tasks.outcome import (
     Outcome,
     OverMemory,
     Raised,
+    Remains,
     TimedOut,
 )
 from cloud_tasks.task import Delivery
 
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
 def _plain(value: Any) -> str:
@@ -144,12 +146,12 @@ def _detail(outcome: Outcome) -> tuple[str, bytes]:
         case Raised():
             return "task_exception", _text("exception", outcome.traceback)
         case TimedOut():
-            return "task_timed_out", b""
+            return "task_timed_out", _last_output(outcome.remains)
         case Exited():
-            code = "null" if outcome.exit_code is None else str(outcome.exit_code)
-            return "task_exited", f', "exit_code": {code}'.encode()
+            return "task_exited", _exit(outcome)
         case OverMemory():
-            return "task_exception", _text("exception", memory_text(outcome))
+            text = _text("exception", memory_text(outcome))
+            return "task_exception", text + _last_output(outcome.remains)
         case Aborted():
             return "task_aborted", _text("reason", outcome.reason)
         case _:
@@ -162,6 +164,29 @@ def memory_text(outcome: OverMemory) -> str:
         f"MemoryError: the task's processes used {outcome.used / _GIB:.3g} GB, "
         f"more than the limit of {outcome.limit / _GIB:.3g} GB (--max-memory-allowed-per-task)"
     )
+
+
+def _exit(outcome: Exited) -> bytes:
+    code = "null" if outcome.exit_code is None else str(outcome.exit_code)
+    remains = outcome.remains or Remains()
+    parts = [f', "exit_code": {code}'.encode()]
+    for key, text in (("signal", signal_name(outcome.exit_code)), ("hint", outcome.hint)):
+        if text is not None:
+            parts.append(_text(key, text))
+    for key, size in (("memory_mb", remains.memory), ("free_memory_mb", remains.free_memory)):
+        if size is not None:
+            parts.append(f', "{key}": {size / _MIB:.1f}'.encode())
+    # What may be long comes last, where `cutting` looks for it.
+    if remains.traceback is not None:
+        parts.append(_text("traceback", remains.traceback))
+    parts.append(_last_output(remains))
+    return b"".join(parts)
+
+
+def _last_output(remains: Remains | None) -> bytes:
+    if remains is None or remains.last_output is None:
+        return b""
+    return _text("last_output", remains.last_output)
 
 
 def _text(key: str, value: str) -> bytes:

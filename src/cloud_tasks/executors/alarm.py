@@ -13,7 +13,7 @@ from types import FrameType
 
 from cloud_tasks.executors.call import Interruption
 
-#: Code that swallows the interruption meets it again after so many seconds.
+#: Code that swallows the interruption, or sleeps through it, meets it again after so many seconds.
 _INSISTENCE = 1.0
 
 
@@ -32,19 +32,20 @@ class Alarm:
         self._lock = threading.Lock()
         self._armed = False
         self._rung = False
+        self._timeless = False
 
     @contextlib.contextmanager
     def armed(self, seconds: float | None) -> Iterator[None]:
         """Raise :class:`Overdue` in the body after *seconds*, or :class:`Rung` on a ``ring``.
 
-        Off the main thread, and where there is no SIGALRM, nothing is ever raised. While
-        somebody steps through the body with a debugger its time is never over. A timer that the
-        program had set itself goes on afterwards.
+        Off the main thread, and where there is no SIGALRM, nothing is ever raised. If somebody
+        steps through the body with a debugger when its time is over, it has all the time from
+        then on. A timer that the program had set itself goes on afterwards.
         """
         if threading.current_thread() is not threading.main_thread() or os.name != "posix":
             yield
             return
-        self._rung = False
+        self._rung = self._timeless = False
         before = signal.signal(signal.SIGALRM, self._go_off)
         remaining, interval = signal.getitimer(signal.ITIMER_REAL)
         began = time.monotonic()
@@ -60,17 +61,39 @@ class Alarm:
                 left = max(1e-3, remaining - (time.monotonic() - began))
                 signal.setitimer(signal.ITIMER_REAL, left, interval)
 
+    def give_time(self) -> None:
+        """Let the body go on for as long as it likes; called from there.
+
+        A ring that comes later counts; one that came before does so no more.
+        """
+        self._rung = False
+        self._timeless = True
+        if self._armed:
+            self._insist()
+
+    @staticmethod
+    def _insist() -> None:
+        """Have the main thread look for signals again and again.
+
+        One that comes right before a wait in C is noticed after that, and a prompt has no end.
+        """
+        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE, _INSISTENCE)
+
     def _disarm(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         while self._armed:
             # A ring that came just before may still go off in here.
             with contextlib.suppress(Interruption), self._lock:
                 self._armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)  # a ring may have set it in between
 
     def _go_off(self, number: int, frame: FrameType | None) -> None:
+        if not self._armed:
+            return
         if self._rung:
             raise Rung
-        if not _debugger_is_active():
+        self._timeless = self._timeless or _debugger_is_active()
+        if not self._timeless:
             raise Overdue
 
     def ring(self) -> bool:
@@ -83,6 +106,7 @@ class Alarm:
             assert main is not None
             # Under the lock: without our handler this signal would end the process.
             signal.pthread_kill(main, signal.SIGALRM)
+            self._insist()
             return True
 
 

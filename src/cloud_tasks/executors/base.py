@@ -8,9 +8,9 @@ what a task did is a value, never an exception.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cloud_tasks.errors import ExecutorBrokenError
@@ -33,6 +33,7 @@ class Capabilities:
         isolates_crashes: the end of a task's process touches nobody else.
         live_flags: a running task sees the flags change.
         needs_main_thread: ``submit`` runs the task before it returns, in the caller's thread.
+        captures_output: what a task prints and logs can be kept apart from that of all others.
     """
 
     enforces_timeout: bool
@@ -40,6 +41,22 @@ class Capabilities:
     isolates_crashes: bool
     live_flags: bool
     needs_main_thread: bool = False
+    captures_output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that runs now.
+
+    Attributes:
+        task_id: its own.
+        slot: which one has it, from 0.
+        seconds: since its function was called.
+    """
+
+    task_id: str
+    slot: int
+    seconds: float
 
 
 def _nothing() -> None:
@@ -59,8 +76,15 @@ class ExecutorOptions:
         flags: the page of live flags; None makes one of the executor's own.
         memory_limit: bytes that a task's process tree may use; None: no limit.
         max_result_bytes: a longer JSON result is a failure of its task; 0: no limit.
-        log_level: where the child's root logger has no handler, add one to stderr with this
-            level; None: leave it alone.
+        log_level: None leaves logging in child processes alone, and so does a child whose own
+            program has given its root logger a handler. Else records go to the worker's handlers
+            if its root logger has any at the start, under its levels, with ``task_id`` and
+            ``slot``; if it has none, to stderr from this level on.
+        task_logs: folder where the output of tasks is kept, a file a slot; None: it goes where
+            the worker's own goes. Log records are output there, too.
+        environment: variables that every process of tasks has beside the worker's.
+        post_mortem: open the debugger where a task raised, if the executor runs tasks in the
+            calling thread.
         exit_grace: seconds that a finished process may take to end, its ``atexit`` included.
         before_wait: called, from the thread that resolves futures, each time that thread is
             about to wait with nothing left to do; must not block for long.
@@ -73,6 +97,9 @@ class ExecutorOptions:
     memory_limit: int | None = None
     max_result_bytes: int = 64 * 2**20
     log_level: int | None = None
+    task_logs: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    post_mortem: bool = False
     exit_grace: float = 10.0
     before_wait: Callable[[], None] = _nothing
     on_broken: Callable[[ExecutorBrokenError], None] = _ignore
@@ -114,6 +141,10 @@ class Executor(abc.ABC):
         Raises:
             RuntimeError: not started, or shut down.
         """
+
+    def running(self) -> list[Running]:
+        """Return what runs now, as far as it can be known; from any thread, never blocks."""
+        return []
 
     @abc.abstractmethod
     def abort(self, future: Future[Outcome], reason: str) -> bool:

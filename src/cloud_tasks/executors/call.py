@@ -65,6 +65,7 @@ def call(
     *,
     max_result_bytes: int,
     on_start: Callable[[], object] | None = None,
+    on_raise: Callable[[BaseException], object] | None = None,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> Reply:
     """Run *function* over one task.
@@ -76,6 +77,7 @@ def call(
         worker_data: a copy becomes its third.
         max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
         on_start: called right before the function.
+        on_raise: called with what the function raised; the reply waits for it.
         cpu_clock: seconds of CPU of the process, or of the thread where tasks share a process.
 
     Raises:
@@ -111,6 +113,8 @@ def call(
         ended = time.monotonic()
         if os.getpid() != pid:
             _end_copy(1)
+        if on_raise is not None:
+            on_raise(error)
         reply.kind = wire.RAISED
         reply.body = describe(error)
     reply.run_time = ended - begun

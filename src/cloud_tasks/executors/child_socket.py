@@ -19,15 +19,20 @@ class Socket:
         self._descriptor = descriptor
         self._token = token
         self._tokens = tokens
-        self._identity = _identity(descriptor)
-        self._tokens_identity = None if tokens is None else _identity(tokens)
+        self._identity = identity(descriptor)
+        self._tokens_identity = None if tokens is None else identity(tokens)
         self._buffer = b""
+
+    @property
+    def has_more(self) -> bool:
+        """The next frame, or a part of it, is here already."""
+        return bool(self._buffer)
 
     def take_token(self) -> bool:
         """Take the right to begin a task that was sent ahead; False: the parent took it back."""
         assert self._tokens is not None
         try:
-            if _identity(self._tokens) != self._tokens_identity:
+            if identity(self._tokens) != self._tokens_identity:
                 cut_off()
             os.eventfd_read(self._tokens)
         except BlockingIOError:
@@ -65,7 +70,7 @@ class Socket:
         Writing blindly would put our bytes into a file of the user's.
         """
         try:
-            if _identity(self._descriptor) != self._identity:
+            if identity(self._descriptor) != self._identity:
                 cut_off()
             rest = memoryview(wire.frame(self._token, kind, body))
             while rest:
@@ -74,7 +79,12 @@ class Socket:
             cut_off()
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def identity(descriptor: int) -> tuple[int, int]:
+    """Tell which file *descriptor* is: a task may have closed or replaced it.
+
+    Raises:
+        OSError: it is closed.
+    """
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
 

@@ -11,21 +11,21 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.channel import Channel
 from cloud_tasks.executors.guardian import Guardian
 from cloud_tasks.executors.poller import Poller
-from cloud_tasks.executors.slot import Child, Handle, Slot, State
+from cloud_tasks.executors.slot import Child, Descriptors, Handle, Slot, State
 from cloud_tasks.executors.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
-#: ``launch(child's end of the socket, token, eventfd of the tokens, environment)`` starts a
+#: ``launch(child's end of the socket, token, what else it inherits, environment)`` starts a
 #: process that runs ``child.main`` there.
-Launch = Callable[[socket.socket, bytes, int | None, dict[str, str]], Handle]
+Launch = Callable[[socket.socket, bytes, Descriptors, dict[str, str]], Handle]
 
 #: Seconds until the first repeat after a child died at boot; doubles up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -43,6 +43,8 @@ class Nursery:
         boot: what every child is told first, see ``child``; the slot is added here.
         poller: gets every child's descriptors.
         flag_file: removed by the guardian if the worker is killed.
+        environment: variables that children have beside ours.
+        log: where children send their log records; None: nowhere.
 
     Attributes:
         by_socket: the children by the descriptor of their socket.
@@ -51,9 +53,17 @@ class Nursery:
     """
 
     def __init__(
-        self, launch: Launch, boot: dict[str, Any], poller: Poller, flag_file: str
+        self,
+        launch: Launch,
+        boot: dict[str, Any],
+        poller: Poller,
+        flag_file: str,
+        environment: Mapping[str, str],
+        log: int | None = None,
     ) -> None:
         self._launch = launch
+        self._additions = environment
+        self._log = log
         self._boot = boot
         self._poller = poller
         self._run_token = secrets.token_hex(8)
@@ -111,7 +121,8 @@ class Nursery:
         try:
             with theirs:
                 tokens = _make_tokens() if self._boot["reused"] else None
-                handle = self._launch(theirs, token, tokens, self._environment(serial))
+                inherited = Descriptors(tokens, self._log)
+                handle = self._launch(theirs, token, inherited, self._environment(serial))
         except BaseException:
             ours.close()
             if tokens is not None:
@@ -129,7 +140,7 @@ class Nursery:
         return child
 
     def _environment(self, serial: int) -> dict[str, str]:
-        return {process.MARK: f"{self._run_token}.{serial}"}
+        return {**self._additions, process.MARK: f"{self._run_token}.{serial}"}
 
     def _listen(self, child: Child) -> None:
         self._poller.add(child.channel.fileno())
@@ -230,7 +241,8 @@ def boot_message(
     reused: bool,
     max_result_bytes: int,
     memory_limit: int | None,
-    log_level: int | None,
+    logging_plan: dict[str, Any] | None,
+    task_logs: str | None,
 ) -> dict[str, Any]:
     """Collect what a child must know before its first task; see ``child``."""
     return {
@@ -244,5 +256,6 @@ def boot_message(
         "max_result_bytes": max_result_bytes,
         # Memory that earlier tasks left would be counted as the next one's.
         "retire_above": memory_limit // 2 if memory_limit else 0,
-        "log_level": log_level,
+        "logging": logging_plan,
+        "task_logs": task_logs,
     }

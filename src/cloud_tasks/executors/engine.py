@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors import process, wire
-from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.base import ExecutorOptions, Running
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.deadlines import Deadlines
@@ -18,7 +18,8 @@ from cloud_tasks.executors.dispenser import Agenda, Dispenser
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.poller import Poller, WakeUp
 from cloud_tasks.executors.referee import Referee
-from cloud_tasks.executors.slot import Child, Job, Slot, State
+from cloud_tasks.executors.remains import Searcher
+from cloud_tasks.executors.slot import Child, Job, Slot, State, running
 from cloud_tasks.outcome import Aborted, Exited, OverMemory
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ _TICK_WITHOUT_WATCH = 0.1
 class Engine:
     """Runs jobs in children.
 
-    ``submit``, ``tell`` and ``busy`` serve any thread; everything else belongs to the engine's.
+    ``submit``, ``tell``, ``busy`` and ``running`` serve any thread; everything else belongs to
+    the engine's.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Engine:
         nursery: Nursery,
         poller: Poller,
         flags: FlagPage,
+        searcher: Searcher,
         options: ExecutorOptions,
         *,
         reused: bool,
@@ -45,6 +48,7 @@ class Engine:
         self._nursery = nursery
         self._poller = poller
         self._options = options
+        self._flags = flags
         self._agenda = Agenda()
         self._dispenser = Dispenser(
             options.slots,
@@ -59,6 +63,7 @@ class Engine:
             self._dispenser,
             self._agenda,
             flags,
+            searcher,
             exit_grace=options.exit_grace,
             reused=reused,
         )
@@ -98,6 +103,10 @@ class Engine:
         children = [slot.child for slot in self._dispenser.slots]
         pairs = [(c.handle.pid, c.job) for c in children if c is not None]
         return [(pid, job) for pid, job in pairs if job is not None]
+
+    def running(self) -> list[Running]:
+        """Return the tasks whose function has been called, by slot."""
+        return running(self._dispenser.slots, self._flags)
 
     # -- commands
 
@@ -153,14 +162,19 @@ class Engine:
         finally:
             self._dispenser.closed = True
             running = [job for _, job in self.busy()]
-            self._nursery.close()
-            for job in running:
-                job.resolve(Aborted("the executor ended"))
-            self._over = True
-            self._dispenser.drop_queue(Aborted("the executor ended"))
-            self._options.before_wait()
-            self._wake.close()
-            self._poller.close()
+            try:
+                self._nursery.close()
+            finally:
+                self._resolve_rest(running)
+
+    def _resolve_rest(self, running: list[Job]) -> None:
+        for job in running:
+            job.resolve(Aborted("the executor ended"))
+        self._over = True
+        self._dispenser.drop_queue(Aborted("the executor ended"))
+        self._options.before_wait()
+        self._wake.close()
+        self._poller.close()
 
     def _obey(self) -> None:
         while self._commands:

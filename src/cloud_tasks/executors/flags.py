@@ -1,27 +1,41 @@
 """A page of memory shared with all children through a small file.
 
-Byte 0 is the termination notice, byte 1 the shutdown request. Behind them lies one cell a slot:
-the number of the job that was called last and when, on the monotonic clock. The parent writes
-flags, a child writes its own cell; no lock exists, so a process that is killed at any
-instruction blocks nobody.
+Byte 0 is the termination notice, byte 1 the shutdown request, byte 2 what keeps a child from
+writing task logs. Behind them lies one cell a slot: the number of the job that was called last
+and when, on the monotonic clock. The parent writes flags, a child writes its own cell; no lock
+exists, so a process that is killed at any instruction blocks nobody.
+
+Far behind, a region a slot is written at a crash only, by ``faulthandler``. It is not mapped, and
+takes no room as long as nothing crashes: then the file ends with the cells.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, for us alone
 _CELLS_AT = 64
-_NOTICE, _SHUTDOWN = 0, 1
+_NOTICE, _SHUTDOWN, _LOG_TROUBLE = 0, 1, 2
 #: monotonic seconds of the call, number of the job: the number is written last, and a reader
 #: that finds its number there finds the time that belongs to it.
 _STAMP = struct.Struct("<d")
 _JOB = struct.Struct("<Q")
 _CELL_BYTES = _STAMP.size + _JOB.size
+#: Behind a million cells, so that it is the same for every page.
+_REGIONS_AT = 16 * 2**20
+#: Between the cells and the regions.
+_NOWHERE = _REGIONS_AT - 2**20
+#: From one region to the next. faulthandler writes 100 frames at most, each with two names of
+#: 500 characters at most: the longest traceback does not reach the neighbour's.
+_REGION_BYTES = 128 * 1024
+#: More of a region is not read.
+_MAX_TRACEBACK = 16 * 1024
 
 
 class FlagPage:
@@ -35,7 +49,11 @@ class FlagPage:
         self.path = path
         descriptor = os.open(path, os.O_RDWR)
         try:
-            self._map: mmap.mmap | bytearray = mmap.mmap(descriptor, 0)
+            size = min(os.fstat(descriptor).st_size, _REGIONS_AT)
+            self._map: mmap.mmap | bytearray = mmap.mmap(descriptor, size)
+            # The map keeps a copy of the descriptor: what a task writes into all that it finds
+            # shall land where nothing is.
+            os.lseek(descriptor, _NOWHERE, os.SEEK_SET)
         finally:
             os.close(descriptor)
 
@@ -95,6 +113,52 @@ class FlagPage:
         # A task may have replaced the clock of its process, for itself and for those after it.
         return when if sent <= when <= time.monotonic() else sent
 
+    @property
+    def log_trouble(self) -> int:
+        """The error number with which a child could not write its task log last; 0: none."""
+        return self._map[_LOG_TROUBLE]
+
+    def tell_log_trouble(self, number: int) -> None:
+        """Note the error *number* of a task log; the parent tells it."""
+        self._map[_LOG_TROUBLE] = min(number, 255)
+
+    def catch_crashes(self, cell: int) -> Callable[[], object]:
+        """Have this process write its traceback into the region of *cell* if it crashes.
+
+        Also where the user has asked for one on stderr (``PYTHONFAULTHANDLER``): told with the
+        task, it says more. Returns what asks for it anew, in case somebody else has meanwhile.
+        """
+        import faulthandler
+
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left: then there will be no traceback
+            return bool
+        os.lseek(descriptor, _REGIONS_AT + _REGION_BYTES * cell, os.SEEK_SET)
+        catch = functools.partial(faulthandler.enable, descriptor, all_threads=False)
+        catch()
+        # What a forked copy would write would be taken for ours.
+        os.register_at_fork(after_in_child=_crash_on_stderr)
+        return catch
+
+    def take_traceback(self, cell: int) -> str | None:
+        """Return what a crashed process of *cell* wrote, and clear it; None: nothing."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            at = _REGIONS_AT + _REGION_BYTES * cell
+            data = os.pread(descriptor, _MAX_TRACEBACK, at).rstrip(b"\0")
+            if not data:
+                return None
+            os.pwrite(descriptor, bytes(len(data)), at)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return data.replace(b"\0", b"").decode(errors="replace")
+
     def close(self) -> None:
         """Remove the file; whoever has mapped it goes on seeing the last state."""
         with contextlib.suppress(FileNotFoundError):
@@ -102,6 +166,13 @@ class FlagPage:
         # A map holds a descriptor for as long as it exists. A reader may be in it this moment, so
         # it is not closed but let go.
         self._map = bytearray(self._map[:])
+
+
+def _crash_on_stderr() -> None:
+    import faulthandler
+
+    if faulthandler.is_enabled():
+        faulthandler.enable(2, all_threads=False)
 
 
 def _make_file(folder: str | None, size: int) -> str:

@@ -53,7 +53,10 @@ class _Job:
 
 
 class FuturesExecutor(Executor):
-    """Adapts *pool*, which stays its owner's: it is not shut down here."""
+    """Adapts *pool*, which stays its owner's: it is not shut down here.
+
+    Log records of its tasks go where the far process sends them, without task id and slot.
+    """
 
     capabilities = Capabilities(
         enforces_timeout=False, enforces_memory=False, isolates_crashes=False, live_flags=False

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cloud_tasks.executors import logs
 from cloud_tasks.executors.alarm import Alarm, Overdue, Rung
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
 from cloud_tasks.executors.call import Reply, call
@@ -27,6 +28,9 @@ from cloud_tasks.executors.outcomes import reply_outcome
 from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
+
+if TYPE_CHECKING:
+    from cloud_tasks.executors.post_mortem import PostMortem
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class InlineExecutor(Executor):
         self._current: Future[Outcome] | None = None
         self._abort_reason = "aborted"
         self._alarm = Alarm()
+        self._debugger: PostMortem | None = None
         self._own_flags: FlagPage | None = None
 
     def start(
@@ -58,6 +63,10 @@ class InlineExecutor(Executor):
             raise RuntimeError("an executor can't be started twice")
         self._options = options
         self._function = function.function
+        if options.post_mortem:
+            from cloud_tasks.executors.post_mortem import PostMortem
+
+            self._debugger = PostMortem()
         if options.flags is None:
             self._own_flags = FlagPage.create(1)
         self._worker_data = worker_data.for_task()
@@ -83,13 +92,14 @@ class InlineExecutor(Executor):
     def _run(self, task: Task, max_runtime: float | None, given: float) -> Outcome:
         assert self._options is not None
         try:
-            with self._alarm.armed(max_runtime):
+            with logs.stamped(task.task_id, 0), self._alarm.armed(max_runtime):
                 reply = call(
                     self._function,
                     task.task_id,
                     task.data,
                     self._worker_data,
                     max_result_bytes=self._options.max_result_bytes,
+                    on_raise=self._look_at if self._debugger is not None else None,
                     cpu_clock=time.thread_time,
                 )
         except Overdue:
@@ -98,6 +108,12 @@ class InlineExecutor(Executor):
         except Rung:
             return Aborted(self._abort_reason, _interrupted(given))
         return _outcome(reply, given)
+
+    def _look_at(self, error: BaseException) -> None:
+        assert self._debugger is not None
+        self._alarm.give_time()
+        self._debugger.open(error)
+        self._alarm.give_time()  # if it was an abort that ended it: enough is said
 
     @contextlib.contextmanager
     def _surroundings(self) -> Iterator[None]:

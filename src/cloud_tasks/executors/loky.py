@@ -7,6 +7,7 @@ of the main program, its pickling by value), one a slot, and the pool around the
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -15,8 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
 from cloud_tasks.executors import child
-from cloud_tasks.executors.slot import Handle
+from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
+
+#: Descriptors that starting a process takes for a moment: two pipes, and one to spare.
+_STARTING = 5
 
 
 class LokyExecutor(SlotPool):
@@ -33,34 +37,57 @@ class LokyExecutor(SlotPool):
         self._context: Any = get_context("loky")
 
     def _launch(
-        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+        self,
+        end: socket.socket,
+        token: bytes,
+        inherited: Descriptors,
+        environment: dict[str, str],
     ) -> Handle:
         _mend_streams()
-        # A Connection is what multiprocessing can take along to a new process.
-        connection = Connection(end.detach())
-        counter = None if tokens is None else Connection(os.dup(tokens))
-        try:
+        with contextlib.ExitStack() as opened:
+            # A Connection is what multiprocessing can take along to a new process.
+            connection = opened.enter_context(Connection(end.detach()))
+            others = [
+                None if number is None else opened.enter_context(Connection(os.dup(number)))
+                for number in (inherited.tokens, inherited.log)
+            ]
             started = self._context.Process(
                 target=_main,
-                args=(connection, token, counter),
+                args=(connection, token, *others),
                 env=environment,
                 name="cloud_tasks-child",
             )
-            started.start()
-        finally:
-            connection.close()
-            if counter is not None:
-                counter.close()
+            _check_room()
+            try:
+                started.start()
+            except UnboundLocalError as error:
+                # What loky makes of a failure, in its own cleaning up.
+                raise OSError(f"loky could not start a process: {error.__context__}") from error
         return _LokyHandle(started)
 
 
+def _check_room() -> None:
+    """Find out whether there are enough descriptors: loky loses some of those that it got.
+
+    Raises:
+        OSError: there are not.
+    """
+    with contextlib.ExitStack() as opened:
+        for _ in range(_STARTING):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+
+
 def _mend_streams() -> None:
-    """Let a standard stream that can't be written lead nowhere.
+    """Let a standard stream that is closed, or can't be written, lead nowhere.
 
     loky flushes both before it starts a process, and starts none if that fails: a reader that
     has gone away would end the run.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before Python started
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for good
+            continue
         try:
             stream.flush()
         except OSError:
@@ -69,11 +96,12 @@ def _mend_streams() -> None:
             os.close(nowhere)
 
 
-def _main(connection: Connection, token: bytes, counter: Connection | None) -> None:
+def _main(connection: Connection, token: bytes, *others: Connection | None) -> None:
     # loky leaves its own start method as the default, which processes that a task starts through
     # multiprocessing would inherit by name, without knowing it, and die of.
     multiprocessing.set_start_method(None, force=True)
-    child.main(connection.fileno(), token, None if counter is None else counter.fileno())
+    tokens, log = (None if other is None else other.fileno() for other in others)
+    child.main(connection.fileno(), token, tokens=tokens, log=log)
 
 
 class _LokyHandle:

@@ -1,8 +1,8 @@
-"""Watching what the process trees of running tasks use."""
+"""Watching what the processes of running tasks use."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -10,21 +10,26 @@ from cloud_tasks.executors import process
 from cloud_tasks.executors.engine import Engine
 from cloud_tasks.executors.slot import Job
 
-logger = logging.getLogger(__name__)
-
-#: Seconds between two looks.
-_PERIOD = 0.1
+#: Seconds between two looks: with a limit, and without.
+_PERIOD, _LONG_PERIOD = 0.1, 0.5
 
 
 class MemoryWatch:
-    """Looks at every running task of *engine* and has those over *limit* bytes ended.
+    """Notes what each running task of *engine* uses, and has those over *limit* bytes ended.
 
-    In a thread of its own: a look walks over all processes of the machine.
+    In a thread of its own: a look at whole process trees walks over all processes of the
+    machine. Without a limit, the task's own process is all that is looked at, and less often.
+
+    Args:
+        engine: runs the tasks.
+        limit: bytes; None: there is no limit.
+        also: called after each look, and once more at the end.
     """
 
-    def __init__(self, engine: Engine, limit: int) -> None:
+    def __init__(self, engine: Engine, limit: int | None, also: Callable[[], None]) -> None:
         self._engine = engine
         self._limit = limit
+        self._also = also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-memory", daemon=True)
 
@@ -38,11 +43,28 @@ class MemoryWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(_PERIOD):
-            for pid, job in self._engine.busy():
+        period = _LONG_PERIOD if self._limit is None else _PERIOD
+        while not self._stop.wait(period):
+            # Where no descriptor is left to look with, there may be one the next time.
+            with contextlib.suppress(OSError):
+                self._look()
+            self._also()
+        self._also()
+
+    def _look(self) -> None:
+        busy = self._engine.busy()
+        free: int | None = None
+        for pid, job in busy:
+            if self._limit is None:
+                used = process.own_memory(pid)
+            else:
                 used = process.tree_memory(pid)
                 if used > self._limit:
-                    self._engine.tell(self._verdict(job, used))
+                    self._engine.tell(self._verdict(job, self._limit, used))
+            job.memory = used or job.memory
+            if job.free_memory is None:
+                free = process.free_memory() if free is None else free
+                job.free_memory = free
 
-    def _verdict(self, job: Job, used: int) -> Callable[[], None]:
-        return lambda: self._engine.over_memory(job, self._limit, used)
+    def _verdict(self, job: Job, limit: int, used: int) -> Callable[[], None]:
+        return lambda: self._engine.over_memory(job, limit, used)

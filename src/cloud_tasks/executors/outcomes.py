@@ -7,7 +7,16 @@ import time
 from dataclasses import replace
 
 from cloud_tasks.executors import wire
-from cloud_tasks.outcome import Completed, Exited, Measures, Outcome, Raised
+from cloud_tasks.outcome import (
+    Completed,
+    Exited,
+    Measures,
+    Outcome,
+    OverMemory,
+    Raised,
+    Remains,
+    TimedOut,
+)
 
 
 def from_reply(
@@ -57,7 +66,13 @@ def reply_outcome(
     return Exited(int(body), None, measures)
 
 
-def after_death(verdict: Outcome, slot: int, given: float, started: float | None) -> Outcome:
+def after_death(
+    verdict: Outcome,
+    slot: int,
+    given: float,
+    started: float | None,
+    remains: Remains | None = None,
+) -> Outcome:
     """Complete *verdict* with what can be known of a task whose process is dead.
 
     Args:
@@ -65,8 +80,11 @@ def after_death(verdict: Outcome, slot: int, given: float, started: float | None
         slot: which ran it.
         given: when the slot was given, monotonic.
         started: when the function was called, the same clock; None: it was not.
+        remains: what the process left behind.
     """
     now = time.monotonic()
+    if isinstance(verdict, Exited | TimedOut | OverMemory):
+        verdict = replace(verdict, remains=remains)
     if started is None:
         return replace(verdict, measures=Measures(slot, now - given))
     run_time = now - started

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from cloud_tasks.executors.cgroups import ControlGroups
+
 #: Set in the environment of every child, so that what it leaves behind can be found.
 MARK = "CLOUD_TASKS_CHILD"
+#: Seconds within which we hear of all deaths that the kernel caused at one moment.
+_TOGETHER = 5.0
 
 
 def open_death_watch(pid: int) -> int | None:
@@ -42,22 +49,29 @@ def kill_group(pid: int) -> None:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Return all processes below *pid*, whatever their group or session."""
+    """Return all processes below *pid*, whatever their group or session.
+
+    None if no descriptor is left to look with: what bears our mark is found later.
+    """
     try:
         return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return []
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:
     """Kill *processes* as far as they exist; a number taken over by another one is left alone."""
     for process in processes:
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             process.kill()
 
 
 def marked(token: str) -> dict[int, str]:
-    """Return the processes of the executor *token* by pid, each with the serial of its child."""
+    """Return the processes of the executor *token* by pid, each with the serial of its child.
+
+    Raises:
+        OSError: no descriptor is left to look with.
+    """
     prefix = f"{MARK}={token}.".encode()
     found = {}
     for pid, environment in _environments():
@@ -83,7 +97,11 @@ def _environments() -> Iterable[tuple[int, bytes]]:
 
 
 def in_sessions(leaders: set[int]) -> list[int]:
-    """Return the processes whose session was begun by one of *leaders*."""
+    """Return the processes whose session was begun by one of *leaders*.
+
+    Raises:
+        OSError: no descriptor is left to look with.
+    """
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
@@ -93,7 +111,11 @@ def in_sessions(leaders: set[int]) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """True if *pid* exists and has not ended; a zombie has."""
+    """True if *pid* exists and has not ended; a zombie has.
+
+    Raises:
+        OSError: no descriptor is left to look with.
+    """
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.Error:
@@ -104,6 +126,9 @@ def tree_memory(pid: int) -> int:
     """Return the bytes of memory that *pid* and all below it use.
 
     Pages that several of them share count once, where the kernel can tell.
+
+    Raises:
+        OSError: no descriptor is left to look with.
     """
     try:
         root = psutil.Process(pid)
@@ -122,28 +147,56 @@ def _memory(process: psutil.Process, *, shared_with_others: bool) -> int:
         return 0
 
 
-class OomWatch:
-    """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory."""
+def own_memory(pid: int) -> int:
+    """Return the resident bytes of *pid* alone; 0: it is gone."""
+    if not sys.platform.startswith("linux"):
+        with contextlib.suppress(psutil.Error):
+            return int(psutil.Process(pid).memory_info().rss)
+        return 0
+    # psutil reads three files where one is enough.
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
 
-    def __init__(self) -> None:
-        self._kills = _oom_kills()
+
+def free_memory() -> int:
+    """Return the bytes that a process could still get: of the machine, or its control group.
+
+    Raises:
+        OSError: no descriptor is left to look with.
+    """
+    of_machine = int(psutil.virtual_memory().available)
+    of_group = ControlGroups().free_memory()
+    return of_machine if of_group is None else min(of_machine, of_group)
+
+
+class OomWatch:
+    """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory.
+
+    Args:
+        groups: which count such kills.
+    """
+
+    def __init__(self, groups: ControlGroups | None = None) -> None:
+        self._groups = groups or ControlGroups()
+        self._kills = self._groups.oom_kills()
+        self._unexplained = 0
+        self._seen_at = -math.inf
 
     def hint(self, exit_code: int | None) -> str | None:
         """Return a likely reason for a death with *exit_code*; None: there is none to offer."""
         if exit_code != -signal.SIGKILL:
             return None
-        before, self._kills = self._kills, _oom_kills()
-        return "out of memory" if self._kills > before else None
-
-
-def _oom_kills() -> int:
-    """Return how often the kernel's out-of-memory killer struck in this control group."""
-    try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text()
-        return int(events.partition("oom_kill ")[2].split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0
+        kills, now = self._groups.oom_kills(), time.monotonic()
+        if kills > self._kills:
+            self._unexplained = kills - self._kills
+            self._kills, self._seen_at = kills, now
+        # Several may be killed before we hear of the first.
+        if not self._unexplained or now - self._seen_at > _TOGETHER:
+            return None
+        self._unexplained -= 1
+        return "out of memory"
 
 
 def free_descriptors() -> int | None:
@@ -158,3 +211,31 @@ def free_descriptors() -> int | None:
     if limit == resource.RLIM_INFINITY:
         return None
     return int(limit) - used
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUse:
+    """How much of this machine is in use, by whomever.
+
+    Attributes:
+        cpu_percent: of all its CPUs together, since the last look.
+        used: bytes of memory.
+        total: bytes that there are.
+    """
+
+    cpu_percent: float
+    used: int
+    total: int
+
+
+class MachineWatch:
+    """Looks at the whole machine now and then."""
+
+    def __init__(self) -> None:
+        # The first answer is about no time at all.
+        psutil.cpu_percent()
+
+    def look(self) -> MachineUse:
+        """Return its use since the last look."""
+        memory = psutil.virtual_memory()
+        return MachineUse(psutil.cpu_percent(), memory.total - memory.available, memory.total)

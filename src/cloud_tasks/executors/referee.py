@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.channel import ForgedFrameError
@@ -12,6 +13,7 @@ from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
 from cloud_tasks.executors.process import OomWatch
+from cloud_tasks.executors.remains import Searcher
 from cloud_tasks.executors.slot import Child, Job, State
 from cloud_tasks.outcome import Exited, Outcome
 
@@ -30,6 +32,7 @@ class Referee:
         dispenser: Dispenser,
         agenda: Agenda,
         flags: FlagPage,
+        searcher: Searcher,
         *,
         exit_grace: float,
         reused: bool,
@@ -38,6 +41,7 @@ class Referee:
         self._dispenser = dispenser
         self._agenda = agenda
         self._flags = flags
+        self._searcher = searcher
         self._exit_grace = exit_grace
         self._reused = reused
         self._oom_watch = OomWatch()
@@ -64,6 +68,8 @@ class Referee:
             else:
                 # The child has its next task before anybody looks at this outcome.
                 self._go_on(child, job, outcome, now)
+        if isinstance(outcome, Exited):
+            outcome = replace(outcome, remains=self._searcher.after_exit(job, child.slot.index))
         job.resolve(outcome)
 
     def _go_on(self, child: Child, answered: Job, outcome: Outcome, now: float) -> None:
@@ -83,17 +89,23 @@ class Referee:
     def died(self, child: Child) -> int | None:
         """Bury a child that has ended, all its answers taken; returns its exit code."""
         code = self._nursery.bury(child)
+        slot = child.slot.index
+        traceback = self._searcher.traceback(slot, code)
         self._dispenser.vacate(child)
         job = child.job
         if job is None:
+            if traceback is not None:
+                child.complaint = f"{traceback}\nit ended with exit code {code}"
             return code
-        started = self._flags.started(child.slot.index, job.number, job.sent)
+        started = self._flags.started(slot, job.number, job.sent)
         if job.verdict is None and started is None:
             job.lost += 1
         else:
             child.jobs.popleft()
             verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
-            job.resolve(after_death(verdict, child.slot.index, job.given, started))
+            called = started is not None
+            remains = self._searcher.after_death(job, slot, traceback, called=called)
+            job.resolve(after_death(verdict, slot, job.given, started, remains))
         # The others were not called: that is not their doing.
         self._dispenser.take_back(child)
         return code

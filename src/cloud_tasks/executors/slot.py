@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import enum
 import math
+import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
+from cloud_tasks.executors.base import Running
 from cloud_tasks.executors.channel import Channel
+from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.outcome import Outcome
 
 
@@ -27,6 +32,19 @@ class State(enum.Enum):
     BUSY = enum.auto()
     LEAVING = enum.auto()
     DOOMED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a new process inherits beside its socket; they stay ours to close.
+
+    Attributes:
+        tokens: the eventfd for tasks that are sent ahead, see ``wire``; None: none are.
+        log: where it sends its log records; None: nowhere.
+    """
+
+    tokens: int | None = None
+    log: int | None = None
 
 
 class Handle(Protocol):
@@ -49,6 +67,7 @@ class Job:
 
     Attributes:
         number: counts the pool's jobs from 1.
+        task_id: of the task.
         future: gets the outcome.
         body: the task as it travels to the child.
         max_runtime: seconds, infinite for no limit.
@@ -59,15 +78,18 @@ class Job:
         resolved: its future has its outcome.
         verdict: why we end it: set before the kill, so that the death is understood.
         withdrawn: it was found cancelled.
+        memory: bytes that its processes used at the last look; None: nobody has looked.
+        free_memory: bytes that there still were at the first look.
     """
 
     __slots__ = (
-        "body", "claimed", "future", "given", "lost", "max_runtime", "number", "resolved",
-        "sent", "verdict", "withdrawn",
+        "body", "claimed", "free_memory", "future", "given", "lost", "max_runtime", "memory",
+        "number", "resolved", "sent", "task_id", "verdict", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, number: int, body: bytes, max_runtime: float | None) -> None:
+    def __init__(self, number: int, task_id: str, body: bytes, max_runtime: float | None) -> None:
         self.number = number
+        self.task_id = task_id
         self.future = PoolFuture()
         self.future.job = self
         self.body = body
@@ -79,6 +101,8 @@ class Job:
         self.resolved = False
         self.verdict: Outcome | None = None
         self.withdrawn = False
+        self.memory: int | None = None
+        self.free_memory: int | None = None
 
     def claim(self) -> bool:
         """Take it from the queue, to run or to resolve it; False if it needs neither any more.
@@ -184,3 +208,18 @@ class Slot:
     def children(self) -> tuple[Child, ...]:
         """Its processes, the current one first."""
         return tuple(c for c in (self.child, self.spare) if c is not None)
+
+
+def running(slots: Iterable[Slot], flags: FlagPage) -> list[Running]:
+    """Return the tasks in *slots* whose function has been called; any thread may ask."""
+    # One moment for all: else what began later might have run longer.
+    now = time.monotonic()
+    found = []
+    for slot in slots:
+        child = slot.child
+        job = None if child is None else child.job
+        if job is not None:
+            started = flags.started(slot.index, job.number, job.sent)
+            if started is not None:
+                found.append(Running(job.task_id, slot.index, max(0.0, now - started)))
+    return found

@@ -30,8 +30,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
-from cloud_tasks.executors import process, wire
-from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
+from cloud_tasks.executors import logs, process, wire
+from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
 from cloud_tasks.executors.children import Nursery, boot_message
 from cloud_tasks.executors.engine import Engine
 from cloud_tasks.executors.flags import FlagPage
@@ -41,11 +41,13 @@ from cloud_tasks.executors.function import (
     serialise,
     serialise_worker_data,
 )
+from cloud_tasks.executors.log_channel import LogChannel, open_channel
 from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.memory import MemoryWatch
 from cloud_tasks.executors.outcomes import reply_outcome
 from cloud_tasks.executors.poller import Poller
-from cloud_tasks.executors.slot import Handle, Job, PoolFuture
+from cloud_tasks.executors.remains import Searcher
+from cloud_tasks.executors.slot import Descriptors, Handle, Job, PoolFuture
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -53,15 +55,19 @@ from cloud_tasks.worker_data import WorkerData
 logger = logging.getLogger(__name__)
 
 #: Descriptors kept free for everything that is not a slot: the guardian, the poller, the wake-up,
-#: a process being started, the event log, a file of the user's.
-_RESERVE = 16
+#: a process being started, the log channel, the event log, a file of the user's.
+_RESERVE = 19
 
 
 class SlotPool(Executor, abc.ABC):
     """N child processes; a subclass says how one is started and how long it lives."""
 
     capabilities = Capabilities(
-        enforces_timeout=True, enforces_memory=True, isolates_crashes=True, live_flags=True
+        enforces_timeout=True,
+        enforces_memory=True,
+        isolates_crashes=True,
+        live_flags=True,
+        captures_output=True,
     )
     #: A child takes task after task; else it takes one, and its successor boots meanwhile.
     reused: ClassVar[bool]
@@ -70,6 +76,7 @@ class SlotPool(Executor, abc.ABC):
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._log_channel: LogChannel | None = None
         self._closed = False
         self._numbers = itertools.count(1)
 
@@ -79,7 +86,11 @@ class SlotPool(Executor, abc.ABC):
 
     @abc.abstractmethod
     def _launch(
-        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+        self,
+        end: socket.socket,
+        token: bytes,
+        inherited: Descriptors,
+        environment: dict[str, str],
     ) -> Handle:
         """Start a process that runs ``child.main`` on *end*, with *environment* added.
 
@@ -100,6 +111,9 @@ class SlotPool(Executor, abc.ABC):
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
         self.slots = self._affordable(options.slots)
+        # Whoever opens the folder may have gone to another one before.
+        logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
+        options = replace(options, slots=self.slots, task_logs=logs_at)
         self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
         flags = options.flags or self._own_flags
         assert flags is not None
@@ -111,16 +125,17 @@ class SlotPool(Executor, abc.ABC):
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
             memory_limit=options.memory_limit,
-            log_level=options.log_level,
+            logging_plan=logs.plan_for_children(options.log_level),
+            task_logs=options.task_logs,
         )
-        self._engine = self._make_engine(boot, flags, replace(options, slots=self.slots))
-        self._memory_watch = (
-            MemoryWatch(self._engine, options.memory_limit) if options.memory_limit else None
+        searcher = Searcher(flags, options.task_logs)
+        self._engine = self._make_engine(boot, flags, searcher, options)
+        self._memory_watch = MemoryWatch(
+            self._engine, options.memory_limit or None, searcher.tell_trouble
         )
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
         self._thread.start()
-        if self._memory_watch is not None:
-            self._memory_watch.start()
+        self._memory_watch.start()
         # Without it, multiprocessing's own exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
 
@@ -134,18 +149,22 @@ class SlotPool(Executor, abc.ABC):
             raise ConfigurationError(GUARD_TEXT)
 
     def _make_engine(
-        self, boot: dict[str, Any], flags: FlagPage, options: ExecutorOptions
+        self, boot: dict[str, Any], flags: FlagPage, searcher: Searcher, options: ExecutorOptions
     ) -> Engine:
         poller = Poller()
-        nursery = Nursery(self._launch, boot, poller, flags.path)
         try:
+            self._log_channel = open_channel(options)
+            log = None if self._log_channel is None else self._log_channel.fileno()
+            nursery = Nursery(self._launch, boot, poller, flags.path, options.environment, log)
             nursery.open()
         except OSError as error:
             poller.close()
+            if self._log_channel is not None:
+                self._log_channel.end()
             if self._own_flags is not None:
                 self._own_flags.close()
             raise ExecutorBrokenError(f"no process could be started: {error}") from error
-        return Engine(nursery, poller, flags, options, reused=self.reused)
+        return Engine(nursery, poller, flags, searcher, options, reused=self.reused)
 
     def _affordable(self, slots: int) -> int:
         free = process.free_descriptors()
@@ -173,7 +192,11 @@ class SlotPool(Executor, abc.ABC):
         signal.pthread_sigmask(
             signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
         )
-        self._engine.run()
+        try:
+            self._engine.run()
+        finally:
+            if self._log_channel is not None:
+                self._log_channel.end()
 
     def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
         """Queue *task* for the next free slot. Never blocks."""
@@ -183,7 +206,7 @@ class SlotPool(Executor, abc.ABC):
             payload = self._encode(task)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             return self._unsendable(error)
-        job = Job(next(self._numbers), payload, max_runtime)
+        job = Job(next(self._numbers), task.task_id, payload, max_runtime)
         self._engine.submit(job)
         return job.future
 
@@ -204,6 +227,10 @@ class SlotPool(Executor, abc.ABC):
         future.set_running_or_notify_cancel()
         future.set_result(reply_outcome(wire.RAISED, describe(error), False, False, NOT_MEASURED))
         return future
+
+    def running(self) -> list[Running]:
+        """Return the tasks whose function has been called, by slot."""
+        return [] if self._engine is None else self._engine.running()
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Kill the task's process and all below it, if it still runs."""
@@ -232,8 +259,9 @@ class SlotPool(Executor, abc.ABC):
         if not wait:
             return
         self._thread.join()
+        if self._log_channel is not None:
+            self._log_channel.join()
         atexit.unregister(self.shutdown)
-        if self._memory_watch is not None:
-            self._memory_watch.stop()
+        self._memory_watch.stop()
         if self._own_flags is not None:
             self._own_flags.close()

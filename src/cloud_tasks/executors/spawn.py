@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from cloud_tasks.executors.slot import Handle
+from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
 
 #: The current folder must not shadow modules while the child imports its own; the parent's
 #: whole path follows with the first message.
 _SCRIPT = (
     "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
-    "from cloud_tasks.executors.child import main; main({descriptor}, {token!r})"
+    "from cloud_tasks.executors.child import main; main({descriptor}, {token!r}, log={log})"
 )
 _ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -38,14 +38,19 @@ class SpawnExecutor(SlotPool):
         self._flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
 
     def _launch(
-        self, end: socket.socket, token: bytes, tokens: int | None, environment: dict[str, str]
+        self,
+        end: socket.socket,
+        token: bytes,
+        inherited: Descriptors,
+        environment: dict[str, str],
     ) -> Handle:
-        script = _SCRIPT.format(root=_ROOT, descriptor=end.fileno(), token=token)
+        log = inherited.log
+        script = _SCRIPT.format(root=_ROOT, descriptor=end.fileno(), token=token, log=log)
         return _PopenHandle(
             subprocess.Popen(
                 [sys.executable, *self._flags, "-c", script],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(end.fileno(),),
+                pass_fds=(end.fileno(),) if log is None else (end.fileno(), log),
                 start_new_session=True,
                 env={**os.environ, **environment},
             )

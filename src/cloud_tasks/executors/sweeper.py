@@ -70,8 +70,12 @@ class Sweeper:
                 self._dead |= found
 
     def _kill(self, dead: set[str] | None) -> set[str]:
-        found = set()
-        for pid, serial in process.marked(self._token).items():
+        found: set[str] = set()
+        try:
+            marked = process.marked(self._token)
+        except OSError:  # no descriptor is left to look with: there may be one the next time
+            return dead or found
+        for pid, serial in marked.items():
             if dead is None or serial in dead:
                 found.add(serial)
                 self._killed.append(pid)
@@ -94,5 +98,8 @@ class Sweeper:
             pause = min(0.05, pause * 2)
 
     def _lingers(self) -> bool:
-        sessions = process.in_sessions(set(self._sessions))
-        return any(process.runs(pid) for pid in {*self._killed, *sessions})
+        try:
+            sessions = process.in_sessions(set(self._sessions))
+            return any(process.runs(pid) for pid in {*self._killed, *sessions})
+        except OSError:
+            return True  # for all that can be seen

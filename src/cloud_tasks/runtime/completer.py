@@ -14,11 +14,12 @@ from typing import Protocol
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.causes import cause_of
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import Aborted, Completed, Outcome
-from cloud_tasks.policy import Decision, RetryRules, Settlement, decide
+from cloud_tasks.policy import Decision, FailureLimit, RetryRules, Settlement, decide
 from cloud_tasks.runtime.outbox import Outbox, Settled
-from cloud_tasks.runtime.stats import Stats, cause_of
+from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
 
@@ -53,6 +54,8 @@ class Completer:
         listener: hears of every task that is not done.
         hear_all: and of those that are.
         on_trouble: called when a sink begins to fail, and with an error of ours.
+        failure_limit: so many failures are too many.
+        on_too_many: called once, when they are.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class Completer:
         listener: Listener,
         hear_all: bool,
         on_trouble: Callable[[Exception], None],
+        failure_limit: FailureLimit | None,
+        on_too_many: Callable[[], None],
     ) -> None:
         self._source = source
         self._outbox = outbox
@@ -79,6 +84,8 @@ class Completer:
         self._listener = listener
         self._hear_all = hear_all
         self._on_trouble = on_trouble
+        self._failure_limit = failure_limit
+        self._on_too_many = on_too_many
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._size = 0
@@ -120,6 +127,9 @@ class Completer:
         self._stats.add(delivery, outcome, decision)
         if self._hear_all or not decision.succeeded:
             self._listener(delivery, outcome)
+        if self._failure_limit is not None and self._stats.exceeds(self._failure_limit):
+            self._failure_limit = None
+            self._on_too_many()
         if isinstance(outcome, Completed) and outcome.replaced_nan and not self._warned_of_nan:
             self._warned_of_nan = True
             logger.warning(

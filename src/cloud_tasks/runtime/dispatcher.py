@@ -68,7 +68,7 @@ class Dispatcher:
         """Work until the source has ended or no further task may start.
 
         Raises:
-            SourceError: the source broke; what it gave before goes on.
+            SourceError: the source broke, or lacks what was asked for; what it gave goes on.
         """
         while not self._intake.ended:
             room = self._wait_for_room()
@@ -84,6 +84,7 @@ class Dispatcher:
                 if not self._submit(delivery):
                     self._source.release(deliveries[index:])
                     return
+        self._intake.finish()
 
     def _submit(self, delivery: Delivery) -> bool:
         """Submit, unless no further task may start: then False."""

@@ -1,10 +1,16 @@
-"""Which tasks come in: skipping the first, stopping after so many, setting bad entries aside."""
+"""Which tasks come in: skipping the first, choosing, stopping after so many.
+
+In this order. What is left out, and what is no task, is set aside and counted.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 
 from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.runtime.selection import Everything, Selection
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
@@ -23,6 +29,7 @@ class Intake:
         stats: counts what is left out.
         skip: leave out the first so many tasks.
         most: start no more than so many; None: no limit.
+        selection: chooses among the others.
 
     Attributes:
         ended: nothing more will come.
@@ -31,26 +38,47 @@ class Intake:
     """
 
     def __init__(
-        self, source: TaskSource, stats: Stats, *, skip: int = 0, most: int | None = None
+        self,
+        source: TaskSource,
+        stats: Stats,
+        *,
+        skip: int = 0,
+        most: int | None = None,
+        selection: Selection | None = None,
     ) -> None:
         self._source = source
         self._stats = stats
         self._skip = self._to_skip = skip
         self._most = most
         self._left = math.inf if most is None else most
+        self._selection = selection or Everything()
         self.ended = self._left == 0
         self.limited = self.ended
         self.first_bad: list[Malformed] = []
 
+    def begin(self, stopped: Callable[[], bool]) -> None:
+        """Find out how many tasks there will be, where that can be known; may block for long.
+
+        Args:
+            stopped: tells whether nobody wants to know any more.
+        """
+        self._selection.plan(self._source, self._skip, stopped)
+        self._stats.total = self.expected()
+        if self._stats.total is None and not self._selection.selects:
+            self._stats.guessed_total = self._within_limits(self._source.guess_total())
+        self._note_selection()
+
     def take(self, n: int) -> tuple[list[Delivery], list[Malformed]]:
-        """Return up to *n* tasks to run, and bad entries; blocks until there is something.
+        """Return up to *n* tasks to run, and bad entries.
+
+        Blocks until the source has given something, which may all be left out: then there is
+        nothing to run this time.
 
         Raises:
             SourceError: the source broke.
         """
-        batch = self._source.receive(
-            int(min(n + self._to_skip, max(self._left, 1) + self._to_skip, 4096))
-        )
+        ahead = self._to_skip + self._selection.ahead
+        batch = self._source.receive(int(min(n + ahead, max(self._left, 1) + ahead, 4096)))
         deliveries = list(batch.deliveries)
         if self._to_skip:
             left_out = min(self._to_skip, len(deliveries))
@@ -58,18 +86,55 @@ class Intake:
             self._to_skip -= left_out
             self._stats.skipped += left_out
             deliveries = deliveries[left_out:]
+        deliveries = self._chosen(deliveries)
         self._left -= len(deliveries)
         self._stats.bad_entries += len(batch.malformed)
         self.first_bad += batch.malformed[: max(0, 5 - len(self.first_bad))]
-        self.limited = self._left <= 0 and not batch.ended
-        self.ended = batch.ended or self.limited
+        self._note_selection()
+        self.ended = self.ended or batch.ended
+        self.limited = self._left <= 0 and not self.ended
+        self.ended = self.ended or self.limited
         return deliveries, list(batch.malformed)
 
+    def _chosen(self, deliveries: list[Delivery]) -> list[Delivery]:
+        if not (self._selection.selects and deliveries):
+            return deliveries
+        flags = self._selection.choose(deliveries)
+        left_out = list(itertools.compress(deliveries, (not flag for flag in flags)))
+        if left_out:
+            self._source.set_aside(left_out)
+        return list(itertools.compress(deliveries, flags))
+
+    def _note_selection(self) -> None:
+        self._stats.finished_before = self._selection.finished_before
+        self._stats.failed_before = self._selection.failed_before
+        if self._selection.complete and not self._to_skip:
+            self.ended = True
+
+    def finish(self) -> None:
+        """Make sure that all was there that was asked for; after the last task went on its way.
+
+        Raises:
+            SourceError: it was not.
+        """
+        if not self._source.limits.requeues:
+            self._stats.total = self._stats.submitted
+        if not self.limited:
+            self._selection.finish(self._stats.skipped)
+
     def expected(self) -> int | None:
-        """Return how many tasks there will be to run, where the source knows."""
-        if self._source.total is None:
+        """Return how many tasks there will be to run, where that is known."""
+        rest = self._selection.to_run
+        if rest is None:
+            if self._source.total is None or self._selection.selects:
+                return None
+            return self._within_limits(self._source.total)
+        return rest if self._most is None else min(rest, self._most)
+
+    def _within_limits(self, total: int | None) -> int | None:
+        if total is None:
             return None
-        rest = max(0, self._source.total - self._skip)
+        rest = max(0, total - self._skip)
         return rest if self._most is None else min(rest, self._most)
 
     def error(self) -> TaskFormatError | None:

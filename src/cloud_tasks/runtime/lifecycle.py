@@ -13,6 +13,7 @@ import enum
 import logging
 import math
 import queue
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud_tasks.clock import next_of
@@ -23,6 +24,7 @@ from cloud_tasks.runtime.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
 logger = logging.getLogger(__name__)
+console = logging.getLogger("cloud_tasks.console")
 
 
 #: Seconds after which the main thread looks for signals at the latest.
@@ -32,9 +34,10 @@ _WEIGHT = {
     StopReason.DONE: 0,
     StopReason.REQUESTED: 1,
     StopReason.FAILED: 2,
-    StopReason.SPOT: 3,
-    StopReason.SIGINT: 4,
-    StopReason.SIGTERM: 4,
+    StopReason.TOO_MANY_FAILURES: 3,
+    StopReason.SPOT: 4,
+    StopReason.SIGINT: 5,
+    StopReason.SIGTERM: 5,
 }
 
 
@@ -87,12 +90,20 @@ class Lifecycle:
         executor: is shut down by and by.
         flags: tell running tasks.
         grace: seconds that running tasks get after a stop.
+        under_way: tells how many tasks the executor has.
     """
 
-    def __init__(self, executor: Executor, flags: FlagPage, grace: float) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        flags: FlagPage,
+        grace: float,
+        under_way: Callable[[], int],
+    ) -> None:
         self._executor = executor
         self._flags = flags
         self._grace = grace
+        self._under_way = under_way
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._asked = False
         #: Somebody wants it to end at once, and doesn't wait for what can be done later.
@@ -124,7 +135,9 @@ class Lifecycle:
 
     def stop(self, message: Stop) -> None:
         """Drain; the second time, or at once if so asked, kill."""
-        again, self._asked = self._asked, True
+        # What nobody asked for is no reason to hurry when somebody does.
+        again = self._asked
+        self._asked = again or message.reason is not StopReason.TOO_MANY_FAILURES
         self._because(message.reason)
         self.draining = True
         if again or message.now:
@@ -132,12 +145,22 @@ class Lifecycle:
             self._kill("killed on request" if message.now else "stopped for the second time")
         else:
             self._drain(self._grace, "the grace period was over")
-            logger.info(
-                "stopping: running tasks may finish within %g s; ask again to kill them",
-                self._grace,
-            )
+            self._say_goodbye(message.reason)
         # Last: a task that ends when it sees it makes room that nobody shall fill.
         self._flags.request_shutdown()
+
+    def _say_goodbye(self, reason: StopReason) -> None:
+        running = min(self._under_way(), self._executor.slots)
+        if not running:
+            console.info("stopping: no task is running")
+            return
+        console.info(
+            "stopping: %s may finish within %g s (%s kills %s now)",
+            "1 running task" if running == 1 else f"{running} running tasks",
+            self._grace,
+            "Ctrl-C again" if reason is StopReason.SIGINT else "asking again",
+            "it" if running == 1 else "them",
+        )
 
     def notice(self, notice: Notice) -> None:
         """Drain for the provider; kill when it said so, or never."""

@@ -16,12 +16,13 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import (
     CloudTasksError,
     EventLogError,
+    HistoryError,
     QueueUnavailableError,
     SourceError,
 )
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.executors.base import Executor, ExecutorOptions
+from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.completer import Completer, Listener
@@ -93,21 +94,12 @@ class Run:
         if self.needs_main_thread:
             self._flags.close()  # nobody else maps it, so its file need not stay
         self._recorder = Recorder(clock)
-        self.lifecycle = Lifecycle(executor, self._flags, options.grace)
-        self._intake = Intake(source, stats, skip=options.skip, most=options.most)
-        self._outbox = self._make_outbox(far_sinks)
-        self._completer = Completer(
-            source,
-            sinks,
-            self._recorder,
-            options.rules,
-            stats,
-            clock,
-            outbox=self._outbox,
-            listener=listener,
-            hear_all=hear_all,
-            on_trouble=self._on_trouble,
+        self.lifecycle = Lifecycle(executor, self._flags, options.grace, lambda: stats.running)
+        self._intake = Intake(
+            source, stats, skip=options.skip, most=options.most, selection=options.selection
         )
+        self._outbox = self._make_outbox(far_sinks)
+        self._completer = self._make_completer(clock, listener, hear_all)
         self._dispatcher = self._make_dispatcher()
         self._supervisor = Supervisor(
             self.lifecycle, self._dispatcher, self._completer, source, self._outbox, clock
@@ -121,6 +113,22 @@ class Run:
             sinks,
             on_full=lambda full: self._dispatcher.pause("unsent events", full),
             on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
+        )
+
+    def _make_completer(self, clock: Clock, listener: Listener, hear_all: bool) -> Completer:
+        return Completer(
+            self._source,
+            self._sinks,
+            self._recorder,
+            self._options.rules,
+            self._stats,
+            clock,
+            outbox=self._outbox,
+            listener=listener,
+            hear_all=hear_all,
+            on_trouble=self._on_trouble,
+            failure_limit=self._options.failure_limit,
+            on_too_many=lambda: self.lifecycle.post(Stop(StopReason.TOO_MANY_FAILURES)),
         )
 
     def _make_dispatcher(self) -> Dispatcher:
@@ -164,7 +172,7 @@ class Run:
             try:
                 self._open()
             except CloudTasksError as error:
-                self._supervisor.given_up = isinstance(error, EventLogError)
+                self._supervisor.given_up = isinstance(error, EventLogError | HistoryError)
                 self.lifecycle.fail(Failure(error))
             else:
                 self._work()
@@ -176,21 +184,17 @@ class Run:
     def _open(self) -> None:
         self._cleanup.callback(self._flags.close)
         self._cleanup.callback(self._outbox.close)
+        self._options.selection.prepare(lambda: self.lifecycle.draining)
         for sink in self._sinks:
             self._cleanup.callback(sink.close)
             sink.open()
         self._cleanup.callback(self._source.close)
-        options = self._options
         self._cleanup.callback(self._executor.shutdown)
         self._executor.start(
             self._function,
             self._worker_data,
-            ExecutorOptions(
-                slots=options.slots,
-                flags=self._flags,
-                memory_limit=options.memory_limit,
-                max_result_bytes=options.max_result_bytes,
-                log_level=options.log_level,
+            self._options.for_executor(
+                self._flags,
                 before_wait=self._completer.flush,
                 on_broken=lambda error: self.lifecycle.post(Failure(error)),
             ),
@@ -220,8 +224,7 @@ class Run:
             self._start_thread(*job, name="keep-alive")
 
     def _tell_alive(self, instance_id: str | None) -> None:
-        running = self._stats.snapshot().running
-        self._outbox.put([self._recorder.keep_alive(instance_id, running)], [])
+        self._outbox.put([self._recorder.keep_alive(instance_id, self._stats.running)], [])
 
     def _start_thread(
         self, target: Callable[..., None], *args: object, name: str
@@ -233,7 +236,7 @@ class Run:
     def _dispatch(self) -> None:
         try:
             self._open_ends()
-            self._stats.total = self._intake.expected()
+            self._intake.begin(lambda: self.lifecycle.draining)
             self._dispatcher.run()
         except SourceInterrupted:
             pass

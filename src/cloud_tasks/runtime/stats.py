@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import re
-import signal
+import heapq
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import ConfigurationError, unreachable
+from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.events.causes import cause_of
+from cloud_tasks.histogram import Histogram
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -21,51 +21,17 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.policy import Decision, Settlement
+from cloud_tasks.policy import Decision, FailureLimit, Settlement
 from cloud_tasks.runtime.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 
 #: Further causes are counted together.
 _MAX_CAUSES = 1000
 _OTHER = "other causes"
-#: Buckets of a histogram in a factor of e: a percentile is off by 2.5 % at most.
-_FINENESS = 20
-
-
-class Histogram:
-    """Durations in logarithmic buckets."""
-
-    def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
-        self._count = 0
-        self._sum = 0.0
-        self._max = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self._buckets[round(_FINENESS * math.log(max(seconds, 1e-9)))] += 1
-        self._count += 1
-        self._sum += seconds
-        self._max = max(self._max, seconds)
-
-    @property
-    def mean(self) -> float | None:
-        """The mean in seconds; None before the first."""
-        return self._sum / self._count if self._count else None
-
-    def percentiles(self) -> dict[str, float]:
-        """Return p50, p95, p99, max and mean in seconds; empty before the first."""
-        if not self._count:
-            return {}
-        wanted = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-        found: dict[str, float] = {}
-        seen = 0
-        for bucket in sorted(self._buckets):
-            seen += self._buckets[bucket]
-            for name, share in wanted.items():
-                if name not in found and seen >= share * self._count:
-                    found[name] = min(math.exp(bucket / _FINENESS), self._max)
-        return {**found, "max": self._max, "mean": self._sum / self._count}
+#: Causes that a snapshot names.
+_NAMED = 3
+#: What is told of run times.
+_SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +44,14 @@ class Snapshot:
         succeeded: tasks that are done.
         failed: tasks that ended otherwise.
         running: tasks that are with the executor.
-        total: how many there are in all, where that is known.
+        total: how many there are in all, where that is known or can be guessed.
+        guessed: that number is a guess.
+        put_back: of those that ended otherwise, tasks that went back for another try.
+        skipped: tasks left out.
+        bad_entries: entries of the source that were no tasks.
+        cause_count: how many causes of failure there are.
+        causes: the most frequent ones, most frequent first.
+        run_time: seconds inside the function, as in :class:`RunSummary`; empty before the first.
     """
 
     elapsed: float
@@ -87,6 +60,13 @@ class Snapshot:
     failed: int
     running: int
     total: int | None
+    guessed: bool = False
+    put_back: int = 0
+    skipped: int = 0
+    bad_entries: int = 0
+    cause_count: int = 0
+    causes: tuple[Cause, ...] = ()
+    run_time: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stats:
@@ -106,10 +86,14 @@ class Stats:
         self._retry_requested = 0
         self._given_up = 0
         self.total = total
+        #: About how many tasks there are, where the number is not known.
+        self.guessed_total: int | None = None
         self.submitted = 0
         self.returned = 0
         self.bad_entries = 0
         self.skipped = 0
+        self.finished_before = 0
+        self.failed_before = 0
 
     def begin(self) -> None:
         """Count time from now on."""
@@ -141,6 +125,23 @@ class Stats:
         entry = self._causes[cause]
         entry[0] = int(entry[0]) + 1
 
+    def exceeds(self, limit: FailureLimit) -> bool:
+        """Tell whether too many tasks have failed; what we aborted has not failed."""
+        with self._lock:
+            failed = self._not_done - self._counts[Aborted]
+            return limit.is_reached(failed, self._ended, self._expected())
+
+    def _expected(self) -> int | None:
+        """How many there will be, where it is known or can be guessed."""
+        if self.total is None and self.guessed_total is not None:
+            return max(self.guessed_total, self.submitted)
+        return self.total
+
+    @property
+    def running(self) -> int:
+        """Tasks that are with the executor."""
+        return max(0, self.submitted - self.returned)
+
     @property
     def mean_elapsed_time(self) -> float | None:
         """Seconds that a task has kept its slot, on average; None before the first outcome."""
@@ -153,6 +154,7 @@ class Stats:
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands now."""
+        total = self._expected()
         with self._lock:
             ended = self._ended
             return Snapshot(
@@ -160,13 +162,31 @@ class Stats:
                 ended,
                 self._succeeded,
                 ended - self._succeeded,
-                max(0, self.submitted - self.returned),
-                self.total,
+                self.running,
+                total,
+                guessed=total is not None and self.total is None,
+                put_back=ended - self._succeeded - self._not_done,
+                skipped=self.skipped + self.finished_before + self.failed_before,
+                bad_entries=self.bad_entries,
+                cause_count=len(self._causes),
+                causes=tuple(
+                    Cause(text, int(count), str(example))
+                    for text, (count, example) in heapq.nlargest(
+                        _NAMED, self._causes.items(), key=lambda item: int(item[1][0])
+                    )
+                ),
+                run_time=_percentiles(self._run_times),
             )
+
+    @property
+    def ended(self) -> int:
+        """Tasks with an outcome; costs less than a snapshot."""
+        return self._ended
 
     def summary(self, reason: StopReason, trouble: Exception | None = None) -> RunSummary:
         """Return what the run has come to; *trouble* of the worker's own has ended it."""
         elapsed = self._clock.monotonic() - self._began
+        total = self._expected()
         with self._lock:
             counts: Mapping[type, int] = self._counts
             ranked = sorted(self._causes.items(), key=lambda item: -int(item[1][0]))
@@ -183,45 +203,22 @@ class Stats:
                 given_up=self._given_up,
                 bad_entries=self.bad_entries,
                 skipped=self.skipped,
+                finished_before=self.finished_before,
+                failed_before=self.failed_before,
                 elapsed=elapsed,
                 rate=self._ended / elapsed if elapsed > 0 else 0.0,
-                run_time=self._run_times.percentiles(),
+                run_time=_percentiles(self._run_times),
                 causes=tuple(Cause(t, int(n), str(example)) for t, (n, example) in ranked),
                 trouble=None if trouble is None else str(trouble),
                 misused=isinstance(trouble, ConfigurationError),
+                not_started=None if total is None else max(0, total - self._ended),
+                total_guessed=total is not None and self.total is None,
             )
 
 
-def cause_of(outcome: Outcome) -> str:
-    """Say why a task is not done, alike for failures that are alike."""
-    match outcome:
-        case Completed():
-            return "asked for another try"
-        case Raised():
-            first = outcome.message.strip().partition("\n")[0]
-            return re.sub(r"\d+", "#", f"{outcome.exc_type}: {first}")[:120]
-        case TimedOut():
-            return f"ran longer than {outcome.max_runtime:g} s"
-        case Exited():
-            return exit_text(outcome)
-        case OverMemory():
-            return f"used more than {outcome.limit / 2**30:.3g} GB of memory"
-        case Aborted():
-            return f"aborted: {outcome.reason}"
-        case _:
-            unreachable(outcome)
-
-
-def exit_text(outcome: Exited) -> str:
-    """Say how a process ended: ``exit code 3``, ``killed by signal 9 (SIGKILL)``."""
-    hint = f", {outcome.hint}" if outcome.hint else ""
-    code = outcome.exit_code
-    if code is None:
-        return f"its process is lost{hint}"
-    if code >= 0:
-        return f"exit code {code}{hint}"
-    try:
-        name = f" ({signal.Signals(-code).name})"
-    except ValueError:
-        name = ""
-    return f"killed by signal {-code}{name}{hint}"
+def _percentiles(times: Histogram) -> dict[str, float]:
+    """Return p50, p95, p99, max and mean in seconds; empty before the first."""
+    if times.mean is None:
+        return {}
+    found = dict(zip(_SHARES, times.percentiles(list(_SHARES.values())), strict=True))
+    return {**found, "max": times.most, "mean": times.mean}

@@ -19,11 +19,17 @@ class StopReason(enum.Enum):
     SIGTERM = "sigterm"
     SPOT = "spot_termination"
     REQUESTED = "requested"
+    TOO_MANY_FAILURES = "too_many_failures"
     FAILED = "failed"
 
 
 #: Exit codes that a reason has of its own, whatever the tasks did.
-_OF_REASON = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143, StopReason.SPOT: 75}
+_OF_REASON = {
+    StopReason.SIGINT: 130,
+    StopReason.SIGTERM: 143,
+    StopReason.SPOT: 75,
+    StopReason.TOO_MANY_FAILURES: 3,
+}
 USAGE = 2
 TROUBLE = 4
 TASKS_NOT_DONE = 1
@@ -58,6 +64,9 @@ class RunSummary:
             went back to a queue, are not counted.
         bad_entries: entries of the source that were no tasks.
         skipped: tasks left out by ``--tasks-to-skip``.
+        finished_before: tasks left out by ``--resume``, because an earlier run had finished them.
+        failed_before: tasks left out by it because they had failed there. The job as a whole is
+            not done then, and the exit code says so.
         elapsed: seconds from start to end.
         rate: tasks that ended, a second.
         run_time: seconds inside the function: ``p50``, ``p95``, ``p99``, ``max``, ``mean``.
@@ -65,6 +74,8 @@ class RunSummary:
         trouble: the worker's own trouble, if that ended the run.
         misused: that trouble is a setting or keyword that can't work, so nothing has run.
         given_up: of the tasks that are not done, those moved to the dead-letter queue.
+        not_started: tasks that never began; None where nobody knows how many there are.
+        total_guessed: that number is about right, as of a file that was not read to its end.
     """
 
     stop_reason: StopReason = StopReason.DONE
@@ -78,6 +89,8 @@ class RunSummary:
     not_done: int = 0
     bad_entries: int = 0
     skipped: int = 0
+    finished_before: int = 0
+    failed_before: int = 0
     elapsed: float = 0.0
     rate: float = 0.0
     run_time: Mapping[str, float] = field(default_factory=dict)
@@ -85,6 +98,8 @@ class RunSummary:
     trouble: str | None = None
     misused: bool = False
     given_up: int = 0
+    not_started: int | None = None
+    total_guessed: bool = False
 
     @property
     def ended(self) -> int:
@@ -101,13 +116,13 @@ class RunSummary:
     def exit_code(self) -> int:
         """What ``main()`` and the command line exit with.
 
-        Where several hold, 130 and 143 come before 75, 4, 2, 1 and 0.
+        Where several hold, 130 and 143 come before 75, 3, 4, 2, 1 and 0.
         """
         if self.stop_reason in _OF_REASON:
             return _OF_REASON[self.stop_reason]
         if self.trouble is not None:
             return USAGE if self.misused else TROUBLE
-        return TASKS_NOT_DONE if self.not_done else 0
+        return TASKS_NOT_DONE if self.not_done or self.failed_before else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""

@@ -13,7 +13,11 @@ from cloud_tasks.settings.queueing import settle_queues
 from cloud_tasks.settings.table import ROWS
 
 #: Booleans that are another way of saying ``--executor NAME``.
-EXECUTOR_SPELLINGS: Mapping[str, str] = {"debug": "inline", "use_new_process": "spawn"}
+EXECUTOR_SPELLINGS: Mapping[str, str] = {
+    "debug": "inline",
+    "pdb": "inline",
+    "use_new_process": "spawn",
+}
 
 
 def derive(

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from cloud_tasks.policy import FailureLimit
+
 Parse = Callable[[str], Any]
 
 _TRUE = ("1", "true", "yes", "on")
@@ -92,6 +94,24 @@ def one_of(*names: str, fold: Callable[[str], str]) -> Callable[[str], str]:
     return parse
 
 
+def share_or_count(value: str) -> FailureLimit:
+    """Read a whole number from 1 up, or a percentage, which ends with ``%``."""
+    number = value.strip()
+    if number.endswith("%"):
+        share = amount("per cent", zero=False, at_most=100)(number[:-1])
+        return FailureLimit(percent=share)
+    try:
+        int(number)
+    except ValueError:
+        raise ValueError(f"{quoted(value)} is neither a whole number nor a percentage") from None
+    return FailureLimit(count=whole(1)(number))
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """Take *value* as the only one of a list."""
+    return (text(value),)
+
+
 def count_or_auto(value: str) -> int | str:
     """Read a whole number from 1 up, or the word ``auto``, which is left as it is."""
     if value.strip().lower() == "auto":
@@ -111,6 +131,8 @@ def show(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.15g}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
     return str(value)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from cloud_tasks.history.layout import RunDir
 from cloud_tasks.settings.draft import Draft
 from cloud_tasks.settings.providers import instead_of
 from cloud_tasks.settings.table import ROWS
@@ -11,6 +14,8 @@ MOST_SKIPPED = 100
 
 #: Settings that nothing but a queue of tasks reads.
 _QUEUE_ONLY = ("max_attempts", "lease", "exit_when_idle")
+#: Settings that pick from a list that can be read again, which a queue is not.
+_LIST_ONLY = ("task_id", "resume")
 
 
 def settle_queues(draft: Draft, has_task_source: bool, require_tasks: bool) -> None:
@@ -36,6 +41,9 @@ def _defaults(draft: Draft) -> None:
         "event_log_to_queue": draft.from_queue,
         "lease": min(120.0, max(30.0, values["max_runtime"] + 10.0)),
     }
+    if values["run_dir"] is not None:
+        follows["event_log_file"] = str(RunDir(values["run_dir"]).events)
+        follows["event_log_to_file"] = True
     for name, value in follows.items():
         if value is not None and not draft.given(name):
             draft.derive(name, value)
@@ -51,9 +59,30 @@ def _complain(draft: Draft) -> None:
             return
         _need_queue(draft, f"for tasks from a queue (there is no {ROWS['task_file'].flag})")
         _check_skip(draft)
+        for name in _LIST_ONLY:
+            if draft.given(name):
+                sentence = "needs a task file or task source: a queue knows by itself what is done"
+                draft.problems.append(ROWS[name].complaint(sentence))
     elif draft.values["event_log_to_queue"]:
         row = ROWS["event_log_to_queue"]
         _need_queue(draft, f"by {row.flag} ({row.env})")
+    if draft.values["run_dir"] is not None:
+        _check_not_own_failures(draft)
+    if draft.given("resume") and not draft.values["event_log_to_file"]:
+        need = f"needs the event log of the run before: {ROWS['event_log_to_file'].flag}"
+        draft.problems.append(ROWS["resume"].complaint(need))
+
+
+def _check_not_own_failures(draft: Draft) -> None:
+    tasks = draft.values["task_file"]
+    own = RunDir(draft.values["run_dir"]).failures
+    if tasks is not None and "://" not in tasks and Path(tasks).absolute() == own.absolute():
+        draft.problems.append(
+            ROWS["task_file"].complaint(
+                f"{tasks} is where this run notes its own failures ({ROWS['run_dir'].flag}): use "
+                "`cloud_tasks failures DIR -o FILE`, or --resume failed"
+            )
+        )
 
 
 def _need_queue(draft: Draft, purpose: str) -> None:

@@ -102,7 +102,8 @@ def _prose(text: str) -> str:
 
 
 def _flags(row: Row) -> str:
-    suffix = "" if row.is_boolean else f" {row.metavar}"
+    value = row.metavar if row.bare is None else f"[{row.metavar}]"
+    suffix = "" if row.is_boolean else f" {value}"
     return ", ".join(f"`{flag}{suffix}`" for flag in row.option_strings)
 
 

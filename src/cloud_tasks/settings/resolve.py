@@ -56,13 +56,27 @@ class _Value(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class _Values(argparse.Action):
+    """A flag of ours that may be given more than once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, _UNSET)
+        setattr(namespace, self.dest, [*(before if isinstance(before, list) else ()), values])
+
+
 class _Boolean(argparse.BooleanOptionalAction):
     """A flag of ours that takes none."""
 
 
 # By their class, our flags are known again in a parser that has them already, was copied, or
 # got them from a parent.
-_OURS = (_Value, _Boolean)
+_OURS = (_Value, _Values, _Boolean)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +141,10 @@ def _add(group: Any, row: Row, program_default: Any) -> None:
     if not row.is_boolean:
         # The type is there for formatters that show it.
         options = {"action": _Value, "metavar": row.metavar, "type": str}
+        if row.repeated:
+            options["action"] = _Values
+        elif row.bare is not None:
+            options |= {"nargs": "?", "const": row.bare}
     action = group.add_argument(*row.flags, dest=row.name, default=default, **options)
     # Set afterwards: before Python 3.13 the boolean action appends the default in its own way.
     action.help = row.help_text(None if program_default is None else "%(default)s")
@@ -198,11 +216,17 @@ def _collect(
         if origin == "default":
             continue
         try:
-            # As text, also what a program gave with a type: one way for all.
-            draft.values[name] = row.parse(str(given))
+            draft.values[name] = _parsed(row, given)
         except ValueError as error:
             draft.problems.append(row.complaint(str(error)))
     return draft
+
+
+def _parsed(row: Row, given: object) -> Any:
+    # As text, also what a program gave with a type: one way for all.
+    if row.repeated and isinstance(given, list | tuple):
+        return tuple(value for each in given for value in row.parse(str(each)))
+    return row.parse(str(given))
 
 
 def _given(

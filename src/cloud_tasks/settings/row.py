@@ -29,6 +29,8 @@ class Row:
         metavar: stands for the value in ``--help``; None for booleans, which take none.
         auto: how the default is derived, where it is.
         told: tasks find it in ``worker_data``.
+        bare: what the flag without a value stands for; None: it needs one.
+        repeated: the flag may be given more than once; its value is the tuple of all.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Row:
     metavar: str | None
     auto: str | None
     told: bool
+    bare: str | None = None
+    repeated: bool = False
 
     @property
     def is_boolean(self) -> bool:
@@ -96,6 +100,8 @@ def setting(
     env: str | None = None,
     auto: str | None = None,
     told: bool = True,
+    bare: str | None = None,
+    repeated: bool = False,
 ) -> T:
     """Make a row; see :class:`Row`.
 
@@ -111,6 +117,8 @@ def setting(
             it unless it starts with ``RMS_``. Empty: no variable.
         auto: see Row.
         told: see Row.
+        bare: see Row.
+        repeated: see Row.
     """
     row = {
         "help": help,
@@ -122,6 +130,8 @@ def setting(
         "env": env,
         "auto": auto,
         "told": told,
+        "bare": bare,
+        "repeated": repeated,
     }
     made: T = field(default=default, metadata=row)
     return made

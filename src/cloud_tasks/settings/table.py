@@ -11,8 +11,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cloud_tasks import registry
+from cloud_tasks.policy import FailureLimit
 from cloud_tasks.queues.base import events_name
-from cloud_tasks.settings.parse import amount, count_or_auto, one_of, seconds, text, whole
+from cloud_tasks.settings.parse import (
+    amount,
+    count_or_auto,
+    listed,
+    one_of,
+    seconds,
+    share_or_count,
+    text,
+    whole,
+)
 from cloud_tasks.settings.providers import BUILT_IN, provider_name
 from cloud_tasks.settings.row import Row, make_row, setting
 
@@ -47,6 +57,14 @@ class Settings:
     max_num_tasks: int | None = setting(
         None, "stop after N tasks were started",
         group=_TASKS, parse=whole(0), metavar="N", told=False)
+    task_id: tuple[str, ...] | None = setting(
+        None, "run just the task of this id; may be given more than once",
+        group=_TASKS, parse=listed, metavar="ID", env="", repeated=True, told=False)
+    resume: str | None = setting(
+        None, "leave out what the event log tells as finished (in the variable: finished); failed: "
+        "run the tasks that failed again",
+        group=_TASKS, parse=one_of("finished", "failed", fold=str.lower), metavar="failed",
+        bare="finished", told=False)
 
     provider: str | None = setting(
         None, f"the cloud this runs in, in any case: {', '.join(BUILT_IN)}, "
@@ -92,6 +110,9 @@ class Settings:
     use_new_process: bool = setting(
         False, "run each task in a process of its own: --executor spawn",
         group=_EXECUTOR, env="RMS_CLOUD_WORKER_USE_NEW_PROCESS", told=False)
+    pdb: bool = setting(
+        False, "as --debug, and open the debugger where a task raised",
+        group=_EXECUTOR, env="", told=False)
     num_simultaneous_tasks: int = setting(
         1, "how many tasks run at once; auto: as many as there are usable cores",
         group=_EXECUTOR, parse=count_or_auto, metavar="N|auto", env="NUM_TASKS_PER_INSTANCE",
@@ -110,6 +131,10 @@ class Settings:
         30.0, "time that running tasks get from a shutdown request until they are killed",
         group=_LIMITS, parse=seconds(), metavar="SECONDS")
 
+    max_failures: FailureLimit | None = setting(
+        None, "end the run when so many tasks, or more than so many per cent of them, have failed",
+        group=_LIMITS, parse=share_or_count, metavar="N|N%", told=False)
+
     retry_on_exit: bool = setting(
         False, "ask for another try when a task's process ended; a task file gives none",
         group=_RETRIES)
@@ -120,9 +145,17 @@ class Settings:
         False, "ask for another try when a task ran too long; a task file gives none",
         group=_RETRIES)
 
+    run_dir: str | None = setting(
+        None, "folder that keeps all of a run in one place: events, settings, failures, task logs, "
+        "report",
+        group=_EVENTS, parse=text, metavar="DIR", told=False)
     event_log_file: str = setting(
         "events.log", "file that events are appended to, one JSON object a line",
-        group=_EVENTS, parse=text, metavar="FILE")
+        group=_EVENTS, parse=text, metavar="FILE", auto="events.log; DIR/events.jsonl with "
+        "--run-dir DIR")
+    task_logs: bool = setting(
+        False, "keep what each task prints and logs, to be read by `cloud_tasks logs`",
+        group=_EVENTS, told=False)
     event_log_to_file: bool = setting(
         False, "write events to that file",
         group=_EVENTS, auto="true with a task file or task source")
@@ -164,6 +197,11 @@ class Settings:
         None, "kill all tasks and end so long after that notice",
         group=_SPOT, parse=seconds(), metavar="SECONDS")
 
+    progress: str = setting(
+        "auto", "draw the progress at the bottom of the terminal; otherwise a line now and then; "
+        "off: neither",
+        group=_CONSOLE, parse=one_of("auto", "on", "off", fold=str.lower),
+        metavar="{auto,on,off}", told=False)
     verbose: bool = setting(
         False, "log at level DEBUG instead of INFO",
         group=_CONSOLE, flag="-v", also=("--verbose",), env="", told=False)

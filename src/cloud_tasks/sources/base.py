@@ -49,6 +49,20 @@ class TaskSource(abc.ABC):
             SourceError: it can't give tasks; one sentence says what, where and what to do.
         """
 
+    def again(self) -> TaskSource | None:
+        """Return another source of the same tasks, to look ahead; None: they come only once.
+
+        Called between ``open`` and the first ``receive``.
+        """
+        return None
+
+    def guess_total(self) -> int | None:
+        """Return about how many tasks it will give, by a quick look; None: who knows.
+
+        Called between ``open`` and the first ``receive``.
+        """
+        return self.total
+
     @abc.abstractmethod
     def receive(self, n: int) -> Batch:
         """Return up to *n* tasks as soon as there is at least one.

@@ -69,6 +69,7 @@ class TaskFileSource(StreamSource):
         self._piped = path == "-"
         self._name = "standard input" if self._piped else f"the task file {_readable(path)}"
         self._feed: ByteFeed | None = None
+        self._local: Path | None = None
         self._drop_copy: Callable[[], None] | None = None
 
     def __str__(self) -> str:
@@ -94,10 +95,25 @@ class TaskFileSource(StreamSource):
             local, self._drop_copy = opening.fetch(path, self._name)
         else:
             local = Path(str(path))
+        self._local = local
         return opening.open_file(local, self._name)
 
+    def again(self) -> TaskFileSource | None:
+        """Return a source that reads the file, or the copy of a remote one, anew; None: a pipe."""
+        if self._local is None or self._feed is None or self._feed.live:
+            return None
+        return TaskFileSource(self._local, task_format=self._known_format())
+
+    def guess_total(self) -> int | None:
+        """Return about how many tasks are in the file, by a quick look; None: a pipe."""
+        if self._local is None or self._feed is None or self._feed.live:
+            return None
+        from cloud_tasks.sources.counting import guess_count
+
+        return guess_count(self._local, self._known_format())
+
     def _format(self, feed: ByteFeed) -> str:
-        if feed.live and not self._told_format():
+        if (feed.live or self._piped) and not self._told_format():
             return _format_of_pipe(feed)
         return self._known_format()
 

@@ -28,13 +28,19 @@ WAIT = 40.0
 AT_ONCE = 20.0
 
 Need = Literal[
-    "enforces_timeout", "enforces_memory", "isolates_crashes", "live_flags", "background"
+    "enforces_timeout",
+    "enforces_memory",
+    "isolates_crashes",
+    "live_flags",
+    "captures_output",
+    "background",
 ]
 _LACKS: dict[str, str] = {
     "enforces_timeout": "does not enforce time limits",
     "enforces_memory": "does not enforce memory limits",
     "isolates_crashes": "does not isolate crashes",
     "live_flags": "has no live flags",
+    "captures_output": "does not keep apart what tasks print",
     "background": "runs a task before submit returns",
 }
 Ending = TypeVar("Ending")

@@ -35,6 +35,8 @@ def banner(
         lines.append(f"  note: {executor} does not enforce the memory limit")
     if not capabilities.enforces_timeout and resolved.origins["max_runtime"] != "default":
         lines.append(f"  note: {executor} can't kill a task that is over its time")
+    if not capabilities.captures_output and settings.task_logs:
+        lines.append(f"  note: {executor} does not keep what tasks print (--task-logs)")
     return lines
 
 

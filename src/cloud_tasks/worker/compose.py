@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+import os
 from typing import Any
 
 from cloud_tasks import registry
@@ -13,17 +14,20 @@ from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.function import FunctionSpec
+from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.completer import Listener
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.termination.base import TerminationProbe
 from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.worker.queues import make_event_queue, make_queue_source
+from cloud_tasks.worker.selecting import make_selection
 from cloud_tasks.worker_data import WorkerData
 
 _GIB = 2**30
@@ -86,28 +90,9 @@ def make_run(
     clock: Clock,
     stats: Stats,
     listener: Listener,
+    task_logs: str | None,
 ) -> Run:
-    """Build a run from its parts."""
-    memory = settings.max_memory_allowed_per_task
-    options = RunOptions(
-        slots=settings.num_simultaneous_tasks,
-        max_runtime=settings.max_runtime,
-        grace=settings.shutdown_grace_period,
-        memory_limit=None if memory is None else int(memory * _GIB),
-        max_result_bytes=int(settings.max_result_size * _MIB),
-        skip=settings.tasks_to_skip or 0,
-        most=settings.max_num_tasks,
-        rules=RetryRules(
-            on_exit=settings.retry_on_exit,
-            on_exception=settings.retry_on_exception,
-            on_timeout=settings.retry_on_timeout,
-            requeues=source.limits.requeues,
-            max_attempts=settings.max_attempts,
-        ),
-        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _instance_id(settings),
-        log_level=logging.DEBUG if settings.verbose else logging.INFO,
-    )
+    """Build a run from its parts; *task_logs* is the folder for what tasks print, if any."""
     return Run(
         function,
         worker_data,
@@ -116,11 +101,39 @@ def make_run(
         sinks=_sinks(settings),
         far_sinks=_far_sinks(settings),
         probes=_probes(settings),
-        options=options,
+        options=_options(settings, source, task_logs),
         clock=clock,
         stats=stats,
         listener=listener,
         hear_all=settings.verbose,
+    )
+
+
+def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
+    memory = settings.max_memory_allowed_per_task
+    return RunOptions(
+        slots=settings.num_simultaneous_tasks,
+        max_runtime=settings.max_runtime,
+        grace=settings.shutdown_grace_period,
+        memory_limit=None if memory is None else int(memory * _GIB),
+        max_result_bytes=int(settings.max_result_size * _MIB),
+        skip=settings.tasks_to_skip or 0,
+        most=settings.max_num_tasks,
+        selection=make_selection(settings, source),
+        rules=RetryRules(
+            on_exit=settings.retry_on_exit,
+            on_exception=settings.retry_on_exception,
+            on_timeout=settings.retry_on_timeout,
+            requeues=source.limits.requeues,
+            max_attempts=settings.max_attempts,
+        ),
+        failure_limit=settings.max_failures,
+        task_logs=task_logs,
+        environment=thread_limits(settings.num_simultaneous_tasks, usable_cores(), os.environ),
+        post_mortem=settings.pdb,
+        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
+        instance_id=lambda: _instance_id(settings),
+        log_level=logging.DEBUG if settings.verbose else logging.INFO,
     )
 
 

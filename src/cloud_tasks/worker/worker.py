@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import logging
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.display.console import Console
 from cloud_tasks.display.lines import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 from cloud_tasks.executors.base import Capabilities
 from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.executors.function import specify
-from cloud_tasks.executors.logs import add_root_handler
 from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
-from cloud_tasks.runtime.lifecycle import LONGEST_SLEEP
+from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.runtime.stats import Stats
@@ -30,15 +27,18 @@ from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSumma
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import reject, resolve
 from cloud_tasks.settings.table import worker_data_values
+from cloud_tasks.task import Delivery
 from cloud_tasks.worker.banner import banner
 from cloud_tasks.worker.compose import executor_class, make_executor, make_run, make_task_source
+from cloud_tasks.worker.in_thread import in_thread
+from cloud_tasks.worker.keeping import Keeping
+from cloud_tasks.worker.logs import root_logger_set_up
 from cloud_tasks.worker.queues import unfit_runtime
+from cloud_tasks.worker.talking import make_console
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
-
-_SDKS = {"boto3", "botocore", "google", "grpc", "s3transfer", "urllib3"}
 
 
 class Worker:
@@ -82,6 +82,9 @@ class Worker:
         )
         self._executor = executor if not isinstance(executor, str | None) else self._load(parser)
         self._check_source(parser, task_source)
+        self._keeping = Keeping(
+            self._resolved.settings, args, self._clock, resumable=not self._resolved.from_queue
+        )
         self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
         self._run: Run | None = None
         #: What the run came to, its trouble included, was said.
@@ -132,7 +135,7 @@ class Worker:
         with self._prepared() as run:
             if run.needs_main_thread:
                 return self._report(run.run)
-            return await _in_thread(run, lambda: self._report(run.run))
+            return await in_thread(run, lambda: self._report(run.run))
 
     def run(self) -> RunSummary:
         """Do as :meth:`start` does, and block; also where an event loop runs already.
@@ -194,11 +197,15 @@ class Worker:
             raise ConfigurationError("a Worker runs once: make another one for another run")
         settings = self._resolved.settings
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_logging(logging.DEBUG if settings.verbose else logging.INFO))
+            stack.enter_context(root_logger_set_up(settings.verbose))
             stack.enter_context(heard(self._request))
             self._stats.begin()
-            self._console = Console(self._stats)
             executor = make_executor(self._executor)
+            self._console = make_console(
+                self._function.name, self._stats, settings, executor, self._keeping
+            )
+            stack.callback(self._keeping.close)
+            self._keeping.open(self._told_of_start)
             self._run = make_run(
                 self._function,
                 self.data,
@@ -207,11 +214,27 @@ class Worker:
                 executor=executor,
                 clock=self._clock,
                 stats=self._stats,
-                listener=self._console.hear,
+                listener=self._hear,
+                task_logs=self._keeping.task_logs,
             )
             self._say_hello(executor.capabilities)
             self._pass_on()
             yield self._run
+
+    def _hear(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._keeping.hear(delivery, outcome)
+        self._console.hear(delivery, outcome)
+
+    def _told_of_start(self) -> dict[str, Any]:
+        """Return what a run directory keeps of how it was started."""
+        resolved = self._resolved
+        return {
+            "function": self._function.name,
+            "executor": resolved.settings.executor,
+            "slots": resolved.settings.num_simultaneous_tasks,
+            "source": str(self._source),
+            "settings": [asdict(value) for value in values(resolved)],
+        }
 
     def _say_hello(self, capabilities: Capabilities) -> None:
         resolved = self._resolved
@@ -227,73 +250,19 @@ class Worker:
 
     def _report(self, run: Callable[[], RunSummary]) -> RunSummary:
         """Run, and say what came of it."""
-        self._console.start()
         summary: RunSummary | None = None
         try:
+            self._console.start()
             summary = run()
         except CloudTasksError as error:
             summary = error.summary
             raise
         finally:
             self._console.stop()
-            for line in [] if summary is None else summary_lines(summary):
-                console.info(line)
+            if summary is not None:
+                self._keeping.ended(summary)
+                for line in [*summary_lines(summary), *self._keeping.closing_lines(summary)]:
+                    console.info(line)
             # Asked here: later the log's level is what it was before the run.
             self._told = summary is not None and console.isEnabledFor(logging.INFO)
         return summary
-
-
-async def _in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:
-    """Do *work* in a thread of its own, and wait; if cancelled, kill what runs and wait for that.
-
-    The thread is not one of the event loop's: those would be waited for at exit.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[RunSummary] = loop.create_future()
-
-    def deliver(summary: RunSummary | None, error: BaseException | None) -> None:
-        if error is not None:
-            done.set_exception(error)
-        elif summary is not None:
-            done.set_result(summary)
-
-    def target() -> None:
-        summary, failure = None, None
-        try:
-            summary = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where start() waits
-            failure = error
-        loop.call_soon_threadsafe(deliver, summary, failure)
-
-    threading.Thread(target=target, name="cloud_tasks-run", daemon=True).start()
-    try:
-        while not done.done():
-            await asyncio.wait([done], timeout=LONGEST_SLEEP)
-        return done.result()
-    except asyncio.CancelledError:
-        run.stop(StopReason.REQUESTED, now=True)
-        await asyncio.wait([done])
-        done.exception()  # or asyncio complains that nobody wanted to know
-        raise
-
-
-@contextlib.contextmanager
-def _logging(level: int) -> Iterator[None]:
-    """Give the root logger a handler if it has none; take it away afterwards."""
-    root = logging.getLogger()
-    if root.handlers:
-        yield
-        return
-    before = root.level
-    handler = add_root_handler(level)
-    handler.addFilter(_is_wanted)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(before)
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-    """Leave out what the SDKs of providers say of each request: at DEBUG it holds tokens."""
-    return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in _SDKS

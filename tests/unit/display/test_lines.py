@@ -47,7 +47,7 @@ def test_hostile_ids_and_texts_stay_in_their_line() -> None:
 
 
 def test_progress_is_pairs_that_a_script_can_read() -> None:
-    line = progress_line(Snapshot(20.0, 50, 45, 5, 2, 200))
+    line = progress_line(Snapshot(20.0, 50, 45, 5, 2, 200), 2.5, 60.0)
     head, *rest = line.split()
     assert head == "progress"
     assert dict(pair.split("=") for pair in rest) == {
@@ -58,15 +58,15 @@ def test_progress_is_pairs_that_a_script_can_read() -> None:
 
 @pytest.mark.parametrize("total", [None, 0, 200])
 def test_progress_can_be_told_before_anything_has_happened(total: int | None) -> None:
-    assert "left" not in progress_line(Snapshot(0.0, 0, 0, 0, 0, total))
+    assert "left" not in progress_line(Snapshot(0.0, 0, 0, 0, 0, total), 0.0)
 
 
 def test_a_summary_names_every_count_that_is_not_zero() -> None:
     summary = RunSummary(
-        StopReason.SIGTERM, 1000, 2, 3, 4, 5, 6, 7, 27, 8, 9, 60.0, 17.0,
-        {"p50": 0.1, "p95": 0.2, "p99": 0.3, "max": 0.4, "mean": 0.1},
-        tuple(Cause(f"cause \x1b{n}", 100 - n, f"t{n}") for n in range(12)), "no\ndisk",
-        given_up=12,
+        StopReason.SIGTERM, 1000, 2, 3, 4, 5, 6, 7, 27, 8, 9, elapsed=60.0, rate=17.0,
+        run_time={"p50": 0.1, "p95": 0.2, "p99": 0.3, "max": 0.4, "mean": 0.1},
+        causes=tuple(Cause(f"cause \x1b{n}", 100 - n, f"t{n}") for n in range(12)),
+        trouble="no\ndisk", given_up=12,
     )  # fmt: skip
     text = "\n".join(summary_lines(summary))
     assert "stopped by SIGTERM: 1,020 tasks in 1:00" in text

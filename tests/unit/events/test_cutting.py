@@ -10,7 +10,7 @@ from fakes import FakeClock
 
 from cloud_tasks.events.cutting import MOST, event_id, shortened, stripped
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.outcome import Completed, Exited, Measures, Raised
+from cloud_tasks.outcome import Completed, Exited, Measures, OverMemory, Raised, Remains
 from cloud_tasks.task import Delivery, Task
 
 #: Would be taken for keys of the event by whoever doesn't look closely.
@@ -129,3 +129,28 @@ def test_stripping_takes_exception_and_stack_trace_away() -> None:
     short = json.loads(stripped(recorder().non_fatal_exception("x", "y")) or b"")
     assert short.keys() & {"exception", "stack_trace"} == set()
     assert short["event_type"] == "non_fatal_exception"
+
+
+@pytest.mark.parametrize("trace", ["short", "t" * 2 * MOST, ESCAPED * MOST])
+@pytest.mark.parametrize("last", ["short", "l" * 2 * MOST, ESCAPED * MOST])
+def test_what_a_crash_left_is_cut_and_the_rest_stays(trace: str, last: str) -> None:
+    remains = Remains(trace, last, 2**20, 2**30)
+    outcome = Exited(-11, "hint", Measures(1, 2.0), remains)
+    line = recorder().task_event(delivery(), outcome, retry=False)
+    whole, short, bare = (json.loads(e) for e in (line, shortened(line), stripped(line) or b""))
+    assert len(shortened(line)) < 3 * MOST
+    for key, text in (("traceback", trace), ("last_output", last)):
+        assert whole[key] == text
+        assert text.startswith(short.pop(key))
+        assert whole.pop(key)
+    for cut in (short, bare):
+        assert {key: cut[key] for key in whole} == whole
+    assert not {"traceback", "last_output"} & bare.keys()
+
+
+def test_the_last_lines_of_a_task_over_its_memory_are_cut() -> None:
+    outcome = OverMemory(1, 2, remains=Remains(last_output="l" * 2 * MOST))
+    short = json.loads(shortened(recorder().task_event(delivery(), outcome, retry=False)))
+    assert short["exception"].startswith("MemoryError")
+    assert set(short["last_output"]) == {"l"}
+    assert short["truncated"] is True

@@ -71,12 +71,15 @@ def test_a_whole_event_that_lacks_its_line_end_gets_one(
     assert not caplog.records
 
 
-def test_a_torn_line_that_happens_to_be_json_but_no_event_is_removed(
-    sink: JsonlSink, log: Path
+@pytest.mark.parametrize("other", [b"12", b"id,size", b"}", b"{ braces", b"\0\0\0"])
+def test_a_last_line_that_never_was_an_event_stays(
+    sink: JsonlSink, log: Path, caplog: pytest.LogCaptureFixture, other: bytes
 ) -> None:
-    log.write_bytes(A + b"\n12")
+    log.write_bytes(A + b"\n" + other)
     sink.open()
-    assert log.read_bytes() == A + b"\n"
+    sink.write([B])
+    assert log.read_bytes() == A + b"\n" + other + b"\n" + B + b"\n"
+    assert not caplog.records
 
 
 def test_while_another_worker_holds_the_file_nothing_is_removed(log: Path) -> None:
@@ -216,3 +219,20 @@ def test_without_its_folder_it_fails_until_that_is_back(tmp_path: Path) -> None:
         sink.close()
     assert log.read_bytes() == A + b"\n"
     assert (tmp_path / "innocent").read_bytes() == b""
+
+
+def test_a_program_that_goes_to_another_folder_writes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sink = JsonlSink("events.log", look_period=0.0)
+    sink.open()
+    monkeypatch.chdir("elsewhere")
+    sink.write([A])
+    assert not caplog.records
+    (tmp_path / "events.log").unlink()
+    sink.write([B])
+    sink.close()
+    assert (tmp_path / "events.log").read_bytes() == B + b"\n"
+    assert not (tmp_path / "elsewhere" / "events.log").exists()

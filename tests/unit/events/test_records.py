@@ -15,6 +15,7 @@ from cloud_tasks.outcome import (
     Outcome,
     OverMemory,
     Raised,
+    Remains,
     TimedOut,
 )
 from cloud_tasks.task import Delivery, Task
@@ -24,12 +25,29 @@ TASK = [*HEAD, "task_id", "elapsed_time", "retry"]
 MEASURED = ["event_id", "slot", "started", "run_time", "cpu_time", "max_rss_mb", "attempt"]
 ALL = Measures(2, 1.5, 1_700_000_000.25, 1.25, 1.0, 12.34)
 
+LEFT = Remains("Fatal\n  File", "one\ntwo", 3 * 2**19, 2**31)
+
 #: The outcome, its event's type, and the fields that only it has.
 OUTCOMES: list[tuple[Outcome, str, dict[str, Any]]] = [
     (Completed(False, b'{"a": [1]}', ALL), "task_completed", {"result": {"a": [1]}}),
     (Raised("E", "text", "Trace\nE: text", ALL), "task_exception", {"exception": "Trace\nE: text"}),
     (TimedOut(3.0, ALL), "task_timed_out", {}),
-    (Exited(-9, None, ALL), "task_exited", {"exit_code": -9}),
+    (Exited(-9, None, ALL), "task_exited", {"exit_code": -9, "signal": "SIGKILL"}),
+    (Exited(3, None, ALL), "task_exited", {"exit_code": 3}),
+    (
+        Exited(-11, "a hint", ALL, LEFT),
+        "task_exited",
+        {
+            "exit_code": -11,
+            "signal": "SIGSEGV",
+            "hint": "a hint",
+            "memory_mb": 1.5,
+            "free_memory_mb": 2048.0,
+            "traceback": "Fatal\n  File",
+            "last_output": "one\ntwo",
+        },
+    ),
+    (TimedOut(3.0, ALL, LEFT), "task_timed_out", {"last_output": "one\ntwo"}),
     (Exited(None, None, ALL), "task_exited", {"exit_code": None}),
     (Aborted("grace over", ALL), "task_aborted", {"reason": "grace over"}),
 ]
@@ -83,6 +101,13 @@ def test_a_memory_limit_is_an_exception_that_names_limit_and_use() -> None:
     assert event["exception"].startswith("MemoryError")
     assert "1.5 GB" in event["exception"]
     assert "limit of 1 GB" in event["exception"]
+    assert "last_output" not in event
+
+
+def test_the_last_lines_of_a_task_over_its_memory_are_told() -> None:
+    outcome = OverMemory(limit=1, used=2, remains=Remains(last_output="last"))
+    event = one_line(recorder().task_event(delivery(), outcome, retry=False))
+    assert event["last_output"] == "last"
 
 
 def test_what_is_not_known_is_left_out() -> None:

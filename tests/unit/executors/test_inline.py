@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import pytest
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.inline import InlineExecutor
-from cloud_tasks.outcome import Aborted, Completed, Outcome, TimedOut
+from cloud_tasks.outcome import Aborted, Completed, Outcome, Raised, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
@@ -89,3 +91,41 @@ def test_what_a_task_changes_of_this_process_is_put_back() -> None:
     once(moves)
     assert Path.cwd() == before
     assert "TEST_INLINE" not in os.environ
+
+
+def test_records_of_a_task_know_it_and_later_ones_do_not(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("test_inline")
+    once(lambda task_id, data, worker_data: logger.warning("inside"))
+    logger.warning("outside")
+    assert [vars(record).get("task_id") for record in caplog.records] == ["t", None]
+    assert vars(caplog.records[0])["slot"] == 0
+
+
+def test_a_task_that_somebody_debugs_when_its_time_is_over_has_all_the_time(pool: Pool) -> None:
+    outcome = pool.ends(Completed, is_debugged, max_runtime=0.1)
+    assert outcome.result == "done"
+
+
+def is_debugged(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    before = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    time.sleep(0.3)
+    sys.settrace(before)
+    time.sleep(1.5)  # longer than until the alarm goes off again
+    return False, "done"
+
+
+def test_a_debugger_without_a_terminal_leaves_the_outcome_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # pytest -s may well have one
+    executor = InlineExecutor()
+    executor.start(specify(fails), WorkerData(), ExecutorOptions(post_mortem=True))
+    outcomes = [executor.submit(Task(f"t{n}", {})).result(0) for n in range(2)]
+    executor.shutdown()
+    assert all(isinstance(outcome, Raised) for outcome in outcomes)
+    assert sum("needs a terminal" in text for text in caplog.messages) == 1
+
+
+def fails(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    raise ValueError(task_id)

@@ -12,7 +12,7 @@ from fakes import FakeClock, Sink, Source, deliveries
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import Aborted, Completed, Measures, Outcome, Raised
-from cloud_tasks.policy import RetryRules
+from cloud_tasks.policy import FailureLimit, RetryRules
 from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.stats import Stats
@@ -32,6 +32,7 @@ class Bench:
         requeues: bool = True,
         hear_all: bool = False,
         max_attempts: int = 0,
+        failure_limit: FailureLimit | None = None,
     ) -> None:
         self.log: list[str] = []
         self.clock = FakeClock()
@@ -55,6 +56,8 @@ class Bench:
             listener=self.hear,
             hear_all=hear_all,
             on_trouble=self.troubles.append,
+            failure_limit=failure_limit,
+            on_too_many=lambda: self.log.append("too many failures"),
         )
 
     def hear(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -240,7 +243,7 @@ def test_a_task_out_of_attempts_has_two_events_and_is_given_up() -> None:
     (delivery,) = deliveries(1)
     for attempt in (2, 3):
         last = replace(delivery, attempt=attempt)
-        bench.complete((last, Raised("ValueError", "no", "trace")))
+        bench.complete((last, Raised("ValueError", "no", "ValueError: no")))
     bench.settle()
     assert bench.source.released == ["t0"]
     assert bench.source.delays == [2.0]
@@ -251,3 +254,18 @@ def test_a_task_out_of_attempts_has_two_events_and_is_given_up() -> None:
     assert events[-1]["attempts"] == 3
     assert events[-1]["reason"] == "ValueError: no"
     assert (bench.summary.not_done, bench.summary.given_up) == (1, 1)
+
+
+def test_too_many_failures_are_told_once() -> None:
+    bench = Bench(requeues=False, failure_limit=FailureLimit(count=2))
+    failure = Raised("E", "", "trace")
+    bench.complete(*pairs([failure, DONE, Aborted("we did", Measures(slot=0))]))
+    assert bench.log == []
+    bench.complete(*pairs([failure, failure, failure]))
+    assert bench.log == ["too many failures"]
+
+
+def test_a_failure_that_is_tried_again_is_not_counted_against_the_run() -> None:
+    bench = Bench(requeues=True, failure_limit=FailureLimit(count=1))
+    bench.complete(*pairs([Raised("E", "", "trace")]))
+    assert bench.log == []

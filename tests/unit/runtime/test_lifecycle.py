@@ -36,7 +36,7 @@ def executor() -> Iterator[Shutdowns]:
 
 @pytest.fixture
 def life(executor: Shutdowns, flags: FlagPage) -> Lifecycle:
-    return Lifecycle(executor, flags, GRACE)
+    return Lifecycle(executor, flags, GRACE, under_way=lambda: 7)
 
 
 def test_begins_running_with_nothing_to_say(life: Lifecycle, flags: FlagPage) -> None:
@@ -190,3 +190,23 @@ def test_a_burst_of_signals_in_the_middle_of_each_other_blocks_nobody(life: Life
     while life.next(0) is not None:
         got += 1
     assert got == 600
+
+
+def test_a_stop_says_what_it_waits_for(life: Lifecycle, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        life.stop(INT)
+    (line,) = caplog.messages
+    assert line == (
+        f"stopping: 1 running task may finish within {GRACE:g} s (Ctrl-C again kills it now)"
+    )
+
+
+def test_too_many_failures_are_no_reason_to_kill_at_the_first_ctrl_c(
+    life: Lifecycle, executor: Shutdowns
+) -> None:
+    life.stop(Stop(StopReason.TOO_MANY_FAILURES))
+    life.stop(INT)
+    assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGINT)
+    assert executor.graces == [GRACE, GRACE]
+    life.stop(INT)
+    assert life.state is State.KILLING

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import math
-import random
-
-import pytest
 from fakes import FakeClock
 
 from cloud_tasks.outcome import (
@@ -17,7 +13,7 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.policy import RetryRules, decide
-from cloud_tasks.runtime.stats import Histogram, Stats, cause_of, exit_text
+from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.runtime.summary import StopReason
 from cloud_tasks.task import Delivery, Task
 
@@ -25,31 +21,6 @@ from cloud_tasks.task import Delivery, Task
 def count(stats: Stats, outcome: Outcome, task_id: str = "a") -> None:
     delivery = Delivery(Task(task_id, {}))
     stats.add(delivery, outcome, decide(outcome, delivery, RetryRules()))
-
-
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e4])
-def test_percentiles_are_within_three_percent(scale: float) -> None:
-    rng = random.Random(7)
-    values = [scale * rng.lognormvariate(0, 1) for _ in range(5000)]
-    histogram = Histogram()
-    for value in values:
-        histogram.add(value)
-    values.sort()
-    found = histogram.percentiles()
-    for name, share in {"p50": 0.5, "p95": 0.95, "p99": 0.99}.items():
-        exact = values[math.ceil(share * len(values)) - 1]
-        assert found[name] == pytest.approx(exact, rel=0.03)
-    assert found["max"] == values[-1]
-    assert found["mean"] == pytest.approx(sum(values) / len(values))
-
-
-def test_no_percentile_is_above_the_maximum() -> None:
-    histogram = Histogram()
-    assert histogram.percentiles() == {}
-    histogram.add(0.1)
-    assert max(histogram.percentiles().values()) == 0.1
-    histogram.add(0.0)
-    assert histogram.percentiles()["p50"] <= 0.1
 
 
 def test_every_outcome_is_counted_by_its_kind() -> None:
@@ -106,31 +77,3 @@ def test_causes_take_bounded_memory_and_lose_no_count() -> None:
     assert len(causes) <= 1001
     assert sum(cause.count for cause in causes) == 5000
     assert max(len(cause.text) for cause in causes) <= 120
-
-
-@pytest.mark.parametrize(
-    ("outcome", "text"),
-    [
-        (Completed(True, b"1"), "asked for another try"),
-        (Raised("KeyError", "", ""), "KeyError: "),
-        (TimedOut(2.5), "ran longer than 2.5 s"),
-        (OverMemory(2**31, 2**32), "used more than 2 GB of memory"),
-        (Aborted("we did"), "aborted: we did"),
-    ],
-)
-def test_a_cause_says_what_happened(outcome: Outcome, text: str) -> None:
-    assert cause_of(outcome) == text
-
-
-@pytest.mark.parametrize(
-    ("outcome", "text"),
-    [
-        (Exited(0), "exit code 0"),
-        (Exited(-11), "killed by signal 11 (SIGSEGV)"),
-        (Exited(-9, "out of memory"), "killed by signal 9 (SIGKILL), out of memory"),
-        (Exited(-999), "killed by signal 999"),
-        (Exited(None), "its process is lost"),
-    ],
-)
-def test_an_exit_is_told_in_words(outcome: Exited, text: str) -> None:
-    assert exit_text(outcome) == text

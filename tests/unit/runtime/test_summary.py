@@ -30,6 +30,11 @@ def test_the_exit_code_that_ranks_highest_wins(
     assert RunSummary(stop_reason=reason, trouble=trouble, not_done=not_done).exit_code == code
 
 
+def test_tasks_that_failed_in_an_earlier_run_leave_the_job_not_done() -> None:
+    assert RunSummary(completed=5, finished_before=7).exit_code == 0
+    assert RunSummary(completed=5, failed_before=1).exit_code == 1
+
+
 def test_it_can_be_written_as_json() -> None:
     summary = RunSummary(
         stop_reason=StopReason.SPOT,

@@ -21,8 +21,9 @@ def samples(row: Row) -> list[str]:
     """Three texts that *row* takes, the first one not its default."""
     if row.is_boolean:
         return ["true", "false", "true"]
-    known = ["7", "8", "9", "AWS", "gcp", "Azure", "json", "yaml", "csv"]
-    return [text for text in known if _takes(row, text)][:3]
+    known = ["7", "8", "9", "AWS", "gcp", "Azure", "json", "yaml", "csv", "on", "off", "auto"]
+    taken = [text for text in [*known, "finished", "failed", "finished"] if _takes(row, text)]
+    return taken[:3]
 
 
 def _takes(row: Row, text: str) -> bool:
@@ -288,3 +289,71 @@ def test_a_refused_value_is_an_error_of_whoever_gave_it(
     assert expected in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match=r"^unknown executor 'x'$"):
         reject(parser, {"executor": "program"}, "executor", "unknown executor 'x'")
+
+
+def test_task_ids_are_given_one_by_one() -> None:
+    assert simple("--task-id", "a", "--task-id", "b,c").settings.task_id == ("a", "b,c")
+
+
+def test_resume_needs_no_value() -> None:
+    assert simple("--resume").settings.resume == "finished"
+    assert simple("--resume", "--verbose").settings.resume == "finished"
+    assert simple("--resume", "failed").settings.resume == "failed"
+
+
+@pytest.mark.parametrize(("text", "shown"), [("12", "12"), ("2.5%", "2.5%"), (" 3 % ", "3%")])
+def test_a_failure_limit_is_a_number_or_a_share(text: str, shown: str) -> None:
+    assert str(simple("--max-failures", text).settings.max_failures) == shown
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "0%", "101%", "many", "%"])
+def test_no_other_failure_limit_is_taken(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = error_of(capsys, argv=["--task-file", "t.json", f"--max-failures={text}"])
+    assert "--max-failures (RMS_CLOUD_TASKS_MAX_FAILURES)" in line
+
+
+def test_a_run_directory_holds_the_event_log() -> None:
+    resolved = simple("--run-dir", "run")
+    assert resolved.settings.event_log_file == str(Path("run", "events.jsonl"))
+    assert resolved.origins["event_log_file"] == "derived"
+
+
+def test_an_event_log_that_was_asked_for_stays_where_it_is() -> None:
+    resolved = simple("--run-dir", "run", "--event-log-file", "mine.log")
+    assert resolved.settings.event_log_file == "mine.log"
+
+
+def test_a_run_directory_has_events_also_of_tasks_from_a_queue() -> None:
+    resolved = resolve(
+        argparse.ArgumentParser(),
+        ["--provider", "aws", "--job-id", "j", "--run-dir", "run"],
+        {},
+    )
+    assert resolved.settings.event_log_to_file
+    assert resolved.settings.event_log_to_queue
+
+
+@pytest.mark.parametrize("flag", [["--resume"], ["--task-id", "a"]])
+def test_nothing_is_picked_from_a_queue(
+    flag: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error_of(capsys, argv=["--provider", "aws", "--job-id", "j", *flag])
+    assert flag[0] in line
+    assert "a queue knows by itself what is done" in line
+
+
+def test_resuming_needs_an_event_log(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--task-file", "t.json", "--resume", "--no-event-log-to-file"]
+    assert "--event-log-to-file" in error_of(capsys, argv=argv)
+
+
+def test_post_mortem_debugging_is_debugging() -> None:
+    settings = simple("--pdb").settings
+    assert (settings.executor, settings.pdb) == ("inline", True)
+
+
+def test_the_file_of_a_runs_failures_is_not_its_task_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = ["--run-dir", "run", "--task-file", "./run/failures.jsonl"]
+    assert "notes its own failures" in error_of(capsys, argv=argv)

@@ -225,6 +225,18 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     assert not [name for name in still if name.startswith(str(tmp_path))]
 
 
+@pytest.mark.parametrize("name", ["f.json", "f.json.gz", "unnamed"])
+def test_a_file_can_be_read_a_second_time_beside_the_first(tmp_path: Path, name: str) -> None:
+    content = gzip.compress(JSON.encode()) if name.endswith(".gz") else JSON
+    source = TaskFileSource(write(tmp_path / name, content), task_format="json")
+    source.open()
+    twin = source.again()
+    assert twin is not None
+    assert drain(twin).ids == ["t"]
+    assert [delivery.task.task_id for delivery in source.receive(9).deliveries] == ["t"]
+    source.close()
+
+
 # --- standard input and pipes
 
 
@@ -252,6 +264,16 @@ def piped(content: bytes, *args: str) -> str:
 @pytest.mark.parametrize("task_format", ["json", "yaml", "jsonl"])
 def test_the_first_character_tells_the_format_of_standard_input(task_format: str) -> None:
     assert piped(b"\n " * (task_format != "yaml") + TEXTS[task_format].encode()) == "['t'] None"
+
+
+def test_the_first_character_tells_the_format_of_a_file_that_standard_input_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tasks"
+    path.write_text(JSON)
+    with path.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert drain(TaskFileSource("-")).ids == ["t"]
 
 
 def test_standard_input_may_be_compressed_and_have_its_format_told() -> None:
@@ -303,7 +325,11 @@ def test_a_pipe_without_a_suffix_is_read_like_standard_input(
 ) -> None:
     content = TEXTS[task_format].encode()
     path = pipe_of(tmp_path, "pipe", lambda fd: void(os.write(fd, content)))
-    assert drain(TaskFileSource(path)).ids == ["t"]
+    source = TaskFileSource(path)
+    source.open()
+    assert source.again() is None
+    assert [delivery.task.task_id for delivery in source.receive(9).deliveries] == ["t"]
+    source.close()
 
 
 @needs_fifo
@@ -381,7 +407,14 @@ def test_a_url_is_fetched_anew_each_time_and_no_copy_stays(
     write(bucket / "f.json", JSON)
     assert drain(TaskFileSource("fake://bucket/f.json")).ids == ["t"]
     write(bucket / "f.json", JSON.replace('"t"', '"u"'))
-    assert drain(TaskFileSource("fake://bucket/f.json")).ids == ["u"]
+    source = TaskFileSource("fake://bucket/f.json")
+    source.open()
+    twin = source.again()
+    assert twin is not None
+    (bucket / "f.json").unlink()
+    assert drain(twin).ids == ["u"]  # from the same copy
+    assert len(source.receive(9).deliveries) == 1
+    source.close()
     assert refusal("fake://bucket/none.json").startswith(
         "the task file fake://bucket/none.json can't be fetched: FileNotFoundError"
     )

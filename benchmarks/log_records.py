@@ -1,0 +1,100 @@
+"""Log records of tasks: through the worker's handlers, beside children that write their own.
+
+The handler writes a line to a file, the worker's or each child's. What a record costs is what the
+run takes longer than one that logs nothing, divided by the records; a task waits while the worker
+is behind, so that this is the whole way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.logs import Formatter
+from cloud_tasks.executors.loky import LokyExecutor
+from cloud_tasks.task import Task
+from cloud_tasks.worker_data import WorkerData
+from common import contest
+
+TASKS, RECORDS, SLOTS = 200, 200, 2
+
+logger = logging.getLogger(__name__)
+
+
+def say(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+    """Log as often as told; with a handler of its own if it is told where to."""
+    own = logging.FileHandler(os.environ["OWN_LOG"]) if "OWN_LOG" in os.environ else None
+    if own is not None:
+        own.setFormatter(Formatter())
+        logging.getLogger().handlers[:] = [own]
+    for n in range(data["records"]):
+        logger.info("record %d of %d", n, data["records"])
+    if own is not None:
+        own.close()
+    return False, None
+
+
+def _run(records: int, *, own: bool = False) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        handler = logging.FileHandler(Path(folder, "all.log"))
+        handler.setFormatter(Formatter())
+        logging.getLogger().addHandler(handler)
+        logging.getLogger().setLevel(logging.INFO)
+        if own:
+            os.environ["OWN_LOG"] = str(Path(folder, "own.log"))
+        elapsed, cpu = _measure(records)
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        lines = sum(len(file.read_text().splitlines()) for file in Path(folder).iterdir())
+        assert lines == TASKS * records
+    return {"seconds": elapsed, "cpu": cpu}
+
+
+def _measure(records: int) -> tuple[float, float]:
+    executor = LokyExecutor()
+    options = ExecutorOptions(slots=SLOTS, log_level=logging.INFO)
+    executor.start(specify(say), WorkerData(), options)
+    for future in [executor.submit(Task("warm", {"records": 0})) for _ in range(SLOTS)]:
+        future.result()
+    began, cpu = time.monotonic(), _cpu()
+    for future in [executor.submit(Task(str(n), {"records": records})) for n in range(TASKS)]:
+        future.result()
+    executor.shutdown()
+    return time.monotonic() - began, _cpu() - cpu
+
+
+def _cpu() -> float:
+    """Return the seconds of this process and the children that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
+def _figures(*, own: bool) -> dict[str, float]:
+    silent, loud = _run(0), _run(RECORDS, own=own)
+    count = TASKS * RECORDS
+    seconds = max(1e-9, loud["seconds"] - silent["seconds"])
+    return {
+        "records_per_second": count / seconds,
+        "us_a_record": seconds / count * 1e6,
+        "cpu_us_a_record": (loud["cpu"] - silent["cpu"]) / count * 1e6,
+    }
+
+
+if __name__ == "__main__":
+    contest(
+        __doc__ or "",
+        {
+            "through the worker": lambda: _figures(own=False),
+            "each its own": lambda: _figures(own=True),
+        },
+        rounds=5,
+        key="records_per_second",
+        reference="each its own",
+    )

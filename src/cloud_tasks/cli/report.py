@@ -1,0 +1,86 @@
+"""``cloud_tasks report``: what a run came to, as text, as JSON, or as one page to look at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.display.text import safe
+from cloud_tasks.errors import HistoryError
+from cloud_tasks.events.reading import EventReader
+from cloud_tasks.history.layout import Traces, find
+from cloud_tasks.history.tally import Tally
+from cloud_tasks.history.tally_runs import read_starts
+from cloud_tasks.history.tally_time import Instants
+from cloud_tasks.report.document import document
+from cloud_tasks.report.text import lines
+
+
+def main(argv: list[str]) -> int:
+    """Report on the run that *argv* names; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="cloud_tasks report",
+        description="Say what a run came to. Of a run directory, the page DIR/report.html is made "
+        "as well.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run directory, or an event log")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write one self-contained HTML page to FILE"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--since",
+        type=_instant,
+        default=0.0,
+        metavar="TIME",
+        help="leave out earlier events: 2026-11-21T19:07:44, UTC unless it has an offset",
+    )
+    args = parser.parse_args(argv)
+    traces = find(args.run)
+    found = _document(traces, args.since)
+    target = args.output
+    if target is None and traces.directory is not None and not args.json:
+        target = str(traces.directory.report)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for line in lines(found):
+            print(line)
+    if target is not None:
+        _write(target, found)
+    return 0
+
+
+def _instant(value: str) -> float:
+    instant = Instants().read(value)
+    if instant is None:
+        raise argparse.ArgumentTypeError(f"{value!r} is no time such as 2026-11-21T19:07:44")
+    return instant
+
+
+def _document(traces: Traces, since: float) -> dict[str, Any]:
+    reader = EventReader(traces.events)
+    tally = Tally(since=since).read(reader)
+    starts = [] if traces.directory is None else read_starts(traces.directory.runs)
+    return document(traces, tally, reader, starts)
+
+
+def _write(target: str, found: dict[str, Any]) -> None:
+    """Write the page; what was there before stays until it is whole."""
+    from cloud_tasks.report.page import page
+
+    made = Path(target).with_name(f".{Path(target).name}.{os.getpid()}")
+    try:
+        made.write_text(page(found), encoding="utf-8")
+        made.replace(target)
+    except OSError as error:
+        made.unlink(missing_ok=True)
+        raise HistoryError(
+            f"the page {target!r} can't be written: {error.strerror or error}; "
+            "choose another place with -o"
+        ) from error
+    print(f"page: {safe(target, 1000)}", file=sys.stderr)

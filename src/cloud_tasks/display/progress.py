@@ -1,0 +1,214 @@
+"""The lines that are drawn while a run goes on, made from plain values; nobody draws here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloud_tasks.display.text import clock, duration, plural, safe
+from cloud_tasks.executors.base import Running
+from cloud_tasks.runtime.stats import Snapshot
+
+if TYPE_CHECKING:
+    from cloud_tasks.executors.process import MachineUse
+
+#: Texts and their styles.
+Line = list[tuple[str, str]]
+#: A piece of a line that is shown whole or not at all.
+Group = list[tuple[str, str]]
+
+_GAP = "   "
+_NAME, _LABEL, _GOOD, _BAD, _ODD = "bold", "dim", "green", "red", "yellow"
+#: A bar that is shorter says nothing.
+_SHORTEST_BAR = 8
+#: Characters of a cause, where several share the line.
+_LONGEST_CAUSE = 44
+_GB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is drawn.
+
+    Attributes:
+        name: of the user's function.
+        now: how the run stands.
+        slots: tasks at once.
+        rate: tasks a second.
+        left: seconds; None: can't be said, or not yet.
+        ends: when that is over, in seconds since the epoch.
+        max_runtime: of a task, in seconds; None: no limit.
+        running: what runs, as far as known.
+        machine: how much of it is used, where that is known.
+    """
+
+    name: str
+    now: Snapshot
+    slots: int
+    rate: float
+    left: float | None = None
+    ends: float | None = None
+    max_runtime: float | None = None
+    running: Sequence[Running] = ()
+    machine: MachineUse | None = None
+
+
+def area(picture: Picture, width: int, *, unicode: bool = True) -> list[Line]:
+    """Return at most seven lines of fewer than *width* characters."""
+    lines = [
+        _bar_line(picture, width, unicode),
+        _line(_times(picture), width),
+        _line(_counts(picture), width),
+        _line(_machine(picture), width),
+        _line(_oldest(picture), width),
+        _causes(picture.now, width),
+    ]
+    return [line for line in lines if line]
+
+
+def _bar_line(picture: Picture, width: int, unicode: bool) -> Line:
+    now, room = picture.now, width - 2
+    name = _short(picture.name, 20)
+    if not now.total:
+        what = "done, of an unknown number" if now.total is None else "tasks"
+        return _line([(0, [(name, _NAME)]), (1, [(f"{now.ended:>9,} {what}", "")])], width)
+    share = min(1.0, now.ended / now.total)
+    # It is all done only when all is done.
+    percent = f"{min(100 * share, 100.0 if now.ended >= now.total else 99.9):5.1f} %"
+    total = f"{now.total:,}"
+    count = f"{now.ended:>{len(total)},} / {'~' if now.guessed else ''}{total}"
+    for front, end in (
+        (f"{name}  ", f"  {percent}   {count}"),
+        (f"{name}  ", f"  {percent}"),
+        ("", f" {percent}"),
+    ):
+        length = room - len(front) - len(end)
+        if length >= _SHORTEST_BAR:
+            return [(f" {front}", _NAME), *_bar(share, length, unicode), (end, "")]
+    return [(f" {percent.strip()}"[: width - 1], "")]
+
+
+def _bar(share: float, length: int, unicode: bool) -> Line:
+    full = int(share * length)
+    if not unicode:
+        return [("#" * full, _GOOD), ("-" * (length - full), _LABEL)]
+    rest = length - full
+    if not rest:
+        return [("━" * full, _GOOD)]
+    return [("━" * full, _GOOD), ("╺" + "━" * (rest - 1), _LABEL)]
+
+
+def _times(picture: Picture) -> list[tuple[int, Group]]:
+    now = picture.now
+    rate: list[tuple[int, Group]] = [(1, [(f"{_rate(picture.rate):>8}", "")])]
+    elapsed: tuple[int, Group] = (2, _labelled("elapsed", f"{clock(now.elapsed):>7}"))
+    if now.total is None:
+        return [*rate, elapsed]
+    if picture.left is None:
+        return [*rate, elapsed, (0, [("left ", _LABEL), ("estimating", "")])]
+    left: tuple[int, Group] = (0, _labelled("left", f"{clock(picture.left):>7}"))
+    if picture.ends is None:
+        return [*rate, elapsed, left]
+    ends = time.strftime("%H:%M:%S", time.localtime(picture.ends))
+    return [*rate, elapsed, left, (3, _labelled("ends about", ends))]
+
+
+def _rate(rate: float) -> str:
+    if rate >= 100:
+        return f"{rate:,.0f}/s"
+    if rate >= 1:
+        return f"{rate:.1f}/s"
+    return f"{60 * rate:.1f}/min" if rate * 60 >= 1 else f"{3600 * rate:.1f}/h"
+
+
+def _counts(picture: Picture) -> list[tuple[int, Group]]:
+    now = picture.now
+    digits = len(f"{now.total or now.ended:,}")
+    failed = now.failed - now.put_back
+    groups: list[tuple[int, Group]] = [(1, _labelled("ok", f"{now.succeeded:>{digits},}", _GOOD))]
+    groups.append((0, _labelled("failed", f"{failed:,}", _BAD if failed else "")))
+    slots = len(str(picture.slots))
+    running = f"{min(now.running, picture.slots):>{slots}}/{picture.slots}"
+    groups.append((2, _labelled("running", running)))
+    for rank, (name, count) in enumerate(
+        (("put back", now.put_back), ("no tasks", now.bad_entries), ("left out", now.skipped)), 3
+    ):
+        if count:
+            groups.append((rank, _labelled(name, f"{count:,}", _ODD)))
+    return groups
+
+
+def _machine(picture: Picture) -> list[tuple[int, Group]]:
+    groups: list[tuple[int, Group]] = []
+    use, times = picture.machine, picture.now.run_time
+    if use is not None:
+        groups.append((0, _labelled("cpu", f"{use.cpu_percent:>3.0f} %")))
+        memory = f"{use.used / _GB:>{len(f'{use.total / _GB:.1f}')}.1f}/{use.total / _GB:.1f} GB"
+        groups.append((1, _labelled("mem", memory)))
+    if times:
+        groups.append((2, _labelled("task p50", f"{duration(times['p50']):>6}")))
+        groups.append((3, _labelled("p95", f"{duration(times['p95']):>6}")))
+        groups.append((4, _labelled("max", f"{duration(times['max']):>6}")))
+    return groups
+
+
+def _oldest(picture: Picture) -> list[tuple[int, Group]]:
+    if not picture.running:
+        return []
+    oldest = max(picture.running, key=lambda task: task.seconds)
+    age = f"{duration(oldest.seconds):>6}"
+    of = "" if picture.max_runtime is None else f" of {duration(picture.max_runtime)}"
+    return [
+        (0, _labelled("oldest", _short(oldest.task_id, 30))),
+        (2, _labelled("slot", str(oldest.slot))),
+        (1, [(f"{age}{of}", "")]),
+    ]
+
+
+def _causes(now: Snapshot, width: int) -> Line:
+    if not now.causes:
+        return []
+    parts: Line = [(f" {plural(now.cause_count, 'cause')}  ", _LABEL)]
+    room = width - 1 - len(parts[0][0])
+    for number, cause in enumerate(now.causes):
+        count = f" ({cause.count:,})"
+        before = " · " if number else ""
+        longest = _LONGEST_CAUSE if number or len(now.causes) > 1 else room
+        fits = min(longest, room - len(count) - len(before))
+        text = safe(cause.text)
+        if fits < min(len(text), 12):
+            break
+        parts.append((f"{before}{_short(text, fits)}{count}", _BAD))
+        room -= len(parts[-1][0])
+    return parts if len(parts) > 1 else [(f" {_short(now.causes[0].text, width - 2)}", _BAD)]
+
+
+def _labelled(label: str, value: str, style: str = "") -> Group:
+    return [(f"{label} ", _LABEL), (value, style)]
+
+
+def _line(groups: list[tuple[int, Group]], width: int) -> Line:
+    """Put *groups* side by side; where they don't fit, those of the highest rank are left out."""
+    kept = list(groups)
+    while len(kept) > 1 and _length(kept) >= width:
+        kept.remove(max(kept, key=lambda group: group[0]))
+    line: Line = []
+    room = width - 1
+    for number, (_, group) in enumerate(kept):
+        for text, style in ((_GAP if number else " ", ""), *group):
+            line.append((_short(text, room), style))
+            room -= len(line[-1][0])
+    return line
+
+
+def _short(text: str, longest: int) -> str:
+    """Return *text* harmless and cut to *longest* characters."""
+    shown = safe(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…" if longest > 0 else ""
+
+
+def _length(groups: list[tuple[int, Group]]) -> int:
+    texts = sum(len(text) for _, group in groups for text, _ in group)
+    return 1 + texts + len(_GAP) * (len(groups) - 1)

@@ -1,0 +1,268 @@
+"""The terminal while the progress is drawn at its bottom; a home of rich."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, cast
+
+from cloud_tasks.display.capture import Capture, write_all
+from cloud_tasks.display.whole_lines import WholeLines
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions, RenderResult
+    from rich.live import Live
+    from rich.text import Text
+
+#: A line of the area: texts and their styles.
+Line = Sequence[tuple[str, str]]
+#: So much text is shown without waiting for the next redraw.
+_MUCH = 64 * 1024
+_USUAL_SIZE = (80, 24)
+
+
+def is_drawn(
+    mode: str, *, terminal_taken: bool = False, environment: Mapping[str, str] | None = None
+) -> bool:
+    """Tell whether the progress is drawn.
+
+    Args:
+        mode: ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
+            moreover a person seems to sit there, and sees the log; ``off``: no.
+        terminal_taken: tasks run in this thread, or a debugger will: they talk to the terminal.
+        environment: of this process.
+    """
+    environment = os.environ if environment is None else environment
+    if mode == "off" or os.name != "posix" or sys.stderr is None:
+        return False
+    if not os.isatty(2) or environment.get("TERM", "dumb").lower() in ("", "dumb", "unknown"):
+        return False
+    if mode == "on":
+        return True
+    if terminal_taken or environment.get("CI") or not _is_in_foreground(2):
+        return False
+    return _log_is_seen()
+
+
+def _is_in_foreground(terminal: int) -> bool:
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:  # it is a terminal, but not the one that started us
+        return True
+
+
+def _log_is_seen() -> bool:
+    """Tell whether what the worker says goes to a terminal, and is not too much for the user."""
+    if not logging.getLogger("cloud_tasks.console").isEnabledFor(logging.INFO):
+        return False
+    streams = (getattr(handler, "stream", None) for handler in logging.getLogger().handlers)
+    return any(stream is not None and stream.isatty() for stream in streams)
+
+
+class Screen:
+    """Shows an area at the bottom of the terminal, and above it what everybody prints.
+
+    ``open`` and ``give_back`` serve any thread; everything else belongs to the one that draws.
+    """
+
+    def __init__(self) -> None:
+        self._capture = Capture()
+        self._terminal = _Terminal(self._capture)
+        self._lines = WholeLines(self._capture.encoding)
+        self._above: list[str] = []
+        self._live: Live | None = None
+        self._area = _Area()
+        self._gone = False
+        self._plain = False
+
+    def open(self) -> None:
+        """Take the terminal.
+
+        Raises:
+            OSError: it can't be had; everything is as it was.
+        """
+        self._capture.begin()
+
+    def give_back(self) -> None:
+        """Let this process write to the terminal again, whatever the drawing thread does."""
+        self._capture.give_back()
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Show *lines* above the area, with the next redraw."""
+        self._above += lines
+
+    def collect(self) -> int:
+        """Take in what was printed; return its bytes."""
+        data = self._capture.read()
+        if data:
+            self._lines.feed(data, time.monotonic())
+        return len(data)
+
+    @property
+    def is_full(self) -> bool:
+        """So much was printed that it should be shown now."""
+        return self._lines.size >= _MUCH
+
+    @property
+    def taken(self) -> int:
+        """Counts what the terminal has taken: tells a slow one from one that is stuck."""
+        return self._terminal.taken
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return self._size()[0]
+
+    @property
+    def speaks_unicode(self) -> bool:
+        """It can show more than ASCII."""
+        return self._capture.encoding.lower().replace("-", "").startswith("utf")
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            width, height = os.get_terminal_size(self._capture.terminal)
+        except OSError:
+            width, height = _USUAL_SIZE
+        return width or _USUAL_SIZE[0], height or _USUAL_SIZE[1]
+
+    def draw(self, area: Sequence[Line] | None, *, everything: bool = False) -> None:
+        """Show what was printed, and *area* below it; None: as it was. May block.
+
+        Args:
+            area: its lines.
+            everything: show also the begin of a line that is not whole yet.
+        """
+        above = self._lines.take(time.monotonic(), everything=everything)
+        above += "".join(f"{line}\n" for line in self._above)
+        self._above.clear()
+        if self._gone:
+            return
+        try:
+            self._show(above, area)
+        except OSError:
+            # The terminal is gone. What is printed must be taken all the same.
+            self._gone = True
+
+    def draw_no_more(self) -> None:
+        """Only pass on what is printed, from now on."""
+        self._plain = True
+
+    def _show(self, above: str, area: Sequence[Line] | None) -> None:
+        if self._plain:
+            self._terminal.write(above)
+            return
+        live = self._live or self._start()
+        width, height = self._size()
+        live.console.size = (width, height)
+        if not _is_in_foreground(self._capture.terminal):
+            self._terminal.write(above)
+            return
+        if area is not None:
+            self._area.text = _text(area[: max(1, height - 1)])
+        if above:
+            live.console.print(_Verbatim(above), end="", crop=False)
+        else:
+            live.refresh()
+
+    def _start(self) -> Live:
+        from rich.live import Live
+
+        console = _rich_console(self._terminal)
+        self._live = live = Live(
+            self._area, console=console, auto_refresh=False, transient=True, redirect_stdout=False,
+            redirect_stderr=False, vertical_overflow="crop",
+        )  # fmt: skip
+        live.start()
+        # Nobody can show it again if we are stopped or killed.
+        console.show_cursor(True)
+        return live
+
+    def close(self) -> None:
+        """Give the terminal back, with all that was printed on it and without the area."""
+        self.give_back()
+        # What those have written who have ended is in the pipe, which holds no more than this;
+        # who goes on is let go.
+        for _ in range(2):
+            self.collect()
+            self.draw(None)
+        self.draw(None, everything=True)
+        if self._live is not None and not self._gone and not self._plain:
+            try:
+                self._area.text = None
+                self._live.stop()
+            except OSError:
+                self._gone = True
+        self._capture.let_go()
+
+
+class _Terminal:
+    """The terminal as rich wants to see it: a file."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self.encoding = capture.encoding
+        self.taken = 0
+
+    def write(self, text: str) -> int:
+        data = text.encode(self.encoding, "replace")
+        for at in range(0, len(data), _MUCH):
+            write_all(self._capture.terminal, data[at : at + _MUCH])
+            self.taken += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._capture.terminal
+
+
+def _rich_console(file: _Terminal) -> RichConsole:
+    from rich.console import Console
+
+    return Console(
+        file=cast("IO[str]", file), force_terminal=True, force_interactive=True,
+        force_jupyter=False, highlight=False, markup=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip
+
+
+def _text(area: Sequence[Line]) -> Text:
+    from rich.text import Text
+
+    whole = Text(no_wrap=True, overflow="crop", end="")
+    for number, line in enumerate(area):
+        if number:
+            whole.append("\n")
+        for text, style in line:
+            whole.append(text, style)
+    return whole
+
+
+class _Area:
+    """What is drawn at the moment, also when rich draws it anew by itself."""
+
+    def __init__(self) -> None:
+        self.text: Text | None = None
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        if self.text is not None:
+            yield self.text
+
+
+class _Verbatim:
+    """Text that stands as it is: rich would take long to look at every line of it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        yield Segment(self._text)

@@ -1,0 +1,80 @@
+"""Making whole lines of what several processes write into one pipe, fit to stand on a screen."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+#: A line longer than this is shown in parts.
+_LONGEST = 64 * 1024
+#: What would move the cursor, or worse, if it came to the terminal; colours are kept.
+_CONTROLS = re.compile(
+    r"\x1b\[(?P<colour>[0-9;:]*m)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"
+    r"|\x1b[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]"
+)
+_RESET = "\x1b[0m"
+
+
+class WholeLines:
+    """Takes bytes as they come, and gives lines when they are whole.
+
+    The begin of a line is held until its end comes, or nothing has come for *idle* seconds.
+    What a line rewrote of itself by carriage returns, as progress bars do, is left out.
+
+    Args:
+        encoding: of the terminal; what can't be decoded is shown as a replacement.
+        idle: seconds.
+    """
+
+    def __init__(self, encoding: str = "utf-8", *, idle: float = 1.0) -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._idle = idle
+        self._parts: list[str] = []
+        self._fed = 0.0
+        self.size = 0
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take *data*, which came at *now*."""
+        text = self._decoder.decode(data)
+        self._parts.append(text)
+        self.size += len(text)
+        self._fed = now
+
+    def take(self, now: float, *, everything: bool = False) -> str:
+        """Return the lines that are whole at *now*; *everything*: the last one, too."""
+        if not self._parts:
+            return ""
+        whole, end, rest = "".join(self._parts).rpartition("\n")
+        whole += end
+        rest = _last_version(rest)
+        if rest and (everything or len(rest) > _LONGEST or now - self._fed >= self._idle):
+            whole, rest = f"{whole}{rest}\n", ""
+        self._parts = [rest] if rest else []
+        self.size = len(rest)
+        return _harmless(whole)
+
+
+def _last_version(line: str) -> str:
+    r"""Return what a line shows after all its ``\r``; one at its end may belong to a ``\r\n``."""
+    shown = line.rstrip("\r")
+    return shown.rpartition("\r")[2] + line[len(shown) :][:1]
+
+
+def _harmless(text: str) -> str:
+    if "\r" in text:
+        text = "\n".join(_last_version(line).rstrip("\r") for line in text.split("\n"))
+    shown = _CONTROLS.sub(_colour_only, text)
+    # Whatever colour a task leaves on ends with its lines.
+    return f"{shown[:-1]}{_RESET}\n" if "\x1b" in shown else shown
+
+
+def without_controls(line: str) -> str:
+    """Return *line* without colours, and all else that is not to be seen."""
+    return _CONTROLS.sub("", line)
+
+
+def _colour_only(found: re.Match[str]) -> str:
+    return found[0] if found["colour"] is not None else ""

@@ -1,0 +1,113 @@
+"""Reading an event log, of ours or of the older system, one event after the other.
+
+Nothing in a log is fatal: what is no event is counted and passed over, and so is a last line
+that was cut off.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.errors import HistoryError
+
+Event = dict[str, Any]
+
+#: The events that tell how one try of a task ended.
+TASK_EVENTS = frozenset(
+    {"task_completed", "task_exception", "task_timed_out", "task_exited", "task_aborted"}
+)
+#: All that are known; others are counted.
+KNOWN = TASK_EVENTS | {
+    "task_dead",
+    "non_fatal_exception",
+    "fatal_exception",
+    "spot_termination",
+    "keep_alive",
+}
+
+
+class EventReader:
+    """Iterates over the events of the log at *path*, which may be compressed (``.gz``).
+
+    Args:
+        path: of the log.
+        shortcut: returns of a line what the caller needs of its event, or None: then the line is
+            parsed.
+
+    Attributes:
+        lines: how many were read.
+        not_json: lines that were no JSON object.
+        torn: the last line was cut off.
+        unknown: events whose type nobody knows, by type.
+        position: bytes read, of a file that is not compressed.
+        size: bytes of the file when it was opened.
+
+    Raises:
+        HistoryError: the file can't be read.
+    """
+
+    def __init__(
+        self, path: str | Path, *, shortcut: Callable[[bytes], Event | None] | None = None
+    ) -> None:
+        self._path = Path(path)
+        self._shortcut = shortcut
+        self.lines = 0
+        self.not_json = 0
+        self.torn = False
+        self.unknown: dict[str, int] = {}
+        self.position = 0
+        self.size = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            yield from self._events()
+        except (OSError, EOFError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise HistoryError(
+                f"the event log {str(self._path)!r} can't be read: {reason}"
+            ) from error
+
+    def _events(self) -> Iterator[Event]:
+        loads, shortcut = json.loads, self._shortcut
+        with self._open() as file:
+            for line in file:
+                self.position += len(line)
+                if line.isspace():
+                    continue
+                self.lines += 1
+                if shortcut is not None and (event := shortcut(line)) is not None:
+                    if event.get("event_type") not in KNOWN:
+                        self._note(event)
+                    yield event
+                    continue
+                try:
+                    event = loads(line)
+                except (ValueError, RecursionError):
+                    event = None
+                if type(event) is not dict:
+                    if line.endswith(b"\n"):
+                        self.not_json += 1
+                    else:
+                        self.torn = True
+                    continue
+                self._note(event)
+                yield event
+
+    def _note(self, event: Event) -> None:
+        kind = event.get("event_type")
+        if type(kind) is str and kind in KNOWN:
+            return
+        name = kind if isinstance(kind, str) else "(none)"
+        self.unknown[name] = self.unknown.get(name, 0) + 1
+
+    def _open(self) -> Any:
+        if self._path.suffix == ".gz":
+            return gzip.open(self._path, "rb")
+        file = self._path.open("rb", buffering=2**20)
+        self.size = os.fstat(file.fileno()).st_size
+        return file

@@ -1,0 +1,189 @@
+"""Finding the data of failed tasks again, which events don't carry, and writing a task file.
+
+They are in the run's own list of failures, if it has a run directory, or else in the task file
+that the run was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from cloud_tasks.errors import ConfigurationError, HistoryError, SourceError
+from cloud_tasks.events.records import data_digest
+from cloud_tasks.history.failed import TaskKey
+from cloud_tasks.sources.local import make_source
+
+T = TypeVar("T")
+_BATCH = 1000
+
+
+@dataclass(slots=True)
+class Found:
+    """What became of the search.
+
+    Attributes:
+        written: entries that were written.
+        other_data: tasks whose id was found with other data only.
+        unwritable: tasks whose data JSON can't hold.
+        missing: tasks that were found nowhere.
+        problems: what couldn't be read, in sentences.
+    """
+
+    written: int = 0
+    other_data: int = 0
+    unwritable: int = 0
+    missing: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> int:
+        """How many tasks are not in what was written."""
+        return self.other_data + self.unwritable + self.missing
+
+
+def write_task_file(
+    path: Path,
+    wanted: Mapping[TaskKey, str],
+    *,
+    failures: Path | None,
+    task_files: Mapping[str, str | None],
+) -> Found:
+    """Write the tasks *wanted* to *path*, each with its cause; all of it or nothing.
+
+    Args:
+        path: of the file, JSON Lines; what was there is replaced.
+        wanted: the cause of each.
+        failures: the run's own list of failures.
+        task_files: where else to look, in this order, each with its format where its name doesn't
+            tell.
+
+    Raises:
+        HistoryError: the file can't be written.
+    """
+    path = Path(os.path.realpath(path))
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with draft.open("x", encoding="ascii") as output:
+                found = _Search(wanted, output).run(failures, task_files)
+                output.flush()
+                os.fsync(output.fileno())
+            if found.written or not wanted:
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise HistoryError(f"{str(path)!r} can't be written: {error.strerror or error}") from error
+    return found
+
+
+class _Search:
+    """One search, which writes what it finds."""
+
+    def __init__(self, wanted: Mapping[TaskKey, str], output: IO[str]) -> None:
+        self._wanted = wanted
+        self._output = output
+        self._left = set(wanted)
+        #: Of entries that are not wanted.
+        self._seen_ids: set[str] = set()
+        self._unwritable: set[TaskKey] = set()
+        self._found = Found()
+
+    def run(self, failures: Path | None, task_files: Mapping[str, str | None]) -> Found:
+        if failures is not None:
+            for task_id, data, digest in self._noting_trouble(_entries(failures)):
+                self._offer(task_id, data, digest)
+                if not self._left:
+                    break
+        for name, task_format in task_files.items():
+            if self._left:
+                self._look_into(name, task_format)
+        return self._result()
+
+    def _look_into(self, name: str, task_format: str | None) -> None:
+        open_ids = {key.task_id for key in self._left}
+        # Where the log has no digest, all entries with the id are meant.
+        by_id = {key.task_id for key in self._left if key.digest is None}
+        for task_id, data in self._noting_trouble(_tasks(name, task_format)):
+            if task_id not in open_ids:
+                continue
+            if task_id in by_id:
+                self._write(TaskKey(task_id, None), data)
+            else:
+                self._offer(task_id, data, data_digest(data))
+
+    def _noting_trouble(self, items: Iterator[T]) -> Iterator[T]:
+        try:
+            yield from items
+        except (SourceError, ConfigurationError, OSError) as error:
+            self._found.problems.append(str(error))
+
+    def _offer(self, task_id: str, data: Mapping[str, Any], digest: str | None) -> None:
+        key = TaskKey(task_id, digest)
+        if key not in self._left:
+            key = TaskKey(task_id, None)
+        if key in self._left:
+            self._write(key, data)
+        else:
+            self._seen_ids.add(task_id)
+
+    def _write(self, key: TaskKey, data: Mapping[str, Any]) -> None:
+        entry = {"task_id": key.task_id, "data": dict(data), "cause": self._wanted[key]}
+        self._left.discard(key)
+        try:
+            line = json.dumps(entry, default=_plain, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            self._unwritable.add(key)
+            return
+        self._output.write(f"{line}\n")
+        self._found.written += 1
+
+    def _result(self) -> Found:
+        found = self._found
+        found.unwritable = len(self._unwritable)
+        found.other_data = sum(key.task_id in self._seen_ids for key in self._left)
+        found.missing = len(self._left) - found.other_data
+        return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date):  # of a YAML file
+        return value.isoformat()
+    raise TypeError
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
+    """Yield id, data and digest of what a run kept; a line that is no such thing is left out."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(entry, dict):
+                continue
+            task_id, data = entry.get("task_id"), entry.get("data")
+            if isinstance(task_id, str) and isinstance(data, dict):
+                digest = entry.get("data_digest")
+                yield task_id, data, digest if isinstance(digest, str) else data_digest(data)
+
+
+def _tasks(name: str, task_format: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    source = make_source(name, task_format=task_format)
+    try:
+        source.open()
+        ended = False
+        while not ended:
+            batch = source.receive(_BATCH)
+            ended = batch.ended
+            for delivery in batch.deliveries:
+                yield delivery.task.task_id, delivery.task.data
+    finally:
+        source.close()

@@ -1,0 +1,100 @@
+"""Where the things of a run are: in a run directory, or around a bare event log.
+
+::
+
+    DIR/
+      events.jsonl     what became of each task
+      runs.jsonl       one line a start, one line an end: command, settings, versions, summary
+      failures.jsonl   the tasks that failed, with their data: a task file
+      logs/            what each task printed, with --task-logs
+      report.html      made by `cloud_tasks report DIR`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud_tasks.errors import HistoryError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of a run directory; nothing needs to be there yet."""
+
+    path: str | Path
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return Path(self.path) / "events.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The starts and ends of the workers that wrote here."""
+        return Path(self.path) / "runs.jsonl"
+
+    @property
+    def failures(self) -> Path:
+        """The tasks that failed, as a task file."""
+        return Path(self.path) / "failures.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what tasks printed."""
+        return Path(self.path) / "logs"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return Path(self.path) / "report.html"
+
+
+def logs_beside(event_log: str | Path) -> Path:
+    """Return the folder of task logs for a run without a directory of its own."""
+    return Path(event_log).with_suffix(".logs")
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What there is of a run, found from what a user names.
+
+    Attributes:
+        name: what the user named.
+        events: the event log.
+        logs: the folder of task logs; it may be missing.
+        directory: the run directory; None: the user named an event log.
+    """
+
+    name: str
+    events: Path
+    logs: Path
+    directory: RunDir | None = None
+
+
+def find(name: str) -> Traces:
+    """Return the traces of the run *name*: a run directory, or an event log of any system.
+
+    Raises:
+        HistoryError: there is nothing like that.
+    """
+    path = Path(name)
+    if path.is_dir():
+        # The settings need this module, too, and nothing of what that one needs.
+        from cloud_tasks.history.runs import chosen_log
+
+        directory = RunDir(path)
+        elsewhere = chosen_log(directory.runs)
+        events = directory.events if elsewhere is None else elsewhere
+        if not (events.is_file() or directory.runs.is_file()):
+            raise HistoryError(
+                f"{name!r} is no run directory: it has no {directory.events.name}; "
+                "give a run directory or an event log"
+            )
+        return Traces(name, events, directory.logs, directory)
+    if not path.is_file():
+        raise HistoryError(f"there is no run directory and no event log {name!r}")
+    if path.parent.joinpath("runs.jsonl").is_file() and path.name == "events.jsonl":
+        directory = RunDir(path.parent)
+        return Traces(name, path, directory.logs, directory)
+    return Traces(name, path, logs_beside(path))

@@ -1,0 +1,147 @@
+"""When slots had nothing to do, and why that may have been."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cloud_tasks.history.tally_rows import Row, Rows
+from cloud_tasks.history.tally_time import TimeAxis
+
+#: A stretch without work is told of from this share of the whole on.
+_LONG = 0.05
+#: A bucket with a smaller share of work is idle.
+_WORK = 0.01
+_MOST_GAPS = 20
+
+LATE, TAIL = "not started yet", "nothing left to do"
+NOBODY, HOST, SLOT = "nothing ran anywhere", "nothing ran on this host", "no task for this slot"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Slots of one host that were idle at the same time.
+
+    Attributes:
+        host: its name.
+        slots: how many of its slots.
+        start, end: seconds since the epoch, to the width of a bucket.
+        reason: what may explain it.
+    """
+
+    host: str
+    slots: int
+    start: float
+    end: float
+    reason: str
+
+    @property
+    def lost(self) -> float:
+        """Seconds of slots."""
+        return self.slots * (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end, from where on some slot had nothing left to do.
+
+    Attributes:
+        start: of it, in seconds since the epoch.
+        seconds: until the last try ended.
+        lost: seconds of slots that were idle meanwhile.
+        slots: how many there are.
+    """
+
+    start: float
+    seconds: float
+    lost: float
+    slots: int
+
+    @property
+    def saving(self) -> float:
+        """By how many seconds the end would come earlier if all slots ended at the same time."""
+        return self.lost / self.slots
+
+
+def gaps(rows: Rows, axis: TimeAxis) -> list[Gap]:
+    """Return the longest stretches without work, by what they cost."""
+    if axis.origin is None:
+        return []
+    idle = {row.number: _idle(row, axis) for row in rows}
+    found: dict[tuple[str, int, int], list[Row]] = {}
+    for row in rows:
+        for first, end in _stretches(idle[row.number]):
+            found.setdefault((row.host, first, end), []).append(row)
+    made = [
+        Gap(
+            host,
+            sum(len(row.slots) for row in idlers),
+            axis.origin + first * axis.width,
+            axis.origin + end * axis.width,
+            _reason(idlers, list(rows), idle, first, end, axis.used),
+        )
+        for (host, first, end), idlers in found.items()
+    ]
+    return sorted(made, key=lambda gap: -gap.lost)[:_MOST_GAPS]
+
+
+def last_beginning(rows: Rows, axis: TimeAxis) -> float | None:
+    """Return when work began again after the last long time in which nobody worked.
+
+    None: there was no such time, so all is one run.
+    """
+    if axis.origin is None or not len(rows):
+        return None
+    # However little was done, it was done by a run.
+    worked = [any(found) for found in zip(*(row.busy[: axis.used] for row in rows), strict=True)]
+    everybody = [not flag for flag in worked]
+    ends = [end for first, end in _stretches(everybody) if first and end < axis.used]
+    return axis.origin + ends[-1] * axis.width if ends else None
+
+
+def tail(rows: Rows, axis: TimeAxis) -> Tail | None:
+    """Return the tail of the run, of the last one where the log holds several.
+
+    None: there are not two slots that could be compared.
+    """
+    began = last_beginning(rows, axis) or 0.0
+    last = [row for row in rows if row.last > began]
+    slots = sum(len(row.slots) for row in last)
+    if slots < 2:
+        return None
+    end = max(row.last for row in last)
+    start = min(row.last for row in last)
+    lost = sum((end - row.last) * len(row.slots) for row in last)
+    return Tail(start, end - start, lost, slots)
+
+
+def _idle(row: Row, axis: TimeAxis) -> list[bool]:
+    least = _WORK * axis.width
+    return [seconds < least for seconds in row.busy[: axis.used]]
+
+
+def _stretches(idle: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Yield first bucket and end of each stretch that is long."""
+    first: int | None = None
+    for bucket, flag in enumerate([*idle, False]):
+        if flag and first is None:
+            first = bucket
+        elif not flag and first is not None:
+            if bucket - first > max(1, _LONG * len(idle)):
+                yield first, bucket
+            first = None
+
+
+def _reason(
+    idlers: list[Row], rows: list[Row], idle: dict[int, list[bool]], first: int, end: int, used: int
+) -> str:
+    if first == 0:
+        return LATE
+    if end >= used:
+        return TAIL
+    mine = {row.number for row in idlers}
+    others = [row for row in rows if not all(idle[row.number][first:end])]
+    if not others:
+        return NOBODY
+    host = idlers[0].host
+    return SLOT if any(row.host == host and row.number not in mine for row in others) else HOST

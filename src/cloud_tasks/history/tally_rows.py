@@ -1,0 +1,170 @@
+"""Who was busy when: a row for each slot of each host."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import add, or_
+
+from cloud_tasks.history.tally_time import TimeAxis
+
+#: With more slots there is a row a host, and with more hosts one for all others.
+MOST_ROWS = 512
+OTHER_HOSTS = "other hosts"
+#: Slots of one host that are told apart.
+MOST_SLOTS = 4096
+#: Seconds that one task may begin before the one before it in its lane was recorded as over.
+_OVERLAP = 0.01
+
+
+@dataclass(slots=True)
+class Row:
+    """One slot of a host, or where there are too many a whole host.
+
+    Attributes:
+        host: its name.
+        slot: its number; None: all of the host's.
+        rebuilt: the log doesn't tell of slots; the number is made up.
+        busy: seconds of work in each bucket of the axis.
+        failed: buckets in which a try failed.
+        number: of rows made before it.
+        slots: the numbers of the slots that this row stands for.
+        first, last: beginning and end of its work.
+        busy_seconds: of work in all.
+    """
+
+    host: str
+    slot: int | None
+    rebuilt: bool
+    busy: array[float]
+    failed: array[int]
+    number: int
+    slots: set[int]
+    first: float = float("inf")
+    last: float = 0.0
+    busy_seconds: float = 0.0
+
+
+class Lanes:
+    """Finds out which tries of a host may have had the same slot, where the log doesn't tell.
+
+    Tries are taken in the order in which they ended. Each goes to the lane that was free for the
+    shortest time, so that no more lanes are made than tries ran at once.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[tuple[float, int]] = []
+
+    def place(self, start: float, end: float) -> int:
+        """Return the number of the lane that had the try."""
+        at = bisect_right(self._free, (start + _OVERLAP, MOST_SLOTS))
+        if not at and len(self._free) >= MOST_SLOTS:
+            at = 1
+        lane = self._free.pop(at - 1)[1] if at else len(self._free)
+        insort(self._free, (end, lane))
+        return lane
+
+
+class Rows:
+    """All rows, of bounded number.
+
+    Attributes:
+        by_host: a row stands for all slots of a host, as there were too many.
+    """
+
+    def __init__(self, axis: TimeAxis, most: int = MOST_ROWS) -> None:
+        self.by_host = False
+        self._axis = axis
+        self._most = most
+        self._rows: dict[tuple[str, int | None, bool], Row] = {}
+        self._lanes: dict[str, Lanes] = {}
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, host: str, slot: int | None, start: float, end: float, failed: bool) -> Row:
+        """Count a try from *start* to *end*; *slot* is None where the log doesn't tell."""
+        rebuilt = slot is None
+        if slot is None:
+            slot = self._lane(host, start, end)
+        row = self._row(host, slot, rebuilt)
+        axis = self._axis
+        axis.cover(start, end)
+        first, last = axis.index(start), axis.index(end)
+        begin = start
+        if start < row.last < end and not self.by_host:
+            begin = row.last  # what is recorded a little late must not count twice
+        if first == last:
+            row.busy[last] += end - begin
+        else:
+            self._spread(row.busy, begin, end)
+        row.busy_seconds += end - begin
+        if start < row.first:
+            row.first = start
+        if end > row.last:
+            row.last = end
+        if failed:
+            row.failed[last] = 1
+        return row
+
+    def _spread(self, busy: array[float], start: float, end: float) -> None:
+        axis = self._axis
+        origin, width = axis.origin, axis.width
+        assert origin is not None
+        first, last = axis.index(start), axis.index(end)
+        for bucket in range(first, last + 1):
+            left = origin + bucket * width
+            part = min(end, left + width) - max(start, left)
+            if part > 0:
+                busy[bucket] += part
+
+    def _lane(self, host: str, start: float, end: float) -> int:
+        lanes = self._lanes.get(host)
+        if lanes is None:
+            if len(self._lanes) >= self._most:
+                return 0
+            lanes = self._lanes[host] = Lanes()
+        return lanes.place(start, end)
+
+    def _row(self, host: str, slot: int, rebuilt: bool) -> Row:
+        row = self._rows.get((host, None, False) if self.by_host else (host, slot, rebuilt))
+        if row is None:
+            row = self._new(host, slot, rebuilt)
+        if self.by_host and len(row.slots) < MOST_SLOTS:
+            row.slots.add(slot)
+        return row
+
+    def _new(self, host: str, slot: int, rebuilt: bool) -> Row:
+        if len(self._rows) >= self._most and not self.by_host:
+            self._join()
+        if not self.by_host:
+            return self._make(host, slot, rebuilt)
+        if len(self._rows) >= self._most and (host, None, False) not in self._rows:
+            host = OTHER_HOSTS
+        return self._rows.get((host, None, False)) or self._make(host, None, False)
+
+    def _make(self, host: str, slot: int | None, rebuilt: bool) -> Row:
+        axis, number = self._axis, len(self._rows)
+        slots = set() if slot is None else {slot}
+        row = Row(host, slot, rebuilt, axis.sums(), axis.flags(), number, slots)
+        self._rows[host, slot, rebuilt] = row
+        return row
+
+    def _join(self) -> None:
+        """Make one row of all slots of a host."""
+        self.by_host = True
+        slots, self._rows = list(self._rows.values()), {}
+        for slot in slots:
+            row = self._rows.get((slot.host, None, False)) or self._make(slot.host, None, False)
+            row.busy[:] = array("d", map(add, row.busy, slot.busy))
+            row.failed[:] = array("B", map(or_, row.failed, slot.failed))
+            row.slots |= slot.slots
+            row.first, row.last = min(row.first, slot.first), max(row.last, slot.last)
+            row.busy_seconds += slot.busy_seconds
+            self._axis.forget(slot.busy)
+            self._axis.forget(slot.failed)

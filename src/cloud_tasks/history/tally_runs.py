@@ -1,0 +1,100 @@
+"""The starts and ends of the workers of a run, as its directory tells them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.history.tally_time import Instants
+
+#: Starts that are kept: the first ones and the last ones, half of them each.
+_KEPT = 100
+
+
+@dataclass(slots=True)
+class Start:
+    """One start of a worker, and its end where there was one.
+
+    Attributes:
+        told: what was recorded at the start: ``command``, ``cwd``, ``function``, ``host``,
+            ``versions``, ``settings``, ``executor``, ``slots``; each may be missing.
+        started, ended: seconds since the epoch; None: not recorded.
+        summary: what it came to; empty: it has not ended, or could not tell any more.
+    """
+
+    told: Mapping[str, Any]
+    started: float | None
+    ended: float | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> list[str]:
+        """Its command line; empty where that is not recorded."""
+        words = self.told.get("command")
+        return [str(word) for word in words] if isinstance(words, list) else []
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """Name, value and origin of each setting, as text."""
+        rows = self.told.get("settings")
+        return [
+            {key: _shown(row.get(key)) for key in ("name", "value", "origin")}
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict)
+        ]
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """US dollars an hour for its machine, where that was given."""
+        for row in self.settings:
+            if row["name"] == "price_per_hour":
+                return _amount(row["value"])
+        return None
+
+
+def read_starts(path: Path) -> list[Start]:
+    """Return the starts in the file at *path*, the first one first; lines of no sense are left out.
+
+    Blocks while it reads. A file that can't be read has none.
+    """
+    instants = Instants()
+    starts: list[Start] = []
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _take(line, starts, instants)
+                if len(starts) > _KEPT:
+                    del starts[_KEPT // 2]
+    except OSError:
+        return []
+    return starts
+
+
+def _take(line: str, starts: list[Start], instants: Instants) -> None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(record, dict):
+        return
+    if record.get("event") == "start":
+        starts.append(Start(record, instants.read(record.get("started"))))
+    elif record.get("event") == "end" and starts:
+        starts[-1].ended = instants.read(record.get("ended"))
+        summary = record.get("summary")
+        starts[-1].summary = summary if isinstance(summary, dict) else {}
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _amount(text: str) -> float | None:
+    try:
+        amount = float(text)
+    except ValueError:
+        return None
+    return amount if 0 <= amount < 1e6 else None

@@ -1,0 +1,246 @@
+"""The report as one page that needs nothing else: no network, no other file. The home of jinja2.
+
+Everything in it that comes from a run is other people's text, so it is escaped without exception,
+and the page's own policy lets no script run but ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks import __version__
+from cloud_tasks.clock import timestamp
+from cloud_tasks.display.text import duration, safe
+from cloud_tasks.report.document import Document
+from cloud_tasks.report.series import SHARES
+from cloud_tasks.report.text import (
+    facts,
+    log_oddities,
+    memory,
+    moment,
+    money,
+    percent,
+    rate,
+    tries,
+)
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("uPlot.iife.min.js", "base.js", "charts.js", "timeline.js")
+_STYLES = ("uPlot.min.css", "page.css")
+#: Bytes of a whole page, and characters that it has for tries one by one and for failures.
+_LARGEST, _TRIES, _FAILURES = 950_000, 500_000, 200_000
+_MOST_GROUPS, _MOST_PROBLEMS, _MOST_TYPES, _SLICES = 200, 20, 50, 16
+_LONGEST_LINE = 4000
+_ENDINGS = {
+    "task_completed": "returned",
+    "task_exception": "raised",
+    "task_timed_out": "timed out",
+    "task_exited": "exited",
+    "task_aborted": "aborted",
+}
+
+
+def page(document: Document) -> str:
+    """Return the page that shows *document*, below a megabyte."""
+    made = _render(document, document["tries"])
+    # Long ids, hosts and texts of problems can add up; what is told one by one has to go first.
+    if len(made) > _LARGEST:
+        made = _render(document, None)
+    return made.decode()
+
+
+def _render(document: Document, single: Sequence[Any] | None) -> bytes:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(_HERE / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    style, script = _together(_STYLES), _together(_SCRIPTS)
+    if single is not None and sum(len(one[3]) + 32 for one in single) > _TRIES:
+        single = None
+    text = environment.get_template("page.html").render(
+        _context(document, single),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        licence=(_HERE / "static" / "uPlot.LICENSE").read_text(encoding="utf-8"),
+        version=__version__,
+    )
+    # JSON may hold half a character, which no file can.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _together(names: Iterable[str]) -> str:
+    texts = [(_HERE / "static" / name).read_text(encoding="utf-8") for name in names]
+    # Each has its comment with the address of its maker, which the page must do without.
+    return "\n".join(
+        text.partition("*/\n")[2] if text.startswith("/*!") else text for text in texts
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    def digest(text: str) -> str:
+        hashed = hashlib.sha256(text.encode()).digest()
+        return f"'sha256-{base64.b64encode(hashed).decode()}'"
+
+    return (
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _context(document: Document, single: Sequence[Any] | None) -> dict[str, Any]:
+    groups = _affordable(document["failures"])
+    left = document["failures"][len(groups) :]
+    run = document["run"]
+    notes = document["notes"]
+    told = {name: said.replace("   ", ", ") for name, said in facts(document).items()}
+    notices = [n["when"] for n in notes if n["kind"] == "spot_termination" and n["when"]]
+    shown = ("log", "totals", "timeline", "gaps", "slowest", "attempts", "hosts", "tail")
+    return {
+        **{name: document[name] for name in (*shown, "run_time", "more_notes")},
+        "run": run,
+        "command": shlex.join(run["command"]),
+        "ending": _ending(run),
+        "about": _about(run),
+        "tiles": _tiles(document, told),
+        "facts": {"speed": "", **told, "cost": told.get("cost")},
+        "fatal": [n for n in notes if n["kind"] != "spot_termination"][:_MOST_PROBLEMS],
+        "notices": notices,
+        "slices": _slices(document["over_time"]),
+        "rebuilt": any(row["rebuilt"] for row in document["timeline"]["rows"]),
+        "single": single is not None,
+        "shares": (*SHARES, "max", "mean"),
+        "memory": document["memory_mb"],
+        "cpu": document["cpu_share"],
+        "machine_memory": _machine_memory(run),
+        "groups": groups,
+        "groups_left": len(left),
+        "tries_left": sum(group["tries"] for group in left),
+        "tries_told": tries(document).replace("   ", ", "),
+        "oddities": log_oddities(document),
+        "unknown": list(document["log"]["unknown"].items())[:_MOST_TYPES],
+        "data": {
+            **{k: document[k] for k in ("over_time", "timeline", "memory_mb", "cpu_share")},
+            "run_time": document["run_time"],
+            "tries": single,
+            "notices": notices,
+        },
+    }
+
+
+def _affordable(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the first of *groups*, as many as the page has room for."""
+    room = _FAILURES
+    taken: list[Mapping[str, Any]] = []
+    for group in groups[:_MOST_GROUPS]:
+        size = len(group["traceback"] or "")
+        room -= 1000 + sum(map(len, group["examples"])) + len(group["rerun"] or "")
+        if room < 0:
+            break
+        # Where the room is short, rather more causes than more tracebacks.
+        kept = size < room / 4
+        room -= size if kept else 0
+        taken.append(group if kept else {**group, "traceback": None})
+    return taken
+
+
+def _ending(run: Mapping[str, Any]) -> str | None:
+    """Say how the worker ended, as far as its directory tells."""
+    if not run["starts"]:
+        return None
+    if not run["summary"]:
+        return "it still runs, or was ended from outside"
+    reason, code = run["summary"].get("stop_reason"), run["summary"].get("exit_code")
+    again = f" · started {run['starts']} times" if run["starts"] > 1 else ""
+    return f"ended: {reason}, exit code {code}{again}"
+
+
+def _about(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = run["versions"] if isinstance(run["versions"], dict) else {}
+    rows = [(name, run[name]) for name in ("function", "executor", "slots", "cwd")]
+    rows += [(f"{name} version", value) for name, value in versions.items()]
+    return [(str(name), str(value)) for name, value in rows if value is not None]
+
+
+def _machine_memory(run: Mapping[str, Any]) -> str:
+    told = {row["name"]: row["value"] for row in run["settings"]}.get("memory_gb", "")
+    return told if told.replace(".", "", 1).isdecimal() else "16"
+
+
+def _tiles(document: Document, told: Mapping[str, str]) -> list[dict[str, Any]]:
+    totals, times = document["totals"], document["run_time"]["all"]
+    rows: list[tuple[str, str, str]] = [
+        ("done", f"{totals['ok']:,}", f"of {totals['tries']:,} tries"),
+        ("failed", f"{totals['failed']:,}", _failed_more(document)),
+    ]
+    if totals["seconds"]:
+        rows.append(("took", duration(totals["seconds"]), "first task to last"))
+    if totals["rate"] is not None:
+        rows.append(("speed", rate(totals["rate"]), "tries ended"))
+    if totals["busy"] is not None:
+        rows.append(("busy", percent(totals["busy"]), f"of {totals['slots']:,} slots"))
+    if times["count"]:
+        more = f"p95 {duration(times['p95'])}, max {duration(times['max'])}"
+        rows.append(("run time, p50", duration(times["p50"]), more))
+    if document["memory_mb"]["count"]:
+        values = document["memory_mb"]
+        rows.append(("peak memory", memory(values["max"]), f"p50 {memory(values['p50'])}"))
+    if document["cost"] is not None:
+        cost = document["cost"]
+        rows.append(("cost", money(cost["usd"]), f"at ${cost['price_per_hour']:g} an hour"))
+    return [
+        {"name": name, "value": value, "more": more, "bad": name == "failed" and value != "0"}
+        for name, value, more in rows
+    ]
+
+
+def _failed_more(document: Document) -> str:
+    totals = document["totals"]
+    if not totals["failed"]:
+        return "nothing" if totals["tries"] else ""
+    left = totals["not_done_tasks"]
+    return percent(totals["failed"] / totals["tries"]) if left is None else f"{left:,} not done yet"
+
+
+def _slices(time: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what happened over time in a few lines, for those who can't see the curve."""
+    used = len(time["ok"])
+    by = -(-used // _SLICES) or 1
+    return [
+        {
+            "start": timestamp(time["origin"] + at * time["width"]),
+            "ok": sum(time["ok"][at : at + by]),
+            "not_done": sum(time["not_done"][at : at + by]),
+            "running": sum(time["running"][at : at + by]) / len(time["running"][at : at + by]),
+        }
+        for at in range(0, used, by)
+    ]
+
+
+def _lines(text: str) -> str:
+    """Return *text* in its lines, with nothing in them that can't be seen."""
+    return "\n".join(safe(line, _LONGEST_LINE) for line in text.split("\n"))
+
+
+_FILTERS = {
+    "duration": duration,
+    "ending": lambda kind: _ENDINGS.get(kind, kind),
+    "lines": _lines,
+    "memory": memory,
+    "moment": moment,
+    "n": lambda number: f"{number:,}",
+    "percent": percent,
+    "quoted": lambda name: shlex.quote(name),
+    "shown": safe,
+}

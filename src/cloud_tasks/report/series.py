@@ -1,0 +1,142 @@
+"""The curves and pictures of a report as numbers: plain lists, for programs and for the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloud_tasks.histogram import FINENESS, Histogram
+from cloud_tasks.history.tally import Tally
+from cloud_tasks.history.tally_rows import Row
+
+SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+#: Cells of the picture of all rows: with many rows it has fewer columns.
+_CELLS = 131_072
+
+
+def distribution(histogram: Histogram) -> dict[str, float | int]:
+    """Return count, percentiles, mean and extremes; only the count where nothing was counted."""
+    if not histogram.count:
+        return {"count": 0}
+    values = histogram.percentiles(list(SHARES.values()))
+    return {
+        "count": histogram.count,
+        "min": _round(histogram.least),
+        **{name: _round(value) for name, value in zip(SHARES, values, strict=True)},
+        "max": _round(histogram.most),
+        "mean": _round(histogram.total / histogram.count),
+    }
+
+
+def buckets(**histograms: Histogram) -> dict[str, Any]:
+    """Return histograms over the same buckets: the middle of each, and a count of each.
+
+    Empty buckets between others are there, so that bars stand side by side.
+    """
+    used = {bucket for histogram in histograms.values() for bucket in histogram.buckets}
+    span = range(min(used), max(used) + 1) if used else range(0)
+    counts = {
+        name: [histogram.buckets.get(bucket, 0) for bucket in span]
+        for name, histogram in histograms.items()
+    }
+    # The page places them by their number: the middle is exp(number / fineness).
+    return {"fineness": FINENESS, "first": span.start if used else 0, "counts": counts}
+
+
+def over_time(tally: Tally) -> dict[str, Any]:
+    """Return what happened in each bucket of time.
+
+    ``running`` is how many tries ran at once, on average; the others are counts of ends.
+    """
+    axis = tally.axis
+    used = axis.used
+    running = [0.0] * used
+    for row in tally.rows:
+        for bucket, seconds in enumerate(row.busy[:used]):
+            if seconds:
+                running[bucket] += seconds
+    return {
+        "origin": axis.origin,
+        "width": axis.width,
+        "ok": tally.ended_ok[:used].tolist(),
+        "not_done": tally.ended_badly[:used].tolist(),
+        "put_back": tally.put_back[:used].tolist(),
+        "running": [round(seconds / axis.width, 2) for seconds in running],
+    }
+
+
+def timeline(tally: Tally) -> dict[str, Any]:
+    """Return who was busy when: a row for each slot, or for each host where there are too many.
+
+    ``shades`` of a row has one character for each column, a digit of base 36: ``0`` is idle, ``z``
+    is busy all the time. ``failed`` are the columns in which a try failed.
+    """
+    axis = tally.axis
+    rows = sorted(tally.rows, key=_by_name)
+    join = 1
+    while rows and axis.used // join * len(rows) > _CELLS:
+        join *= 2
+    return {
+        "origin": axis.origin,
+        "width": axis.width * join,
+        "columns": -(-axis.used // join),
+        "by_host": tally.rows.by_host,
+        "rows": [_row(row, axis.used, axis.width * join, join) for row in rows],
+    }
+
+
+def _by_name(row: Row) -> tuple[str, bool, int]:
+    return row.host, row.rebuilt, -1 if row.slot is None else row.slot
+
+
+def _row(row: Row, used: int, width: float, join: int) -> dict[str, Any]:
+    full = width * max(1, len(row.slots) if row.slot is None else 1)
+    sums = (sum(row.busy[at : at + join]) for at in range(0, used, join))
+    return {
+        "number": row.number,
+        "host": row.host,
+        "slot": row.slot,
+        "rebuilt": row.rebuilt,
+        "slots": len(row.slots),
+        "busy_seconds": round(row.busy_seconds, 3),
+        "shades": "".join(_shade(busy / full) for busy in sums),
+        "failed": sorted({at // join for at, flag in enumerate(row.failed[:used]) if flag}),
+    }
+
+
+def _shade(share: float) -> str:
+    """Return the digit of *share*; however little work is not none."""
+    if share <= 0:
+        return _DIGITS[0]
+    return _DIGITS[max(1, min(35, round(35 * share)))]
+
+
+def singles(tally: Tally) -> list[list[Any]] | None:
+    """Return the tries one by one; None: there are too many.
+
+    Each is the number of its row, start and duration in seconds, id, attempt, and whether it
+    failed, where the start counts from the origin of the timeline.
+    """
+    single, origin = tally.single, tally.axis.origin
+    if single is None or origin is None:
+        return None
+    return [
+        [
+            number,
+            round((one.start or origin) - origin, 4),
+            round((one.end or origin) - (one.start or origin), 4),
+            _short(one.task_id),
+            one.attempt or 0,
+            int(one.failed),
+        ]
+        for number, one in single
+    ]
+
+
+def _short(task_id: str) -> str:
+    return task_id if len(task_id) <= 60 else f"{task_id[:59]}…"
+
+
+def _round(value: float) -> float:
+    """Return *value* with as many digits as mean something."""
+    return float(f"{value:.6g}")

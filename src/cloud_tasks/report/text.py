@@ -1,0 +1,189 @@
+"""The report as lines of text for a console, and the phrases that the page shares with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cloud_tasks.display.text import duration, plural, safe
+from cloud_tasks.report.document import Document
+
+_CAUSES_SHOWN = 10
+_GIB = 1024
+
+
+def lines(document: Document) -> list[str]:
+    """Return the summary, a line each."""
+    totals = document["totals"]
+    if not totals["tries"]:
+        return [f"{safe(document['run']['name'])}: no task has ended yet", *_log(document)]
+    count = "1 try" if totals["tries"] == 1 else f"{totals['tries']:,} tries"
+    return [
+        f"{safe(document['run']['name'])}: {count}{_when(document)}",
+        f"  tries      {tries(document)}",
+        *(f"  {name:<9}  {said}" for name, said in facts(document).items()),
+        *_failures(document),
+        *_log(document),
+    ]
+
+
+def tries(document: Document) -> str:
+    """Say how many tries ended how."""
+    totals, attempts = document["totals"], document["attempts"]
+    parts = [f"done {totals['ok']:,}"]
+    if totals["failed"]:
+        parts.append(f"failed {totals['failed']:,}")
+    if totals["aborted"]:
+        parts.append(f"aborted {totals['aborted']:,}")
+    if totals["put_back"]:
+        parts.append(f"asked for another {totals['put_back']:,}")
+    if attempts["rescued"]:
+        parts.append(f"done by a later try {attempts['rescued']:,}")
+    if totals["not_done_tasks"]:
+        parts.append(f"tasks not done {totals['not_done_tasks']:,}")
+    if totals["dead"]:
+        parts.append(f"given up {totals['dead']:,}")
+    return "   ".join(parts)
+
+
+def facts(document: Document) -> dict[str, str]:
+    """Return what can be said of speed, durations, memory, cost and tail; only what is known."""
+    totals = document["totals"]
+    found: dict[str, str] = {}
+    if totals["rate"] is not None:
+        parts = [rate(totals["rate"]), _busy(document), _start_up(document["run"])]
+        found["speed"] = "   ".join(part for part in parts if part)
+    if document["run_time"]["all"]["count"]:
+        found["run time"] = _percentiles(document["run_time"]["all"], duration)
+    if document["memory_mb"]["count"]:
+        found["memory"] = _percentiles(document["memory_mb"], memory)
+    cost = document["cost"]
+    if cost is not None:
+        found["cost"] = (
+            f"{money(cost['usd'])} for {duration(cost['hours'] * 3600)} of machines "
+            f"at ${cost['price_per_hour']:g}/h"
+        )
+    end = document["tail"]
+    if end is not None and totals["seconds"] and end["seconds"] > 0.02 * totals["seconds"]:
+        found["tail"] = (
+            f"the first slot had nothing left to do {duration(end['seconds'])} before the end: "
+            f"{duration(end['lost'])} of slots lost"
+        )
+    return found
+
+
+def rate(per_second: float) -> str:
+    """Return *per_second* with its unit, or with that of a minute or an hour if it is low."""
+    for factor, unit in ((1, "s"), (60, "min")):
+        if per_second * factor >= 1:
+            value = per_second * factor
+            return f"{value:,.{0 if value >= 100 else 1}f}/{unit}"
+    return f"{per_second * 3600:,.1f}/h"
+
+
+def memory(mib: float) -> str:
+    """Return *mib* MiB as people say it."""
+    if mib >= _GIB:
+        return f"{mib / _GIB:.1f} GB"
+    return f"{mib:.0f} MB" if mib >= 10 else f"{mib:.1f} MB"
+
+
+def money(usd: float) -> str:
+    """Return an amount in US dollars; two digits of it where it is small."""
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
+
+
+def percent(share: float) -> str:
+    """Return *share* in per cent; what is not all or nothing is never shown as that."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    if 99.9 < value < 100:
+        return "> 99.9 %"
+    return f"{value:.1f} %".replace(".0 %", " %")
+
+
+def moment(iso: str | None) -> str:
+    """Return a time of the document as date and time of day."""
+    return "-" if iso is None else f"{iso[:10]} {iso[11:19]}"
+
+
+def _when(document: Document) -> str:
+    run = document["run"]
+    if run["start"] is None:
+        return ""
+    seconds = duration(document["totals"]["seconds"])
+    return f" in {seconds}, {moment(run['start'])} to {moment(run['end'])} UTC"
+
+
+def _busy(document: Document) -> str:
+    totals = document["totals"]
+    if totals["busy"] is None:
+        return ""
+    hosts = sum(1 for host in document["hosts"] if host["tries"])
+    where = f" of {plural(hosts, 'host')}" if hosts > 1 else ""
+    return f"busy {percent(totals['busy'])} of {plural(totals['slots'], 'slot')}{where}"
+
+
+def _start_up(run: Mapping[str, Any]) -> str:
+    seconds = run["start_up"]
+    return "" if seconds is None else f"start-up {duration(seconds)}"
+
+
+def _percentiles(values: Mapping[str, Any], shown: Any) -> str:
+    names = ("p50", "p95", "p99", "max")
+    return "   ".join(f"{name} {shown(values[name])}" for name in names)
+
+
+def _failures(document: Document) -> list[str]:
+    groups: Sequence[Mapping[str, Any]] = document["failures"]
+    if not groups:
+        return []
+    shown, rest = groups[:_CAUSES_SHOWN], groups[_CAUSES_SHOWN:]
+    width = len(f"{shown[0]['tries']:,}")
+    told = ["  not done, by cause:"]
+    for group in shown:
+        first = f"   first {moment(group['first'])[11:]}" if group["first"] else ""
+        where = f" ({safe(group['where'], 60)})" if group["where"] else ""
+        example = f"   e.g. {safe(group['examples'][0], 60)}" if group["examples"] else ""
+        told.append(
+            f"    {group['tries']:>{width},}  {safe(group['cause'], 100)}{where}{first}{example}"
+        )
+    if rest:
+        others = sum(group["tries"] for group in rest)
+        told.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+    name = shlex.quote(document["run"]["name"])
+    told.append(f"  see:  cloud_tasks failures {safe(name)}")
+    return told
+
+
+def _log(document: Document) -> list[str]:
+    """Say what is odd about the log, if something is."""
+    odd = log_oddities(document)
+    told = [f"  in the log: {', '.join(odd)}"] if odd else []
+    several = document["run"]["several_from"]
+    if several is not None:
+        told.append(
+            f"  the log tells of more than one run; of the last one only:  --since {several[:19]}"
+        )
+    return told
+
+
+def log_oddities(document: Document) -> list[str]:
+    """Return what of the log could not be used, as phrases."""
+    log = document["log"]
+    odd = []
+    if log["not_json"]:
+        odd.append(f"{plural(log['not_json'], 'line')} without JSON")
+    if log["unknown"]:
+        count = sum(log["unknown"].values())
+        names = ", ".join(safe(name, 30) for name in list(log["unknown"])[:3])
+        odd.append(f"{plural(count, 'event')} of unknown type ({names})")
+    if log["torn"]:
+        odd.append("a last line that is cut off")
+    if log["untimed"]:
+        odd.append(f"{plural(log['untimed'], 'event')} without a time")
+    if log["skipped"]:
+        odd.append(f"{plural(log['skipped'], 'earlier event')} left out")
+    return odd

@@ -1,0 +1,160 @@
+"""What a run keeps beside its events, and what it can say of that to whoever reads its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloud_tasks.clock import Clock
+from cloud_tasks.errors import EventLogError
+from cloud_tasks.history.layout import RunDir, logs_beside
+from cloud_tasks.outcome import Outcome
+from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.settings.table import Settings
+from cloud_tasks.task import Delivery
+from cloud_tasks.worker.again import Command
+from cloud_tasks.worker.run_dir import RunRecord
+
+if sys.platform != "win32":
+    import fcntl
+
+#: A run that ended so has done all that it was asked to.
+_COMPLETE = (StopReason.DONE, StopReason.MAX_NUM_TASKS)
+
+
+class Keeping:
+    """The run directory and the task logs of one run, as its settings want them.
+
+    Args:
+        settings: of the worker.
+        args: the command line that it was given; None: that of this process.
+        clock: for the times.
+        resumable: its tasks come from where they can be read again.
+    """
+
+    def __init__(
+        self, settings: Settings, args: Sequence[str] | None, clock: Clock, *, resumable: bool
+    ) -> None:
+        self._settings = settings
+        self._resumable = resumable and settings.event_log_to_file and settings.task_file != "-"
+        self.command = Command(args)
+        self._record = None if settings.run_dir is None else RunRecord(settings.run_dir, clock)
+        self._folder = -1
+
+    @property
+    def task_logs(self) -> str | None:
+        """The folder for what tasks print; None: it is not kept."""
+        if not self._settings.task_logs:
+            return None
+        if self._settings.run_dir is not None:
+            return str(RunDir(self._settings.run_dir).logs)
+        return str(logs_beside(self._settings.event_log_file))
+
+    def open(self, tell: Callable[[], Mapping[str, Any]]) -> None:
+        """Make what is missing, and keep other workers out of it.
+
+        Args:
+            tell: returns what is noted of the start.
+
+        Raises:
+            EventLogError: it can't be written to, or another worker uses it.
+        """
+        if self._record is not None:
+            self._record.open()
+            self._record.started({"command": self.command.words, **tell()})
+        if self.task_logs is not None:
+            self._folder = _take_folder(self.task_logs)
+
+    def hear(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Keep a task that failed; any thread."""
+        if self._record is not None:
+            self._record.hear(delivery, outcome)
+
+    def ended(self, summary: RunSummary) -> None:
+        """Note what the run came to."""
+        if self._record is not None:
+            self._record.ended(summary.to_dict())
+
+    def close(self) -> None:
+        """Let others in. May be called more than once."""
+        if self._record is not None:
+            self._record.close()
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
+
+    # -- what can be said of it
+
+    @property
+    def name(self) -> str | None:
+        """By which the commands that look at a run find this one; None: nothing is kept."""
+        settings = self._settings
+        if not settings.event_log_to_file:
+            return None
+        name = settings.event_log_file if settings.run_dir is None else settings.run_dir
+        return f"./{name}" if name.startswith("-") else name
+
+    def see(self, task_id: str) -> str | None:
+        """Return the command that shows what a task printed; None: it is not kept."""
+        if self.task_logs is None or self.name is None:
+            return None
+        end_of_flags = ["--"] if task_id.startswith("-") else []
+        return shlex.join(["cloud_tasks", "logs", self.name, *end_of_flags, task_id])
+
+    def alone(self, task_id: str) -> str | None:
+        """Return the command that runs one task in the debugger; None: there is no such thing."""
+        return self.command.alone(task_id, "--debug") if self._resumable else None
+
+    def _leaves_work(self, summary: RunSummary) -> bool:
+        """Tell whether a later run could go on where this one ended."""
+        began = summary.ended > 0 or summary.stop_reason is not StopReason.FAILED
+        cut_short = summary.stop_reason not in _COMPLETE
+        return cut_short and began and self._resumable and not self._settings.task_id
+
+    def closing_lines(self, summary: RunSummary) -> list[str]:
+        """Say what to do next: go on, look at the failures, look at the whole."""
+        lines = []
+        if self._leaves_work(summary):
+            command = self.command.resumed()
+            lines.append(f"  go on with:  {command or 'the same command and --resume'}")
+        if self.name is None:
+            return lines
+        name = shlex.quote(self.name)
+        commands = []
+        if summary.failed:
+            commands.append(f"cloud_tasks failures {name}")
+        if summary.failed or self._settings.run_dir is not None:
+            commands.append(f"cloud_tasks report {name}")
+        if commands:
+            lines.append(f"  see:  {'   '.join(commands)}")
+        return lines
+
+
+def _take_folder(path: str) -> int:
+    """Make the folder of task logs, make sure that it can be written to, and lock it."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, os.strerror(13))
+        if sys.platform == "win32":
+            return -1
+        folder = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise EventLogError(
+            f"the folder {path!r} for --task-logs can't be written: {error.strerror or error}"
+        ) from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise EventLogError(
+            f"another worker keeps task logs in {path!r}: choose another place with --run-dir "
+            "or --event-log-file"
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return folder

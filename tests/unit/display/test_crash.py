@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+
+from cloud_tasks.display.crash import explanation, is_explained
+from cloud_tasks.display.facts import Facts
+from cloud_tasks.outcome import (
+    Aborted,
+    Completed,
+    Exited,
+    Measures,
+    Outcome,
+    OverMemory,
+    Raised,
+    Remains,
+    TimedOut,
+)
+
+GB = 2**30
+FAULT = """Fatal Python error: Segmentation fault
+
+Current thread 0x00007f (most recent call first):
+  File "/home/me/cubes.py", line 88 in load
+  File "/home/me/cubes.py", line 12 in process_task
+  File "/site/call.py", line 1 in call
+  File "/site/child.py", line 2 in main
+"""
+FACTS = Facts(
+    slots=lambda: 16,
+    isolated=True,
+    see=lambda task_id: f"cloud_tasks logs run {task_id}",
+    alone=lambda task_id: f"python my.py --task-id {task_id} --debug",
+)
+
+
+def lines_of(outcome: Outcome, facts: Facts = FACTS, others: int = 15) -> list[str]:
+    return explanation("task-0042", outcome, facts, others)
+
+
+def told(outcome: Outcome, facts: Facts = FACTS, others: int = 15) -> str:
+    return " ".join(" ".join(lines_of(outcome, facts, others)).split())
+
+
+def test_a_kill_for_want_of_memory_is_explained_and_what_to_do() -> None:
+    remains = Remains(
+        last_output="\x1b[1mx\x1b[0m\n" * 20 + "loading cube 0042 (12000 x 12000 x 40)\n",
+        memory=int(14.8 * GB), free_memory=int(15.6 * GB),
+    )  # fmt: skip
+    assert lines_of(Exited(-9, None, Measures(run_time=12.4), remains)) == [
+        "  Memory at its end: 14.8 GB; 15.6 GB were free when it began. Probably the",
+        "  machine was out of memory. The 15 other running tasks were not affected.",
+        "  try          --num-simultaneous-tasks 8   or   --max-memory-allowed-per-task GB",
+        "  last output  | x",
+        *["               | x"] * 3,
+        "               | loading cube 0042 (12000 x 12000 x 40)",
+        "  see          cloud_tasks logs run task-0042",
+        "  run it alone python my.py --task-id task-0042 --debug",
+        "  why did my task die: docs/what-can-go-wrong.md",
+    ]
+
+
+def test_what_the_kernel_counted_is_no_guess() -> None:
+    text = told(Exited(-9, "out of memory"))
+    assert "was out of memory, and the kernel ended it" in text
+    assert "robably" not in text
+    assert "--num-simultaneous-tasks 8" in text
+
+
+def test_a_kill_with_memory_to_spare_is_not_laid_to_memory() -> None:
+    text = told(Exited(-9, None, remains=Remains(memory=GB, free_memory=10 * GB)))
+    assert "Somebody killed it." in text
+    assert "out of memory" not in text
+    assert "try" not in text
+
+
+def test_a_crash_in_c_shows_where_python_was_innermost_first() -> None:
+    lines = lines_of(Exited(-11, remains=Remains(traceback=FAULT)))
+    at = next(n for n, line in enumerate(lines) if "it was in" in line)
+    assert lines[at] == '  it was in    File "/home/me/cubes.py", line 88 in load'
+    assert lines[at + 1].endswith("line 12 in process_task")
+    assert "child.py" not in "".join(lines)
+    assert "Code written in C used memory that is not its own." in lines[0]
+
+
+def test_a_traceback_of_python_itself_is_read_from_its_end() -> None:
+    text = (
+        'Traceback (most recent call last):\n  File "a.py", line 1 in f\n  File "b.py", line 2 in g'
+    )
+    lines = lines_of(Exited(-6, remains=Remains(traceback=text)))
+    assert next(line for line in lines if "it was in" in line).endswith('"b.py", line 2 in g')
+
+
+def test_too_much_memory_is_told_in_numbers() -> None:
+    text = told(OverMemory(4 * GB, 5 * GB + GB // 5), others=1)
+    assert "used 5.2 GB, more than the limit of 4.0 GB" in text
+    assert "The other running task was not affected." in text
+    assert "a higher --max-memory-allowed-per-task" in text
+
+
+def test_small_numbers_are_in_megabytes() -> None:
+    assert "used 300 MB, more than the limit of 100 MB" in told(
+        OverMemory(100 * 2**20, 300 * 2**20)
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "others"), [(Facts(), 5), (FACTS, 0)], ids=["shared fate", "nobody else"]
+)
+def test_of_others_only_what_is_known_is_said(facts: Facts, others: int) -> None:
+    assert "affected" not in told(Exited(-11), facts, others)
+
+
+def test_what_nobody_knows_is_left_out() -> None:
+    assert lines_of(Exited(None), Facts()) == ["  why did my task die: docs/what-can-go-wrong.md"]
+    assert "--num-simultaneous-tasks" not in told(Exited(-9, "out of memory"), Facts())
+
+
+@pytest.mark.parametrize("number", range(1, 65))
+def test_every_signal_can_be_explained(number: int) -> None:
+    assert is_explained(Exited(-number))
+    assert told(Exited(-number))
+
+
+def test_hostile_output_and_ids_stay_in_their_lines() -> None:
+    evil = "\x1b[2J\r\ud800\x00" + "x" * 10_000
+    facts = Facts(see=lambda task_id: f"see {task_id}", alone=lambda task_id: f"alone {task_id}")
+    remains = Remains(f'File "{evil}"', f"{evil}\n{evil}", 1, 1)
+    for line in explanation(evil, Exited(-9, evil, remains=remains), facts):
+        assert line.isprintable()
+        assert len(line) < 1100
+
+
+@pytest.mark.parametrize(
+    ("outcome", "explained"),
+    [
+        (Completed(True, b"1"), False), (Raised("E", "", ""), False), (Aborted("we did"), False),
+        (Exited(3), False), (Exited(0), False), (Exited(-9), True), (Exited(None), True),
+        (OverMemory(1, 2), True), (TimedOut(1.0), False), (TimedOut(1.0, remains=Remains()), False),
+        (TimedOut(1.0, remains=Remains(traceback=FAULT)), True),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_only_an_end_that_came_from_outside_is_explained(outcome: Outcome, explained: bool) -> None:
+    assert is_explained(outcome) is explained
+
+
+def test_a_task_that_ran_too_long_shows_where_it_was() -> None:
+    text = told(TimedOut(60.0, remains=Remains(traceback=FAULT)))
+    assert "line 88 in load" in text
+    assert "die" not in text
