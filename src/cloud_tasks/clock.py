@@ -52,6 +52,19 @@ def _whole_second(second: int) -> str:
     return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def wall_seconds(text: str) -> float:
+    """Read ISO 8601, as :func:`timestamp` and others write it; without an offset it is UTC.
+
+    Raises:
+        ValueError, OverflowError: it is no time, or none that this machine can count.
+    """
+    # Python 3.10 does not know the Z.
+    moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
+
+
 def next_of(inbox: queue.SimpleQueue[T], timeout: float | None) -> T:
     """Return the next item of *inbox*; blocks for up to *timeout* seconds, or for ever if None.
 

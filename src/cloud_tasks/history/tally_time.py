@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
-from datetime import datetime, timezone
 from operator import add, or_
 from typing import Any
+
+from cloud_tasks.clock import wall_seconds
 
 #: On each axis.
 BUCKETS = 1024
@@ -39,7 +40,7 @@ class Instants:
             if text[_MICROSECOND:] == "+00:00" and text[_SECOND] == ".":
                 found = self._whole(text[:_SECOND]) + float(text[_SECOND:_MICROSECOND])
             else:
-                found = _parsed(text)
+                found = wall_seconds(text)
         except (ValueError, OverflowError):
             return None
         return found if _FIRST < found < _LAST else None
@@ -49,15 +50,8 @@ class Instants:
         if second is None:
             if len(self._seconds) >= _REMEMBERED:
                 self._seconds.clear()
-            second = self._seconds[text] = _parsed(text)
+            second = self._seconds[text] = wall_seconds(text)
         return second
-
-
-def _parsed(text: str) -> float:
-    moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()
 
 
 class TimeAxis:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cloud_tasks.clock import wall_seconds
 from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader
 from cloud_tasks.history.lines_with import lines_with
 
@@ -85,9 +85,7 @@ def instant(text: Any) -> float | None:
     if not isinstance(text, str):
         return None
     try:
-        # Python 3.10 does not know the Z.
-        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        return wall_seconds(text)
     except (ValueError, OverflowError):
         return None
 
