@@ -35,20 +35,27 @@ from cloud_tasks.task import Delivery
 _MIB, _GIB = 2**20, 2**30
 
 
-def _plain(value: Any) -> str:
+def date_as_text(value: Any) -> str:
+    """Return the text that stands for *value* in JSON: YAML has dates, and nothing else to add.
+
+    For ``default`` of ``json.dumps``: what is written so has the digest of what was read.
+
+    Raises:
+        TypeError: it is no date.
+    """
     if isinstance(value, date):
         return value.isoformat()
-    raise TypeError
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
 def _make_canonical() -> Callable[[Any], str]:
     """Return what writes data with sorted keys, without a space."""
-    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)
+    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=date_as_text)
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
     # JSONEncoder makes this anew at every call, which doubles the cost of a task's few values.
-    write = make(None, _plain, encode_basestring_ascii, None, ":", ",", True, False, True)
+    write = make(None, date_as_text, encode_basestring_ascii, None, ":", ",", True, False, True)
     return lambda data: "".join(write(data, 0))
 
 

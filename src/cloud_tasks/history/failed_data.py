@@ -11,12 +11,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from cloud_tasks.errors import ConfigurationError, HistoryError, SourceError
-from cloud_tasks.events.records import data_digest
+from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.failed import TaskKey
 from cloud_tasks.sources.local import make_source
 
@@ -138,7 +137,7 @@ class _Search:
         entry = {"task_id": key.task_id, "data": dict(data), "cause": self._wanted[key]}
         self._left.discard(key)
         try:
-            line = json.dumps(entry, default=_plain, allow_nan=False)
+            line = json.dumps(entry, default=date_as_text, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             self._unwritable.add(key)
             return
@@ -151,12 +150,6 @@ class _Search:
         found.other_data = sum(key.task_id in self._seen_ids for key in self._left)
         found.missing = len(self._left) - found.other_data
         return found
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, date):  # of a YAML file
-        return value.isoformat()
-    raise TypeError
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:

@@ -14,7 +14,6 @@ import platform
 import socket
 import sys
 from collections.abc import Mapping
-from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +22,7 @@ from cloud_tasks import __version__
 from cloud_tasks.clock import Clock, timestamp
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.causes import cause_of
-from cloud_tasks.events.records import data_digest
+from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.outcome import Aborted, Completed, Outcome
 from cloud_tasks.task import Delivery
@@ -133,7 +132,7 @@ class RunRecord:
             "data_digest": data_digest(task.data),
         }
         try:
-            line = json.dumps(entry, default=_plain).encode() + b"\n"
+            line = json.dumps(entry, default=date_as_text).encode() + b"\n"
             _write_whole(self._failures, line)
         except (OSError, TypeError, ValueError, RecursionError) as error:
             # Its event tells that it failed; what is lost is a convenience.
@@ -153,13 +152,6 @@ class RunRecord:
         failures, self._failures = self._failures, -1
         if failures >= 0:
             os.close(failures)
-
-
-def _plain(value: Any) -> str:
-    # As in the digest: the dates of a YAML file are such texts when they are read again.
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:
