@@ -84,9 +84,17 @@ def _may_stay(process: psutil.Process, pools: set[str]) -> bool:
         # A pool of a wider fixture may have replaced its own processes, and nothing more.
         mine = _pools_of(process)
         foreign = not mine and _FOREIGN.search(" ".join(process.cmdline()))
-        return process.ppid() == os.getpid() and (bool(foreign) or not mine.isdisjoint(pools))
+        started_here = process.ppid() == os.getpid() or _is_zygote(process.parent())
+        return started_here and (bool(foreign) or not mine.isdisjoint(pools))
     except psutil.Error:
         return True
+
+
+def _is_zygote(process: psutil.Process | None) -> bool:
+    """Whether it forks processes for a pool of ours."""
+    if process is None or process.ppid() != os.getpid():
+        return False
+    return "executors.zygote" in " ".join(process.cmdline())
 
 
 def _pools_of(process: psutil.Process) -> set[str]:

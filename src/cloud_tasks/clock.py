@@ -42,8 +42,8 @@ class Clock:
 
 def timestamp(wall_seconds: float) -> str:
     """Render *wall_seconds* since the epoch as ISO 8601, UTC, microseconds, ``+00:00``."""
-    second, fraction = divmod(round(wall_seconds * 1e6), 1_000_000)
-    return f"{_whole_second(second)}.{fraction:06d}+00:00"
+    micros = round(wall_seconds * 1e6)
+    return f"{_whole_second(micros // 1_000_000)}.{micros % 1_000_000:06d}+00:00"
 
 
 @functools.lru_cache(maxsize=16)

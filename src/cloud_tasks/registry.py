@@ -16,6 +16,7 @@ from cloud_tasks.errors import ConfigurationError
 EXECUTORS: Mapping[str, str] = {
     "loky": "cloud_tasks.executors.loky:LokyExecutor",
     "spawn": "cloud_tasks.executors.spawn:SpawnExecutor",
+    "forkserver": "cloud_tasks.executors.forkserver:ForkserverExecutor",
     "inline": "cloud_tasks.executors.inline:InlineExecutor",
 }
 

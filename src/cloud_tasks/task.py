@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloud_tasks.task_data import TaskData
 
 __all__ = ["Batch", "Delivery", "Malformed", "Task", "TaskData"]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """The unit of a user's work.
 
     Attributes:
@@ -24,8 +23,7 @@ class Task:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One hand-over of a task by a source.
 
     Attributes:

@@ -7,10 +7,17 @@ dataclasses would triple the cost of that import.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Dict = dict[str, Any]
+else:
+    _Dict = dict
 
 
-class TaskData(dict[str, Any]):
+class TaskData(_Dict):
     """A task's ``data``, which also answers ``["task_id"]`` and ``["data"]``.
 
     Both keys were promised by the documentation of earlier systems. A key of that name in the

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class LiveFlags(Protocol):
+        """Where the two live flags are read from."""
+
+        @property
+        def termination_notice(self) -> bool:
+            """The provider has announced the end of this machine."""
+
+        @property
+        def shutdown_request(self) -> bool:
+            """The worker has been asked to stop."""
+
 
 #: Plain attributes and what they are before a Worker fills them from its settings.
 DEFAULTS: dict[str, Any] = {
@@ -34,18 +49,6 @@ DEFAULTS: dict[str, Any] = {
     "simulate_spot_termination_after": None,
     "simulate_spot_termination_delay": None,
 }
-
-
-class LiveFlags(Protocol):
-    """Where the two live flags are read from."""
-
-    @property
-    def termination_notice(self) -> bool:
-        """The provider has announced the end of this machine."""
-
-    @property
-    def shutdown_request(self) -> bool:
-        """The worker has been asked to stop."""
 
 
 class WorkerData:

@@ -62,7 +62,7 @@ class Boot:
         return self.executor.submit(Task(task_id, {}))
 
 
-@pytest.fixture(params=["loky", "spawn"])
+@pytest.fixture(params=["loky", "spawn", "forkserver"])
 def boot(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     boot = Boot(request.param, tmp_path, monkeypatch)
     yield boot

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from integration import pool_programs
 
-EXECUTORS = ["loky", "spawn"]
+EXECUTORS = ["loky", "spawn", "forkserver"]
 
 _FEW_DESCRIPTORS = """
 import resource, logging

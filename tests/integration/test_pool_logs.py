@@ -24,7 +24,7 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.worker_data import WorkerData
 
 WAIT = 40.0
-EXECUTORS = ["loky", "spawn"]
+EXECUTORS = ["loky", "spawn", "forkserver"]
 MODULE = loggers.__name__
 
 

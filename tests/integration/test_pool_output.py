@@ -13,7 +13,7 @@ from integration import pool_programs
 from cloud_tasks.testing import eventually
 
 WAIT = 40.0
-EXECUTORS = ["loky", "spawn"]
+EXECUTORS = ["loky", "spawn", "forkserver"]
 
 _NOISY = """
 from threading import Event
@@ -35,7 +35,7 @@ def process(task_id, data, worker_data):
 if __name__ == "__main__":
     folder = Path(sys.argv[2], "logs")
     folder.mkdir()
-    reused = sys.argv[1] == "loky"
+    reused = sys.argv[1] != "spawn"  # a zygote boots once for all that it forks
     executor = start(process, slots=1, task_logs=str(folder))
     boots = [2, 2, 2] if reused else [3, 4, 4]  # ours is one of them, and the last has no successor
     data = [{"folder": sys.argv[2], "boots": number} for number in boots]

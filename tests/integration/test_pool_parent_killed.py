@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("situation", ["plain", "lock held", "guardian killed"])
-@pytest.mark.parametrize("executor", ["loky", "spawn"])
+@pytest.mark.parametrize("executor", ["loky", "spawn", "forkserver"])
 def test_nothing_is_left_two_seconds_after_the_worker_was_killed(
     tmp_path: Path, executor: str, situation: str
 ) -> None:

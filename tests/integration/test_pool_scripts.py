@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from integration import pool_programs
 
-EXECUTORS = ["loky", "spawn"]
+EXECUTORS = ["loky", "spawn", "forkserver"]
 
 _GUARDED = """
 import threading
@@ -31,7 +31,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("executor", "cached"), [("loky", [1, 2, 3]), ("spawn", [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("executor", "cached"),
+    [("loky", [1, 2, 3]), ("spawn", [1, 1, 1]), ("forkserver", [1, 1, 1])],
+)
 def test_a_scripts_function_keeps_its_globals_as_its_process_lives(
     tmp_path: Path, executor: str, cached: list[int]
 ) -> None:

@@ -93,7 +93,7 @@ def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path)
     assert len(told) == 2000
 
 
-@pytest.mark.parametrize(("name", "cycles"), [("loky", 15), ("spawn", 50)])
+@pytest.mark.parametrize(("name", "cycles"), [("loky", 15), ("spawn", 50), ("forkserver", 30)])
 def test_many_starts_and_stops_leave_no_process_and_no_descriptor(name: str, cycles: int) -> None:
     def cycle() -> None:
         with running(registry.load("executor", name)(), ExecutorOptions(slots=1)) as pool:
@@ -112,7 +112,7 @@ def _resources() -> tuple[int, int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(me.children())
 
 
-@pytest.mark.parametrize("name", ["loky", "spawn"])
+@pytest.mark.parametrize("name", ["loky", "spawn", "forkserver"])
 def test_a_storm_of_time_limits_hits_every_task_once(name: str) -> None:
     with running(registry.load("executor", name)(), ExecutorOptions(slots=4)) as pool:
         futures = [
@@ -127,7 +127,7 @@ def test_a_storm_of_time_limits_hits_every_task_once(name: str) -> None:
     ]
 
 
-@pytest.fixture(params=["loky", "spawn"])
+@pytest.fixture(params=["loky", "spawn", "forkserver"])
 def pool(request: pytest.FixtureRequest) -> object:
     """Two slots, results of any size."""
     options = ExecutorOptions(slots=2, max_result_bytes=0)

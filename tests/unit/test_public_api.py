@@ -73,3 +73,19 @@ def test_python_m_runs_the_command_line() -> None:
     )
     assert "settings" in done.stdout
     assert not done.stderr
+
+
+def test_a_program_that_makes_no_worker_loads_none_of_what_a_run_takes() -> None:
+    code = (
+        "import sys; from cloud_tasks import Worker, WorkerData;"
+        "print(*(n for n in sys.modules if n.startswith('cloud_tasks.')),"
+        " *({'argparse', 'logging', 'dataclasses'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert sorted(done.stdout.split()) == [
+        "cloud_tasks.worker",
+        "cloud_tasks.worker.worker",
+        "cloud_tasks.worker_data",
+    ]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cloud_tasks import registry
+from cloud_tasks import cores, registry
 from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.load_queue import task_queue_spec
@@ -213,6 +212,4 @@ class QueueDemo:
 
 
 def _slots() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, _MOST_SLOTS)
+    return min(cores.usable(), _MOST_SLOTS)

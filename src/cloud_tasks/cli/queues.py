@@ -13,7 +13,8 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.errors import QueueError
-from cloud_tasks.queues.base import MessageQueue, QueueProvider, dead_name, events_name
+from cloud_tasks.queues.base import MessageQueue, QueueProvider
+from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.settings.providers import instead_of
 from cloud_tasks.settings.table import ROWS

@@ -14,19 +14,21 @@ import os
 import queue
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from cloud_tasks.clock import next_of
 from cloud_tasks.display.capture import flush_streams
-from cloud_tasks.display.drawing import Drawing
 from cloud_tasks.display.eta import Pace
 from cloud_tasks.display.facts import Facts
 from cloud_tasks.display.lines import progress_line
-from cloud_tasks.display.screen import Screen
 from cloud_tasks.display.telling import Teller
 from cloud_tasks.display.text import plural
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.task import Delivery
+
+if TYPE_CHECKING:
+    from cloud_tasks.display.screen import Screen
 
 logger = logging.getLogger("cloud_tasks.console")
 
@@ -36,6 +38,8 @@ _TIMED = {"timed": True}
 PERIOD = 30.0
 #: Seconds between two looks at the progress.
 GLANCE = 1.0
+#: So many times as long it may become while no task ends.
+_LONGEST_GLANCE = 4
 #: Outcomes that wait to be shown, at most.
 BACKLOG = 10_000
 #: Seconds that a console may take nothing before we go on without it.
@@ -73,7 +77,7 @@ class Console:
         self._stats = stats
         self._facts = facts or Facts()
         self._teller = Teller(self._facts, stats)
-        self._screen = Screen() if drawn else None
+        self._screen = _make_screen() if drawn else None
         self._lines = lines
         self._verbose = verbose
         self._glances = Glances(stats, self._facts, period, min(glance, period))
@@ -166,6 +170,8 @@ class Console:
 
     def _draw(self, screen: Screen) -> None:
         try:
+            from cloud_tasks.display.drawing import Drawing
+
             drawing = Drawing(screen, self._stats, self._facts)
             while not self._over.wait(drawing.pause):
                 self._hear_all(screen)
@@ -195,6 +201,13 @@ class Console:
         ]
 
 
+def _make_screen() -> Screen:
+    # Only a terminal pays for it.
+    from cloud_tasks.display.screen import Screen
+
+    return Screen()
+
+
 class Glances:
     """Finds when it is time for a line about the progress.
 
@@ -206,8 +219,9 @@ class Glances:
         self._stats = stats
         self._facts = facts
         self._period = period
-        self._glance = glance
+        self._glance = self._interval = glance
         self._next = time.monotonic() + glance
+        self._ended = 0
         self._due = time.monotonic() + period
         self._tenths = 0
         self._pace = Pace()
@@ -222,8 +236,11 @@ class Glances:
         at = time.monotonic()
         if at < self._next:
             return None
-        self._next = at + self._glance
         now = self._stats.snapshot()
+        quiet, self._ended = now.ended == self._ended, now.ended
+        longest = self._glance * _LONGEST_GLANCE
+        self._interval = min(2 * self._interval, longest) if quiet else self._glance
+        self._next = at + self._interval
         self._pace.note(now.elapsed, now.ended)
         tenths = 10 * now.ended // now.total if now.total else 0
         if at < self._due and tenths <= self._tenths:

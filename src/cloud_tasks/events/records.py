@@ -6,12 +6,11 @@ A result travels as the JSON text that the task's process made, unparsed.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import secrets
+import binascii
+import functools
+import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from cloud_tasks.clock import Clock, timestamp
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import signal_name
+from cloud_tasks.json_text import writer
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -48,18 +48,8 @@ def date_as_text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
-def _make_canonical() -> Callable[[Any], str]:
-    """Return what writes data with sorted keys, without a space."""
-    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=date_as_text)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return encoder.encode
-    # JSONEncoder makes this anew at every call, which doubles the cost of a task's few values.
-    write = make(None, date_as_text, encode_basestring_ascii, None, ":", ",", True, False, True)
-    return lambda data: "".join(write(data, 0))
-
-
-_canonical = _make_canonical()
+#: Writes data so that equal ones have equal text.
+_canonical = writer(sort_keys=True, separators=(",", ":"), default=date_as_text)
 
 
 class Recorder:
@@ -72,7 +62,7 @@ class Recorder:
 
     def __init__(self, clock: Clock, hostname: str | None = None) -> None:
         self._clock = clock
-        self._run = secrets.token_hex(6)
+        self._run = os.urandom(6).hex()
         self._count = 0
         self._host = encode_basestring_ascii(hostname or socket.gethostname())
 
@@ -94,7 +84,8 @@ class Recorder:
             f'"task_id": {encode_basestring_ascii(delivery.task.task_id)}, '
             f'"elapsed_time": {measures.elapsed_time:.6f}, "retry": {"true" if retry else "false"}'
         )
-        tail = f"{self._identity()}{_measured(measures)}{_attempt(delivery)}{_digest(delivery)}"
+        attempt = "" if delivery.attempt is None else f', "attempt": {delivery.attempt}'
+        tail = f"{self._identity()}{_measured(measures)}{attempt}{_digest(delivery)}"
         tail += ', "lease_lost": true}' if lease_lost else "}"
         return b"".join((head.encode(), detail, tail.encode()))
 
@@ -201,22 +192,15 @@ def _text(key: str, value: str) -> bytes:
 
 
 def _measured(measures: Measures) -> str:
-    parts = []
-    if measures.slot is not None:
-        parts.append(f', "slot": {measures.slot}')
-    if measures.started is not None:
-        parts.append(f', "started": "{timestamp(measures.started)}"')
-    if measures.run_time is not None:
-        parts.append(f', "run_time": {measures.run_time:.6f}')
-    if measures.cpu_time is not None:
-        parts.append(f', "cpu_time": {measures.cpu_time:.6f}')
-    if measures.max_rss_mb is not None:
-        parts.append(f', "max_rss_mb": {measures.max_rss_mb:.1f}')
-    return "".join(parts)
-
-
-def _attempt(delivery: Delivery) -> str:
-    return "" if delivery.attempt is None else f', "attempt": {delivery.attempt}'
+    slot, _, started, run_time, cpu_time, peak = measures
+    text = "" if slot is None else f', "slot": {slot}'
+    if started is not None:
+        text += f', "started": "{timestamp(started)}"'
+    if run_time is not None:
+        text += f', "run_time": {run_time:.6f}'
+    if cpu_time is not None:
+        text += f', "cpu_time": {cpu_time:.6f}'
+    return text if peak is None else f'{text}, "max_rss_mb": {peak:.1f}'
 
 
 def _digest(delivery: Delivery) -> str:
@@ -233,5 +217,14 @@ def data_digest(data: Mapping[str, Any]) -> str | None:
         text = _canonical(data if type(data) is dict else dict(data))
     except (TypeError, ValueError, RecursionError):
         return None
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return base64.b64encode(digest).decode("ascii")
+    digest = _hash().copy()
+    digest.update(text.encode())
+    return binascii.b2a_base64(digest.digest(), newline=False).decode("ascii")
+
+
+@functools.cache
+def _hash() -> Any:
+    # It brings a whole library of ciphers, of which this needs none.
+    import hashlib
+
+    return hashlib.blake2b(digest_size=8)

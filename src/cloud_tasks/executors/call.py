@@ -13,16 +13,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cloud_tasks.executors import wire
+from cloud_tasks.json_text import writer
 from cloud_tasks.task_data import TaskData
 from cloud_tasks.worker_data import WorkerData
 
-UserFunction = Callable[[str, dict[str, Any], WorkerData], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
 
-# One for all: json.dumps makes a new encoder at every call that allows no NaN.
-_encode = json.JSONEncoder(allow_nan=False).encode
+UserFunction: TypeAlias = "Callable[[str, dict[str, Any], WorkerData], Any]"
+
+_encode = writer(allow_nan=False)
 #: Longer tracebacks lose their middle.
 _MAX_TEXT = 64 * 1024
 NOT_MEASURED = math.nan
@@ -133,7 +136,6 @@ def exit_code(error: SystemExit) -> int:
 
 def _print_parting_words(error: SystemExit) -> None:
     """Print what ``sys.exit("text")`` would: only the number goes on to the real exit."""
-    import contextlib
     import sys
 
     if error.code is not None and not isinstance(error.code, int):
@@ -187,7 +189,7 @@ def _children_cpu() -> float:
 
 
 def _record_return(reply: Reply, returned: Any, max_result_bytes: int) -> None:
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise BadResultError(
             f"the function returned {_shown(returned)}, not a pair (retry, result)"
         )

@@ -44,7 +44,10 @@ class Channel:
 
     def send(self, kind: int, *bodies: bytes) -> bool:
         """Send a frame for each of *bodies*; False if something waits for :meth:`flush`."""
-        data = b"".join([wire.frame(self._token, kind, body) for body in bodies])
+        parts: list[bytes] = []
+        for body in bodies:
+            parts += (wire.HEAD.pack(self._token, kind, len(body)), body)
+        data = b"".join(parts)
         if self._outgoing:
             self._outgoing = memoryview(bytes(self._outgoing) + data)
         else:
@@ -91,37 +94,31 @@ class Channel:
                 break
             taken += len(chunk)
             if not self._incoming and len(chunk) < size:
-                frame = self._only_frame(chunk)
-                if frame is not None:
-                    return [frame]
+                # The way of nearly all messages: nothing is copied together first.
+                frames, used = self._split(chunk)
+                self._incoming += chunk[used:]
+                return frames
             self._incoming += chunk
             if len(chunk) < size:
                 break
             size = _LARGE_CHUNK
-        return self._split() if len(self._incoming) >= wire.HEAD.size else []
+        frames, used = self._split(self._incoming)
+        del self._incoming[:used]
+        return frames
 
-    def _only_frame(self, chunk: bytes) -> tuple[int, bytes] | None:
-        """Return the frame that *chunk* is, if it is one: the way of nearly every message."""
-        if len(chunk) < wire.HEAD.size:
-            return None
-        token, kind, length = wire.HEAD.unpack_from(chunk)
-        if token != self._token or len(chunk) != wire.HEAD.size + length:
-            return None
-        return kind, chunk[wire.HEAD.size :]
-
-    def _split(self) -> list[tuple[int, bytes]]:
+    def _split(self, data: bytes | bytearray) -> tuple[list[tuple[int, bytes]], int]:
+        """Return the whole frames at the beginning of *data*, and how many bytes they are."""
         frames = []
-        while len(self._incoming) >= wire.HEAD.size:
-            token, kind, length = wire.HEAD.unpack_from(self._incoming)
+        at, size = 0, len(data)
+        while (begin := at + wire.HEAD.size) <= size:
+            token, kind, length = wire.HEAD.unpack_from(data, at)
             if token != self._token:
                 raise ForgedFrameError
-            end = wire.HEAD.size + length
-            if len(self._incoming) < end:
+            if begin + length > size:
                 break
-            with memoryview(self._incoming) as view:
-                frames.append((kind, bytes(view[wire.HEAD.size : end])))
-            del self._incoming[:end]
-        return frames
+            at = begin + length
+            frames.append((kind, bytes(data[begin:at])))
+        return frames, at
 
     def drain(self) -> list[tuple[int, bytes]]:
         """Return all whole frames that are left, after the child's death.

@@ -8,6 +8,7 @@ when the socket closes. It imports little: every fresh process pays for it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import pickle
@@ -15,53 +16,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from cloud_tasks.executors import wire
-from cloud_tasks.executors.call import NOT_MEASURED, Reply, UserFunction, call, flush_streams
+from cloud_tasks.executors.awaited import once_imported
+from cloud_tasks.executors.call import Reply, UserFunction, call, flush_streams
 from cloud_tasks.executors.child_socket import Socket
 from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
 from cloud_tasks.worker_data import WorkerData
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cloud_tasks.executors.output import TaskOutput
-
-#: Only runs at least this long, in seconds, pay for asking the kernel about everything.
-_WORTH_MEASURING = 0.005
-
-
-class _PeakMemory:
-    """Peak memory of single tasks in one process.
-
-    The kernel's high-water mark never falls by itself, so it is reset before a task, but only
-    while tasks are long enough to bear the two system calls.
-    """
-
-    def __init__(self) -> None:
-        self._worth_it = True
-        self._clean = False
-
-    def before(self) -> None:
-        if self._worth_it:
-            try:
-                with open("/proc/self/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123
-                    file.write(b"5")
-                self._clean = True
-            except OSError:
-                self._clean = False
-
-    def after(self, run_time: float) -> float:
-        """Return the peak in MiB, NaN where it is not this task's own."""
-        clean, self._clean = self._clean, False
-        self._worth_it = run_time >= _WORTH_MEASURING
-        if not clean:
-            return NOT_MEASURED
-        try:
-            with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123
-                text = file.read(4096)
-            return int(text.partition(b"VmHWM:")[2].split(None, 1)[0]) / 1024
-        except (OSError, ValueError, IndexError):
-            return NOT_MEASURED
+    from cloud_tasks.executors.restore import Changes
 
 
 class RunningTask:
@@ -79,7 +48,7 @@ class RunningTask:
         self.task_id: str | None = None
 
 
-class _Child:
+class TaskRunner:
     """One booted process: the function, what it is told, and how to run a task."""
 
     def __init__(self, socket: Socket, boot: dict[str, Any], log: int | None) -> None:
@@ -93,22 +62,27 @@ class _Child:
         self._flags = FlagPage(boot["flags"])
         self._catch_crashes = self._flags.catch_crashes(self._slot)
         self._output = self._make_output(boot["task_logs"])
+        changes = _note_changes() if self._reused else None
         self._function: UserFunction = self._load(boot["function"])
         self._worker_data: WorkerData = self._load(boot["worker_data"])
         self._worker_data.connect(self._flags)
         if boot["logging"] is not None:
-            from cloud_tasks.executors.log_sender import set_up
-
-            set_up(boot["logging"], log, self._running)
-        self._memory = _PeakMemory()
+            # Of the light tasks many do without it, and it takes a sixth of their process's life.
+            once_imported("logging", lambda: self._set_up_logging(boot["logging"], log))
+        self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._worn = False
         self._state = None
         if self._output is not None and self._reused:
             self._output.take_over()
-        if self._reused:
+        if changes is not None:
             from cloud_tasks.executors.restore import ProcessState
 
-            self._state = ProcessState(descriptors=self._output is None)
+            self._state = ProcessState(changes, descriptors=self._output is None)
+
+    def _set_up_logging(self, plan: dict[str, Any], log: int | None) -> None:
+        from cloud_tasks.executors.log_sender import set_up
+
+        set_up(plan, log, self._running)
 
     def _make_output(self, folder: str | None) -> TaskOutput | None:
         if folder is None:
@@ -124,22 +98,50 @@ class _Child:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by our own parent
 
+    def move(self, socket: Socket) -> None:
+        """Go on in a process that was forked, with a socket of its own."""
+        self._socket = socket
+        self._memory = PeakMemoryOfForked()
+        # The place in the file, at which a crash is written, is shared with the process before.
+        self._catch_crashes = self._flags.catch_crashes(self._slot)
+
+    def rehearse(self, times: int) -> None:
+        """Run a task that does nothing, so that Python knows the way.
+
+        What it learns (which types to expect, where attributes are) all processes have that are
+        forked; else each would learn it anew, and copy the memory in which it is noted.
+        """
+        import socket
+
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            real = self._socket, self._function, self._output, self._memory
+            self._socket = Socket(theirs.fileno(), bytes(wire.TOKEN_BYTES), None)
+            self._function, self._output, self._memory = _nothing, None, PeakMemoryOfForked()
+            body = wire.TASK_HEAD.pack(0) + pickle.dumps(("", {}))
+            task = wire.frame(bytes(wire.TOKEN_BYTES), wire.TASK, body)
+            for _ in range(times):
+                ours.send(task)
+                self.serve()
+                ours.recv(4096)
+            self._socket, self._function, self._output, self._memory = real
+
     def serve(self) -> None:
         """Run tasks until the parent closes; a process for one task stops after it."""
         while True:
             frame = self._socket.read()
             if frame is None:
                 return
-            code = self._run(frame[1])
+            code = self._run(*frame)
             if code is not None:
                 raise SystemExit(code)
             if not self._reused or self._worn:
                 return
 
-    def _run(self, body: bytes) -> int | None:
+    def _run(self, kind: int, body: bytes) -> int | None:
         """Run one task and answer; returns an exit code if the task asked for the end."""
-        job, ahead = wire.TASK_HEAD.unpack_from(body)
-        if ahead and not self._socket.take_token():
+        (job,) = wire.TASK_HEAD.unpack_from(body)
+        if kind == wire.AHEAD and not self._socket.take_token():
             return None  # the parent has recalled it
         if self._output is not None and not self._reused:
             # Not before: the task of the process that had the slot went on until now.
@@ -193,7 +195,7 @@ class _Child:
 
     def _is_in_a_hurry(self, reply: Reply) -> bool:
         """True in the midst of a batch of very short tasks, until its last one."""
-        return self._socket.has_more and reply.run_time < _WORTH_MEASURING
+        return self._socket.has_more and reply.run_time < WORTH_MEASURING
 
     def _is_slim(self) -> bool:
         """False if so much memory is left from earlier tasks that it would be the next one's."""
@@ -202,6 +204,16 @@ class _Child:
         with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
             pages = int(file.read(256).split()[1])
         return pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+
+
+def _nothing(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:
+    return False, None
+
+
+def _note_changes() -> Changes:
+    from cloud_tasks.executors.restore import Changes
+
+    return Changes()
 
 
 def _unreadable(error: BaseException) -> Reply:
@@ -227,29 +239,33 @@ def main(
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    _take_own_session()
+    take_own_session()
     for number in (descriptor, tokens, log):
         if number is not None:
             os.set_inheritable(number, False)
     socket = Socket(descriptor, token, tokens)
     try:
-        child = _boot(socket, log)
-        if child is not None:
-            child.serve()
+        runner = boot(socket, log)
+        if runner is not None:
+            socket.write(wire.READY, b"")
+            runner.serve()
     except KeyboardInterrupt:
         # Sent to this process alone, between two tasks: it is replaced when next needed.
         os._exit(128 + signal.SIGINT)
 
 
-def _boot(socket: Socket, log: int | None) -> _Child | None:
+def boot(socket: Socket, log: int | None) -> TaskRunner | None:
+    """Do what the parent's first message says; None: it can't be done, and the parent knows why."""
     frame = socket.read()
     if frame is None:
         return None
-    boot = pickle.loads(frame[1])  # noqa: S301 - made by our own parent
-    sys.path[:] = boot["sys_path"]
-    sys.argv[:] = boot["argv"]
+    message = pickle.loads(frame[1])  # noqa: S301 - made by our own parent
+    # What is Python's and ours: not the user's, which may count on being collected at the end.
+    gc.freeze()
+    sys.path[:] = message["sys_path"]
+    sys.argv[:] = message["argv"]
     try:
-        child = _Child(socket, boot, log)
+        runner = TaskRunner(socket, message, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
         import traceback
 
@@ -260,11 +276,10 @@ def _boot(socket: Socket, log: int | None) -> _Child | None:
         else:
             socket.write(wire.UNFIT, "".join(traceback.format_exception(error)).encode())
         return None
-    socket.write(wire.READY, b"")
-    return child
+    return runner
 
 
-def _take_own_session() -> None:
+def take_own_session() -> None:
     """Leave the terminal's and the worker's process group, and take the default signals."""
     with contextlib.suppress(OSError):  # whoever started us may have done it
         os.setsid()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
 
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.call import flush_streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: The exit code of a child whose task took its socket away, so that it can't answer.
 CUT_OFF = 70
@@ -22,11 +25,12 @@ class Socket:
         self._identity = identity(descriptor)
         self._tokens_identity = None if tokens is None else identity(tokens)
         self._buffer = b""
+        self._at = 0  # in the buffer: the next frame
 
     @property
     def has_more(self) -> bool:
         """The next frame, or a part of it, is here already."""
-        return bool(self._buffer)
+        return self._at < len(self._buffer)
 
     def take_token(self) -> bool:
         """Take the right to begin a task that was sent ahead; False: the parent took it back."""
@@ -43,26 +47,31 @@ class Socket:
 
     def read(self) -> tuple[int, bytes] | None:
         """Return the next frame; None when the parent has closed."""
-        head = self._read_exactly(wire.HEAD.size)
-        if head is None:
+        if not self._have(wire.HEAD.size):
             return None
-        _, kind, length = wire.HEAD.unpack(head)
-        body = self._read_exactly(length)
-        return None if body is None else (kind, body)
+        _, kind, length = wire.HEAD.unpack_from(self._buffer, self._at)
+        if not self._have(wire.HEAD.size + length):
+            return None
+        begin = self._at + wire.HEAD.size
+        self._at = end = begin + length
+        body = self._buffer[begin:end]
+        if not self.has_more:
+            self._buffer, self._at = b"", 0  # it may be large
+        return kind, body
 
-    def _read_exactly(self, n: int) -> bytes | None:
-        if len(self._buffer) < n:
-            parts = [self._buffer]
-            missing = n - len(self._buffer)
+    def _have(self, n: int) -> bool:
+        """Read until *n* bytes are there; False when the parent has closed."""
+        missing = n - (len(self._buffer) - self._at)
+        if missing > 0:
+            parts = [self._buffer[self._at :]]
             while missing > 0:
                 part = os.read(self._descriptor, max(65536, min(missing, 2**20)))
                 if not part:
-                    return None
+                    return False
                 parts.append(part)
                 missing -= len(part)
-            self._buffer = b"".join(parts)
-        taken, self._buffer = self._buffer[:n], self._buffer[n:]
-        return taken
+            self._buffer, self._at = b"".join(parts), 0
+        return True
 
     def write(self, kind: int, body: bytes) -> None:
         """Send a frame, or end the process if the task closed or replaced the descriptor.
@@ -72,9 +81,10 @@ class Socket:
         try:
             if identity(self._descriptor) != self._identity:
                 cut_off()
-            rest = memoryview(wire.frame(self._token, kind, body))
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            data = wire.frame(self._token, kind, body)
+            sent = os.write(self._descriptor, data)
+            while sent < len(data):
+                sent += os.write(self._descriptor, memoryview(data)[sent:])
         except OSError:
             cut_off()
 

@@ -18,7 +18,7 @@ from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.channel import Channel
 from cloud_tasks.executors.guardian import Guardian
 from cloud_tasks.executors.poller import Poller
-from cloud_tasks.executors.slot import Child, Descriptors, Handle, Slot, State
+from cloud_tasks.executors.slot import Child, Descriptors, Handle, News, Slot, State
 from cloud_tasks.executors.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Nursery:
         self.by_watch: dict[int, Child] = {}
         self.boot_deaths = 0
         self._alive: set[Child] = set()
+        self._warnings: set[str] = set()
         self._guardian_watch: int | None = None
 
     def open(self) -> None:
@@ -90,12 +91,13 @@ class Nursery:
         if self._guardian_watch is not None:
             self._poller.add(self._guardian_watch)
 
-    def attend(self, descriptor: int) -> None:
-        """React to *descriptor* if it is the one that tells the guardian's death."""
+    def attend(self, descriptor: int) -> list[tuple[Child, News]]:
+        """React to *descriptor* if it is one of ours; returns what came of it."""
         if descriptor == self._guardian_watch:
             self._forget_guardian()
             self._guardian.stand_in()
             self._watch_guardian()
+        return []
 
     def _forget_guardian(self) -> None:
         if self._guardian_watch is not None:
@@ -114,30 +116,41 @@ class Nursery:
         Raises:
             OSError: no process or descriptor is to be had.
         """
-        serial = next(self._serials)
-        token = secrets.token_bytes(wire.TOKEN_BYTES)
-        ours, theirs = socket.socketpair()
-        tokens: int | None = None
+        tokens = _make_tokens() if self._boot["reused"] else None
         try:
-            with theirs:
-                tokens = _make_tokens() if self._boot["reused"] else None
-                inherited = Descriptors(tokens, self._log)
-                handle = self._launch(theirs, token, inherited, self._environment(serial))
+            child = self._launched(slot, Descriptors(tokens, self._log))
         except BaseException:
-            ours.close()
             if tokens is not None:
                 os.close(tokens)
             raise
+        child.tokens = tokens
+        return child
+
+    def _launched(self, slot: Slot, inherited: Descriptors) -> Child:
+        """Start a process and tell it how to boot."""
+        serial = next(self._serials)
+        token = secrets.token_bytes(wire.TOKEN_BYTES)
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                handle = self._launch(theirs, token, inherited, self._environment(serial))
+        except BaseException:
+            ours.close()
+            raise
+        assert handle.pid is not None
         watch = process.open_death_watch(handle.pid)
-        child = Child(serial, slot, handle, Channel(ours, token), watch, tokens)
-        child.deadline = time.monotonic() + BOOT_LIMIT
-        self._alive.add(child)
+        child = Child(serial, slot, handle, Channel(ours, token), watch)
         self._guardian.watch(handle.pid)
-        self._listen(child)
+        self._take_in(child)
         boot = pickle.dumps({**self._boot, "slot": slot.index})
         if not child.channel.send(wire.BOOT, boot):
             self._poller.watch_write(child.channel.fileno(), True)
         return child
+
+    def _take_in(self, child: Child) -> None:
+        child.deadline = time.monotonic() + BOOT_LIMIT
+        self._alive.add(child)
+        self._listen(child)
 
     def _environment(self, serial: int) -> dict[str, str]:
         return {**self._additions, process.MARK: f"{self._run_token}.{serial}"}
@@ -167,18 +180,22 @@ class Nursery:
         """Kill it with everything below it, at once."""
         child.state = State.DOOMED
         child.deadline = float("inf")
-        below = process.descendants(child.handle.pid)
-        process.kill_group(child.handle.pid)
-        process.kill_all(below)
-        self._sweeper.killed(p.pid for p in below)
+        pid = child.handle.pid
+        if pid is not None:
+            below = process.descendants(pid)
+            process.kill_group(pid)
+            process.kill_all(below)
+            self._sweeper.killed(p.pid for p in below)
 
     def bury(self, child: Child) -> int | None:
         """Let go of a child that has ended; returns its exit code.
 
         Its group is killed before it is reaped, while its number can't be anybody else's.
         """
-        process.kill_group(child.handle.pid)
-        self._guardian.forget(child.handle.pid)
+        pid = child.handle.pid
+        if pid is not None:
+            process.kill_group(pid)
+            self._guardian.forget(pid)
         code = child.handle.exit_code()
         self.stop_listening(child)
         child.channel.close()
@@ -190,8 +207,27 @@ class Nursery:
             self._poller.remove(child.watch)
             os.close(child.watch)
         self._alive.discard(child)
-        self._sweeper.bury(child.serial, child.handle.pid)
+        if pid is not None:
+            self._sweep(child, pid)
         return code
+
+    def _sweep(self, child: Child, pid: int) -> None:
+        """Have what it left behind found, by its mark."""
+        self._sweeper.bury(child.serial, pid)
+
+    def dependents(self, child: Child) -> list[Child]:
+        """Return the children that have ended with *child*, which has been buried."""
+        return []
+
+    def warn(self, sentence: str) -> None:
+        """Say what a child says of its boot, once, however many children do."""
+        if sentence not in self._warnings:
+            self._warnings.add(sentence)
+            logger.warning(sentence)
+
+    def booted(self, child: Child) -> None:
+        """Note that *child* got ready."""
+        self.boot_deaths = 0
 
     def boot_failed(self, slot: Slot, reason: str) -> str | None:
         """Note a death at boot: the slot's next process has to wait, longer each time.

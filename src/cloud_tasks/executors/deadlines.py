@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Callable
 
+from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.dispenser import HOLD, SOON, Agenda, Dispenser
+from cloud_tasks.executors.dispenser import HOLD, SOON, Dispenser
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.slot import Child, Job, State
 from cloud_tasks.outcome import Aborted, Outcome, TimedOut
@@ -32,7 +33,6 @@ class Deadlines:
         dispenser: Dispenser,
         agenda: Agenda,
         flags: FlagPage,
-        *,
         end: Callable[[Child, Job, Outcome], None],
         on_death: Callable[[Child], None],
     ) -> None:
@@ -56,7 +56,7 @@ class Deadlines:
         now = time.monotonic()
         self._agenda.next = math.inf
         for child in list(self._nursery.alive):
-            if child.watch is None and child.handle.exit_code() is not None:
+            if not child.watched and child.handle.exit_code() is not None:
                 self._on_death(child)
                 continue
             if child.deadline <= now:

@@ -9,7 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from cloud_tasks import cores
 from cloud_tasks.executors import wire
+from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Job, Slot, State
@@ -20,33 +22,20 @@ HOLD = 0.01
 #: A child should not have more jobs than it can do in this many seconds, nor more than so many;
 #: and where a slot is idle, jobs wait no longer than this in the child of another.
 SOON = 0.001
-_DEEPEST = 16
+_DEEPEST = 32
+#: So many children with jobs that short do more than one parent can send.
+_ENOUGH = 3
 
 
 def depth_for(run_time: float | None) -> int:
     """Return how many jobs a child should have if the last one took *run_time* seconds."""
     if run_time is None or run_time >= SOON:
         return 1
-    return min(_DEEPEST, int(SOON / max(run_time, 1e-6)))
+    return _DEEPEST if run_time * _DEEPEST <= SOON else int(SOON / run_time)
 
 
 #: How often a job is sent if children die before they call its function.
 _MAX_LOSSES = 3
-
-
-class Agenda:
-    """A lower bound of when something is due next; cheaper than a heap of every deadline.
-
-    A heap would keep an entry for every task of the last ``max_runtime`` seconds.
-    """
-
-    def __init__(self) -> None:
-        self.next = math.inf
-
-    def note(self, when: float) -> None:
-        """Something is due at *when*, monotonic."""
-        if when < self.next:
-            self.next = when
 
 
 class Dispenser:
@@ -79,6 +68,10 @@ class Dispenser:
     ) -> None:
         self.queue: deque[Job] = deque()
         self.slots = [Slot(index) for index in range(slots)]
+        self._vacant = slots  # slots without a child
+        # More of them would only take the machine from each other, and from the tasks; and the
+        # first may show that tasks are so short that no more are needed.
+        self._most_booting = 2 * cores.usable()
         self.idle: list[Slot] = []
         self.closed = False
         self._nursery = nursery
@@ -90,15 +83,45 @@ class Dispenser:
     @property
     def has_room(self) -> bool:
         """A further job could make something happen at once."""
-        return bool(self.idle) or any(slot.child is None for slot in self.slots)
+        return bool(self.idle or self._vacant)
 
     def fill(self) -> bool:
-        """Give jobs to idle children; True if a process was started on the way."""
-        while self.queue and self.idle:
-            child = self.idle.pop().child
-            assert child is not None
-            self.feed(child)
-        return self._start_one() if self.queue else False
+        """Give jobs to idle children; True if a process was started on the way.
+
+        But not while another one is quick enough for all of them: to wake a process costs more than
+        a very short job.
+        """
+        if self.queue and self.idle and not self._quick_ones_suffice(SOON):
+            while self.queue and self.idle:
+                child = self.idle.pop().child
+                assert child is not None
+                self.feed(child)
+        if not self.queue or (self._reused and not self._vacant):
+            return False
+        return not self._quick_ones_suffice(HOLD) and self._start_one()
+
+    def _quick_ones_suffice(self, within: float) -> bool:
+        """True if children in the midst of very short jobs take all that we can send.
+
+        Args:
+            within: seconds; those of whom we have not heard for longer don't count.
+        """
+        since = time.monotonic() - within
+        quick = [
+            child
+            for slot in self.slots
+            if (child := slot.child) is not None
+            and child.depth == _DEEPEST
+            and child.progress_at > since
+            and child.jobs
+            and child.tokens is not None
+            and not child.recalled
+        ]
+        enough = len(quick) >= _ENOUGH or any(child.ran_dry for child in quick)
+        if enough:
+            # Somebody has to look again, in case it was a mistake.
+            self._agenda.note(since + 2 * within)
+        return enough
 
     def feed(self, child: Child) -> None:
         """Give a ready *child* the jobs that it should have, else note it as idle."""
@@ -135,11 +158,11 @@ class Dispenser:
         if child.recalled:
             child.clean_after = job.number
         self._agenda.note(child.deadline)
-        self._transmit(child, wire.TASK_HEAD.pack(job.number, False) + job.body)
+        self._transmit(child, wire.TASK, [job.body])
 
     def _send_ahead(self, child: Child) -> None:
         """Let short jobs wait in the child itself, so that it need not wait for us."""
-        if child.tokens is None or child.recalled or self.idle:
+        if child.tokens is None or child.recalled or (self.idle and child.depth < _DEEPEST):
             return
         jobs: list[Job] = []
         while len(child.jobs) + len(jobs) < child.depth:
@@ -156,10 +179,10 @@ class Dispenser:
         self._agenda.note(child.progress_at + HOLD)
         # The tokens first: a job that is met without one counts as recalled.
         os.eventfd_write(child.tokens, len(jobs))
-        self._transmit(child, *(wire.TASK_HEAD.pack(j.number, True) + j.body for j in jobs))
+        self._transmit(child, wire.AHEAD, [job.body for job in jobs])
 
-    def _transmit(self, child: Child, *bodies: bytes) -> None:
-        if not child.channel.send(wire.TASK, *bodies):
+    def _transmit(self, child: Child, kind: int, bodies: list[bytes]) -> None:
+        if not child.channel.send(kind, *bodies):
             self._poller.watch_write(child.channel.fileno(), True)
 
     def recall(self, child: Child) -> list[Job]:
@@ -218,7 +241,9 @@ class Dispenser:
         if slot in self.idle:
             self.idle.remove(slot)
         slot.child, slot.spare = slot.spare, None
-        if slot.child is not None and slot.child.state is State.IDLE:
+        if slot.child is None:
+            self._vacant += 1
+        elif slot.child.state is State.IDLE:
             self.idle.append(slot)
 
     def _start_one(self) -> bool:
@@ -228,7 +253,7 @@ class Dispenser:
         self._give(booting, now)
         for slot in self.slots:
             wanted = (
-                booting < len(self.queue)
+                booting < min(len(self.queue), self._most_booting)
                 if slot.child is None
                 else not self._reused
                 and slot.spare is None
@@ -259,6 +284,7 @@ class Dispenser:
         self._agenda.note(child.deadline)
         if slot.child is None:
             slot.child = child
+            self._vacant -= 1
         else:
             slot.spare = child
         return True

@@ -10,16 +10,17 @@ from collections.abc import Callable
 
 from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors import process, wire
+from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.base import ExecutorOptions, Running
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.deadlines import Deadlines
-from cloud_tasks.executors.dispenser import Agenda, Dispenser
+from cloud_tasks.executors.dispenser import Dispenser
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.poller import Poller, WakeUp
 from cloud_tasks.executors.referee import Referee
 from cloud_tasks.executors.remains import Searcher
-from cloud_tasks.executors.slot import Child, Job, Slot, State, running
+from cloud_tasks.executors.slot import Child, Job, News, Slot, State, running
 from cloud_tasks.outcome import Aborted, Exited, OverMemory
 
 logger = logging.getLogger(__name__)
@@ -68,12 +69,7 @@ class Engine:
             reused=reused,
         )
         self._deadlines = Deadlines(
-            nursery,
-            self._dispenser,
-            self._agenda,
-            flags,
-            end=self._referee.end,
-            on_death=self._on_death,
+            nursery, self._dispenser, self._agenda, flags, self._referee.end, self._on_death
         )
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = WakeUp()
@@ -102,7 +98,7 @@ class Engine:
         """Return the pid and the job of every running task."""
         children = [slot.child for slot in self._dispenser.slots]
         pairs = [(c.handle.pid, c.job) for c in children if c is not None]
-        return [(pid, job) for pid, job in pairs if job is not None]
+        return [(pid, job) for pid, job in pairs if pid is not None and job is not None]
 
     def running(self) -> list[Running]:
         """Return the tasks whose function has been called, by slot."""
@@ -200,7 +196,7 @@ class Engine:
 
     def _sleep(self) -> list[tuple[int, int]]:
         until = self._agenda.next
-        if any(child.watch is None for child in self._nursery.alive):
+        if any(not child.watched for child in self._nursery.alive):
             until = min(until, time.monotonic() + _TICK_WITHOUT_WATCH)
             self._agenda.note(until)
         # Whoever submits looks at `hungry` after it has queued its job, and we look at the queue
@@ -223,7 +219,11 @@ class Engine:
         elif descriptor == self._wake.fileno():
             self._wake.clear()
         else:
-            self._nursery.attend(descriptor)
+            for child, news in self._nursery.attend(descriptor):
+                if news is News.BORN:
+                    self._on_frame(child, wire.READY, b"")
+                else:
+                    self._on_death(child)
 
     # -- what children do
 
@@ -235,14 +235,16 @@ class Engine:
             # It may have lost its end to a task that closes all it finds; its death, or its
             # deadline, tells the outcome. Without a task there is nothing to wait for.
             self._nursery.stop_listening(child)
-            if child.state in (State.BOOTING, State.IDLE):
+            if child.state in (State.BOOTING, State.IDLE) and child.handle.pid is not None:
                 process.kill_group(child.handle.pid)
         elif child.channel.has_outgoing and child.channel.flush():
             self._poller.watch_write(child.channel.fileno(), False)
 
     def _take(self, child: Child, receive: Callable[[], list[tuple[int, bytes]]]) -> None:
         try:
-            for kind, body in receive():
+            frames = receive()
+            child.ran_dry = len(frames) >= len(child.jobs)
+            for kind, body in frames:
                 self._on_frame(child, kind, body)
         except ForgedFrameError:
             self._nursery.stop_listening(child)
@@ -251,8 +253,10 @@ class Engine:
             self._nursery.kill(child)
 
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
-        if kind == wire.READY:
-            self._nursery.boot_deaths = 0
+        if kind in wire.ANSWERS:
+            self._referee.answered(child, kind, body)
+        elif kind == wire.READY:
+            self._nursery.booted(child)
             child.state = State.IDLE
             child.deadline = math.inf
             if self._dispenser.closed:
@@ -261,10 +265,12 @@ class Engine:
                 self._dispenser.feed(child)
         elif kind == wire.UNFIT:
             child.complaint = body.decode(errors="replace")
+        elif kind == wire.WARNING:
+            self._nursery.warn(body.decode(errors="replace"))
         elif kind == wire.REFUSED:
             self._break(body.decode(errors="replace"))
         else:
-            self._referee.answered(child, kind, body)
+            raise ForgedFrameError
 
     def _on_death(self, child: Child) -> None:
         state = child.state
@@ -275,6 +281,9 @@ class Engine:
         code = self._referee.died(child)
         if state is State.BOOTING:
             self._boot_failed(child.slot, child.complaint or f"it ended with exit code {code}")
+        for dependent in self._nursery.dependents(child):
+            dependent.state = State.DOOMED
+            self._on_death(dependent)
 
     def _boot_failed(self, slot: Slot, reason: str) -> None:
         if self._dispenser.closed:

@@ -101,8 +101,9 @@ class Guardian:
     def forget(self, pid: int) -> None:
         """The group is gone; its number may belong to others soon."""
         with self._lock:
-            self._groups.discard(pid)
-            self._tell(b"-%d\n" % pid)
+            if pid in self._groups:
+                self._groups.discard(pid)
+                self._tell(b"-%d\n" % pid)
 
     @property
     def pid(self) -> int:

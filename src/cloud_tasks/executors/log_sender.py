@@ -13,12 +13,14 @@ import json
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from cloud_tasks.executors import logs
 from cloud_tasks.executors.child_socket import identity
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cloud_tasks.executors.child import RunningTask
 
 #: Bytes of the longest datagram that is tried; some platforms allow less.

@@ -8,14 +8,13 @@ of the main program, its pickling by value), one a slot, and the pool around the
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import socket
 import sys
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
-from cloud_tasks.executors import child
+from cloud_tasks.executors import loky_child
 from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
 
@@ -28,7 +27,7 @@ class LokyExecutor(SlotPool):
 
     reused: ClassVar[bool] = True
     #: Its socket, its death watch, its tokens, loky's sentinel.
-    descriptors_per_child: ClassVar[int] = 4
+    descriptors_per_slot: ClassVar[int] = 4
 
     def _prepare(self) -> None:
         import loky  # noqa: F401 - it registers its start method with multiprocessing
@@ -52,7 +51,7 @@ class LokyExecutor(SlotPool):
                 for number in (inherited.tokens, inherited.log)
             ]
             started = self._context.Process(
-                target=_main,
+                target=loky_child.main,
                 args=(connection, token, *others),
                 env=environment,
                 name="cloud_tasks-child",
@@ -94,14 +93,6 @@ def _mend_streams() -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-
-
-def _main(connection: Connection, token: bytes, *others: Connection | None) -> None:
-    # loky leaves its own start method as the default, which processes that a task starts through
-    # multiprocessing would inherit by name, without knowing it, and die of.
-    multiprocessing.set_start_method(None, force=True)
-    tokens, log = (None if other is None else other.fileno() for other in others)
-    child.main(connection.fileno(), token, tokens=tokens, log=log)
 
 
 class _LokyHandle:

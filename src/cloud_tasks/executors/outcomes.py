@@ -20,21 +20,18 @@ from cloud_tasks.outcome import (
 
 
 def from_reply(
-    kind: int, body: bytes, *, slot: int | None, given: float, now: float
+    kind: int, head: wire.ReplyHead, rest: bytes, slot: int | None, elapsed: float
 ) -> tuple[Outcome, bool]:
-    """Turn a reply frame into an outcome; the second value: the child wants to be replaced.
+    """Turn a reply into an outcome; the second value: the child wants to be replaced.
 
     Args:
         kind: ``wire.DONE``, ``wire.RAISED`` or ``wire.EXITING``.
-        body: the frame's.
+        head: what ``wire.REPLY_HEAD`` unpacks.
+        rest: what follows it.
         slot: which ran it.
-        given: when the slot was given, monotonic.
-        now: the same clock.
+        elapsed: seconds since the slot was given.
     """
-    _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = wire.REPLY_HEAD.unpack_from(
-        body
-    )
-    elapsed = now - given
+    _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = head
     if run_time > elapsed:
         # It waited in the child, and began before the parent knew that the one before was over.
         elapsed = run_time
@@ -47,7 +44,6 @@ def from_reply(
         cpu_time if cpu_time == cpu_time else None,
         peak if peak == peak else None,
     )
-    rest = body[wire.REPLY_HEAD.size :]
     return reply_outcome(kind, rest, retry, replaced_nan, measures), retire
 
 

@@ -18,9 +18,12 @@ import sys
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
-from typing import Any
 
 from cloud_tasks.executors.child_socket import identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _STDOUT, _STDERR = 1, 2
 #: What never is the fault of the folder, but of what the task has made of the descriptor.

@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 
 from cloud_tasks.executors import wire
+from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.channel import ForgedFrameError
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.deadlines import ON_ITS_WAY
-from cloud_tasks.executors.dispenser import Agenda, Dispenser, depth_for
+from cloud_tasks.executors.dispenser import Dispenser, depth_for
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
 from cloud_tasks.executors.process import OomWatch
@@ -52,12 +53,14 @@ class Referee:
         Raises:
             ForgedFrameError: it has no such job.
         """
-        job = child.job
-        if job is None or wire.REPLY_HEAD.unpack_from(body)[0] != job.number:
+        jobs = child.jobs
+        head: wire.ReplyHead = wire.REPLY_HEAD.unpack_from(body)
+        if not jobs or head[0] != jobs[0].number:
             raise ForgedFrameError
-        child.jobs.popleft()
+        job = jobs.popleft()
         child.progress_at = now = time.monotonic()
-        outcome, retire = from_reply(kind, body, slot=child.slot.index, given=job.given, now=now)
+        rest = body[wire.REPLY_HEAD.size :]
+        outcome, retire = from_reply(kind, head, rest, child.slot.index, now - job.given)
         if child.state is State.BUSY:
             if kind == wire.EXITING or retire or not self._reused:
                 # It goes by itself, and begins nothing more.
@@ -76,7 +79,7 @@ class Referee:
         child.depth = depth_for(outcome.measures.run_time)
         if child.recalled and answered.number == child.clean_after:
             child.recalled = False
-        following = child.job
+        following = child.jobs[0] if child.jobs else None
         if following is not None:
             following.given = following.given or now
             child.deadline = now + following.max_runtime
@@ -102,7 +105,8 @@ class Referee:
             job.lost += 1
         else:
             child.jobs.popleft()
-            verdict = job.verdict or Exited(code, self._oom_watch.hint(code))
+            hint = child.complaint or self._oom_watch.hint(code)
+            verdict = job.verdict or Exited(code, hint)
             called = started is not None
             remains = self._searcher.after_death(job, slot, traceback, called=called)
             job.resolve(after_death(verdict, slot, job.given, started, remains))

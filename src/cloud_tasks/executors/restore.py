@@ -5,44 +5,60 @@ Module globals and the insides of mutable objects stay, which is the point of re
 
 from __future__ import annotations
 
-# The functions of `signal` turn every answer into an enum, which costs more than the question.
-import _signal  # type: ignore[import-not-found]
 import errno
 import logging
 import os
 import signal
 import sys
-from typing import Any
 
 from cloud_tasks.executors.child_socket import identity
+from cloud_tasks.executors.noted import Noted
 
-_BLOCK = int(signal.SIG_BLOCK)
 #: The signals that Python programs set handlers for.
 _SIGNALS = tuple(
-    int(getattr(signal, name))
+    getattr(signal, name)
     for name in (
         "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGPIPE",
         "SIGCHLD",
     )
     if hasattr(signal, name)
 )  # fmt: skip
+#: Itself: to ask it for the mask is no change.
+_sigmask = signal.pthread_sigmask
+#: All that changes how signals are taken.
+_SETS_SIGNALS = ("signal", "setitimer", "alarm", "pthread_sigmask")
+#: All that changes the environment: ``os.environ`` comes here, too.
+_SETS_ENVIRONMENT = ("putenv", "unsetenv")
+
+
+class Changes:
+    """Notes what is changed of this process, from now on.
+
+    Made before the user's module is imported, which may take functions by their names. To ask
+    Python for all of it after each task would cost more than a task that does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signals = Noted(*((signal, name) for name in _SETS_SIGNALS))
+        self.environment = Noted(*((os, name) for name in _SETS_ENVIRONMENT))
 
 
 class ProcessState:
     """The state of this process at one moment, to be put back later.
 
     Args:
+        changes: tells what need not be looked at; None: all is.
         descriptors: those of the standard streams count, too; takes two descriptors for that.
     """
 
-    def __init__(self, *, descriptors: bool = False) -> None:
+    def __init__(self, changes: Changes | None = None, *, descriptors: bool = False) -> None:
         self._kept = [_Kept(number) for number in (1, 2) if descriptors and _is_open(number)]
         self._cwd = _cwd()
-        self._environ = dict(_raw_environ())
+        self._environ = dict(os.environb)
         self._umask = _umask()
-        self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
+        self._handlers = [signal.getsignal(number) for number in _SIGNALS]
         self._timed = bool(signal.getitimer(signal.ITIMER_REAL)[0])
-        self._mask = _signal.pthread_sigmask(_BLOCK, ())
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         root = logging.getLogger()
         self._log_level = root.level
         self._log_handlers = list(root.handlers)
@@ -53,6 +69,10 @@ class ProcessState:
         self._log_witness.disabled = False
         self._log_silent = {logger for logger in _loggers() if logger.disabled}
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._changes = changes
+        if changes is not None:
+            changes.signals.taken()
+            changes.environment.taken()
 
     def restore(self, *, quickly: bool = False) -> bool:
         """Put everything back; False if that failed, and the process must be replaced.
@@ -73,14 +93,16 @@ class ProcessState:
         return True
 
     def _restore_signals(self) -> None:
+        if self._changes is not None and not self._changes.signals.taken():
+            return
         # An alarm that a task left ticking would go off in the next one.
         if not self._timed and signal.getitimer(signal.ITIMER_REAL)[0]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-            if _signal.getsignal(number) != handler and handler is not None:
+            if signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)
-        if _signal.pthread_sigmask(_BLOCK, ()) != self._mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        if _sigmask(signal.SIG_BLOCK, ()) != self._mask:
+            _sigmask(signal.SIG_SETMASK, self._mask)
 
     def _restore_files(self) -> None:
         if self._cwd is not None and _cwd() != self._cwd:
@@ -97,7 +119,7 @@ class ProcessState:
             kept.restore()
 
     def _restore_environment(self) -> None:
-        if _raw_environ() == self._environ:
+        if self._changes is not None and not self._changes.environment.taken():
             return
         now = os.environb
         for name in set(now) - set(self._environ):
@@ -172,9 +194,3 @@ def _umask() -> int:
     now = os.umask(0o77)
     os.umask(now)
     return now
-
-
-def _raw_environ() -> dict[bytes, bytes]:
-    # Comparing through os.environ decodes every value: 30 us a task instead of 1.
-    data: Any = getattr(os.environb, "_data", None)
-    return data if isinstance(data, dict) else dict(os.environb)

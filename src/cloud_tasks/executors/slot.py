@@ -34,6 +34,13 @@ class State(enum.Enum):
     DOOMED = enum.auto()
 
 
+class News(enum.Enum):
+    """What is told of a child by somebody else."""
+
+    BORN = enum.auto()
+    DEAD = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptors:
     """What a new process inherits beside its socket; they stay ours to close.
@@ -41,68 +48,63 @@ class Descriptors:
     Attributes:
         tokens: the eventfd for tasks that are sent ahead, see ``wire``; None: none are.
         log: where it sends its log records; None: nowhere.
+        control: a zygote's end of the socket for births and deaths, see ``birth``.
     """
 
     tokens: int | None = None
     log: int | None = None
+    control: int | None = None
 
 
 class Handle(Protocol):
     """The operating system's side of a child process."""
 
-    pid: int
+    @property
+    def pid(self) -> int | None:
+        """Its number; None: it is on its way."""
 
     def exit_code(self) -> int | None:
         """Reap it if it has ended; None: it runs, or somebody else has reaped it."""
 
 
-class PoolFuture(Future[Outcome]):
-    """The future of one submitted task, which knows its job."""
+class Job(Future[Outcome]):
+    """One task on its way through the pool, and the future of its outcome.
 
-    job: Job
-
-
-class Job:
-    """One task on its way through the pool.
+    One object, since two that know each other would be left to the cycle collector, which takes
+    a quarter of the worker's time then.
 
     Attributes:
         number: counts the pool's jobs from 1.
         task_id: of the task.
-        future: gets the outcome.
         body: the task as it travels to the child.
         max_runtime: seconds, infinite for no limit.
         given: when a slot was there for it, monotonic; 0.0 before.
         sent: when it went to a child, monotonic.
         lost: how often a child died before it called the function.
-        claimed: its future is running, so it can't be cancelled any more.
-        resolved: its future has its outcome.
+        claimed: it is running, for those who hold the future: it can't be cancelled any more.
+        resolved: it has its outcome.
         verdict: why we end it: set before the kill, so that the death is understood.
         withdrawn: it was found cancelled.
         memory: bytes that its processes used at the last look; None: nobody has looked.
         free_memory: bytes that there still were at the first look.
     """
 
-    __slots__ = (
-        "body", "claimed", "free_memory", "future", "given", "lost", "max_runtime", "memory",
-        "number", "resolved", "sent", "task_id", "verdict", "withdrawn",
-    )  # fmt: skip
+    given = 0.0
+    sent = 0.0
+    lost = 0
+    claimed = False
+    resolved = False
+    verdict: Outcome | None = None
+    withdrawn = False
+    memory: int | None = None
+    free_memory: int | None = None
 
     def __init__(self, number: int, task_id: str, body: bytes, max_runtime: float | None) -> None:
+        super().__init__()
         self.number = number
         self.task_id = task_id
-        self.future = PoolFuture()
-        self.future.job = self
         self.body = body
         self.max_runtime = math.inf if max_runtime is None else max_runtime
-        self.given = 0.0
-        self.sent = 0.0
-        self.lost = 0
-        self.claimed = False
-        self.resolved = False
-        self.verdict: Outcome | None = None
-        self.withdrawn = False
-        self.memory: int | None = None
-        self.free_memory: int | None = None
 
     def claim(self) -> bool:
         """Take it from the queue, to run or to resolve it; False if it needs neither any more.
@@ -112,18 +114,18 @@ class Job:
         """
         if self.withdrawn or self.resolved:
             return False
-        # One that comes back to the queue is running already, for its future.
+        # One that comes back to the queue is running already, for those who hold the future.
         if not self.claimed:
-            self.claimed = self.future.set_running_or_notify_cancel()
+            self.claimed = self.set_running_or_notify_cancel()
             self.withdrawn = not self.claimed
         return self.claimed
 
     def resolve(self, outcome: Outcome) -> None:
-        """Give the future its outcome; the first one stands."""
+        """Set the outcome; the first one stands."""
         self.body = b""
         if not self.resolved:
             self.resolved = True
-            self.future.set_result(outcome)
+            self.set_result(outcome)
 
 
 class Child:
@@ -134,6 +136,7 @@ class Child:
         handle: the operating system's side.
         channel: our end of its socket.
         watch: descriptor that tells its death; None where there is no such means.
+        watched: its death is told, by that or by somebody else.
         state: where it stands.
         deadline: when something must have happened, monotonic: the boot, the reply, the end.
         jobs: what it was sent and has not answered: the first one runs, the others wait.
@@ -141,6 +144,7 @@ class Child:
             nothing may be sent ahead.
         depth: how many jobs it should have.
         progress_at: when it answered last, monotonic.
+        ran_dry: when we last heard of it, it had done all that it had.
         recalled: jobs were taken back from it, and it has yet to come across them.
         clean_after: the job whose answer tells that it has.
         listening: the poller watches its socket.
@@ -149,7 +153,8 @@ class Child:
 
     __slots__ = (
         "channel", "clean_after", "complaint", "deadline", "depth", "handle", "jobs", "listening",
-        "progress_at", "recalled", "serial", "slot", "state", "tokens", "watch",
+        "progress_at", "ran_dry", "recalled", "serial", "slot", "state", "tokens", "watch",
+        "watched",
     )  # fmt: skip
 
     def __init__(
@@ -159,19 +164,20 @@ class Child:
         handle: Handle,
         channel: Channel,
         watch: int | None,
-        tokens: int | None,
     ) -> None:
         self.serial = serial
         self.slot = slot
         self.handle = handle
         self.channel = channel
         self.watch = watch
+        self.watched = watch is not None
         self.state = State.BOOTING
         self.deadline = math.inf
         self.jobs: deque[Job] = deque()
-        self.tokens = tokens
+        self.tokens: int | None = None
         self.depth = 1
         self.progress_at = 0.0
+        self.ran_dry = False
         self.recalled = False
         self.clean_after = 0
         self.listening = True

@@ -47,7 +47,7 @@ from cloud_tasks.executors.memory import MemoryWatch
 from cloud_tasks.executors.outcomes import reply_outcome
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.remains import Searcher
-from cloud_tasks.executors.slot import Descriptors, Handle, Job, PoolFuture
+from cloud_tasks.executors.slot import Descriptors, Handle, Job
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -71,8 +71,10 @@ class SlotPool(Executor, abc.ABC):
     )
     #: A child takes task after task; else it takes one, and its successor boots meanwhile.
     reused: ClassVar[bool]
-    #: Descriptors of ours that one child takes.
-    descriptors_per_child: ClassVar[int]
+    #: Descriptors of ours that one slot takes.
+    descriptors_per_slot: ClassVar[int]
+    #: Starts and buries the processes.
+    nursery: ClassVar[type[Nursery]] = Nursery
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -155,7 +157,7 @@ class SlotPool(Executor, abc.ABC):
         try:
             self._log_channel = open_channel(options)
             log = None if self._log_channel is None else self._log_channel.fileno()
-            nursery = Nursery(self._launch, boot, poller, flags.path, options.environment, log)
+            nursery = self.nursery(self._launch, boot, poller, flags.path, options.environment, log)
             nursery.open()
         except OSError as error:
             poller.close()
@@ -170,7 +172,7 @@ class SlotPool(Executor, abc.ABC):
         free = process.free_descriptors()
         if free is None:
             return slots
-        per_slot = self.descriptors_per_child * (1 if self.reused else 2)
+        per_slot = self.descriptors_per_slot
         possible = (free - _RESERVE) // per_slot
         if possible < 1:
             raise ExecutorBrokenError(
@@ -206,9 +208,10 @@ class SlotPool(Executor, abc.ABC):
             payload = self._encode(task)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             return self._unsendable(error)
-        job = Job(next(self._numbers), task.task_id, payload, max_runtime)
+        number = next(self._numbers)
+        job = Job(number, task.task_id, wire.TASK_HEAD.pack(number) + payload, max_runtime)
         self._engine.submit(job)
-        return job.future
+        return job
 
     def _encode(self, task: Task) -> bytes:
         data = task.data if type(task.data) is dict else dict(task.data)
@@ -234,10 +237,10 @@ class SlotPool(Executor, abc.ABC):
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Kill the task's process and all below it, if it still runs."""
-        if not isinstance(future, PoolFuture) or future.done() or self._engine is None:
+        if not isinstance(future, Job) or future.done() or self._engine is None:
             return False
-        engine = self._engine
-        engine.tell(lambda: engine.abort(future.job, reason))
+        engine, job = self._engine, future
+        engine.tell(lambda: engine.abort(job, reason))
         return True
 
     def shutdown(

@@ -1,41 +1,24 @@
-"""A fresh process for each task, and one booted ahead for each slot.
-
-The interpreter is started directly, without multiprocessing's preparations: it imports the
-user's module and little else, which is most of what a fresh process costs.
-"""
+"""A fresh process for each task, and one booted ahead for each slot."""
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import ClassVar
 
+from cloud_tasks.executors.interpreter import Interpreter, own_flags
 from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
-
-#: The current folder must not shadow modules while the child imports its own; the parent's
-#: whole path follows with the first message.
-_SCRIPT = (
-    "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
-    "from cloud_tasks.executors.child import main; main({descriptor}, {token!r}, log={log})"
-)
-_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class SpawnExecutor(SlotPool):
     """A fresh process for each task; for tasks that leak memory, handles or state."""
 
     reused: ClassVar[bool] = False
-    #: Its socket and its death watch.
-    descriptors_per_child: ClassVar[int] = 2
+    #: A socket and a death watch, of the process and of the one that is booted ahead.
+    descriptors_per_slot: ClassVar[int] = 4
 
     def _prepare(self) -> None:
-        # Flags such as -O and -X hold for children as well. multiprocessing uses this function
-        # of subprocess, too.
-        self._flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        self._flags = own_flags()
 
     def _launch(
         self,
@@ -44,26 +27,10 @@ class SpawnExecutor(SlotPool):
         inherited: Descriptors,
         environment: dict[str, str],
     ) -> Handle:
-        log = inherited.log
-        script = _SCRIPT.format(root=_ROOT, descriptor=end.fileno(), token=token, log=log)
-        return _PopenHandle(
-            subprocess.Popen(
-                [sys.executable, *self._flags, "-c", script],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(end.fileno(),) if log is None else (end.fileno(), log),
-                start_new_session=True,
-                env={**os.environ, **environment},
-            )
+        return Interpreter(
+            "child",
+            f"{end.fileno()}, {token!r}, log={inherited.log}",
+            flags=self._flags,
+            inherited=[end.fileno(), inherited.log],
+            environment=environment,
         )
-
-
-class _PopenHandle:
-    """A ``subprocess.Popen``."""
-
-    def __init__(self, started: subprocess.Popen[bytes]) -> None:
-        self._process = started
-        self.pid = started.pid
-
-    def exit_code(self) -> int | None:
-        """Reap it if it has ended."""
-        return self._process.poll()

@@ -255,13 +255,3 @@ class QueueProvider(abc.ABC):
     @abc.abstractmethod
     def admin(self, name: str) -> QueueAdmin:
         """Return what sets up the queue that users call *name*."""
-
-
-def events_name(name: str) -> str:
-    """Return the name of the queue for the events of the tasks in queue *name*."""
-    return f"{name}-events"
-
-
-def dead_name(name: str) -> str:
-    """Return the name of the queue for the tasks of queue *name* that were given up."""
-    return f"{name}-dead"

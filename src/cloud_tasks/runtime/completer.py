@@ -143,9 +143,10 @@ class Completer:
 
     def _add(self, events: list[bytes], settled: Settled) -> None:
         with self._lock:
-            self._lines += events
+            for event in events:
+                self._lines.append(event)
+                self._size += len(event)
             self._settled.append(settled)
-            self._size += sum(map(len, events))
             full = self._size >= _FULL
         if full:
             self.flush()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
 from cloud_tasks.executors.base import Executor
@@ -47,8 +48,10 @@ class Dispatcher:
         self._max_runtime = max_runtime
         self._draining = draining
         self._on_idle = on_idle
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._under_way = 0
+        self._thread = 0
         self._waiting_for = -1
         self._ended = False
         self._paused: set[str] = set()
@@ -70,6 +73,7 @@ class Dispatcher:
         Raises:
             SourceError: the source broke, or lacks what was asked for; what it gave goes on.
         """
+        self._thread = threading.get_ident()
         while not self._intake.ended:
             room = self._wait_for_room()
             if room is None:
@@ -80,38 +84,48 @@ class Dispatcher:
                 self._completer.reject(entry)
             if malformed:
                 self._completer.flush()
-            for index, delivery in enumerate(deliveries):
-                if not self._submit(delivery):
-                    self._source.release(deliveries[index:])
-                    return
+            submitted = self._submit_all(deliveries)
+            if submitted < len(deliveries):
+                self._source.release(deliveries[submitted:])
+                return
         self._intake.finish()
 
+    def _submit_all(self, deliveries: Sequence[Delivery]) -> int:
+        """Submit until no further task may start; returns how many went."""
+        submitted = 0
+        with self._lock:
+            # Beforehand, so that nobody takes the run for done meanwhile.
+            self._under_way += len(deliveries)
+        try:
+            for delivery in deliveries:
+                if self._draining() or not self._submit(delivery):
+                    break
+                submitted += 1
+        finally:
+            with self._lock:
+                self._under_way -= len(deliveries) - submitted
+        return submitted
+
     def _submit(self, delivery: Delivery) -> bool:
-        """Submit, unless no further task may start: then False."""
-        with self._changed:
-            if self._draining():
-                return False
-            # Beforehand: `submit` may run the task before it returns.
-            self._under_way += 1
-            self._stats.submitted += 1
+        """Submit, unless the executor was shut down between two looks: then False."""
+        # Beforehand: `submit` may run the task before it returns.
+        self._stats.submitted += 1
         try:
             future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
         except Exception as error:
-            with self._changed:
-                self._under_way -= 1
-                self._stats.submitted -= 1
+            self._stats.submitted -= 1
             if isinstance(error, RuntimeError) and self._draining():
-                return False  # it was shut down between our two looks
+                return False
             raise
-        future.add_done_callback(lambda done: self._on_done(delivery, done))
-        if future.done():
-            # The task may have been over before anybody listened; then nobody else comes by soon.
-            self._completer.flush()
+        future.add_done_callback(functools.partial(self._on_done, delivery))
         return True
 
     def _on_done(self, delivery: Delivery, future: Future[Outcome]) -> None:
         self._completer.complete(delivery, future)
-        with self._changed:
+        if threading.get_ident() == self._thread:
+            # It was over before anybody listened, so the executor may have nothing more to do.
+            self._completer.flush()
+        with self._lock:
             self._under_way -= 1
             self._stats.returned += 1
             if self._under_way <= self._waiting_for:
@@ -128,7 +142,7 @@ class Dispatcher:
         slots = self._executor.slots
         hoard = not self._source.limits.requeues
         ahead = lookahead(slots, self._stats.mean_elapsed_time, hoard=hoard)
-        with self._changed:
+        with self._lock:
             # Half of the reserve may be used up before this thread is woken.
             self._waiting_for = slots + ahead - max(1, ahead - ahead // 2)
             while self._paused or self._under_way > self._waiting_for:
@@ -142,7 +156,7 @@ class Dispatcher:
 
     def finish(self) -> None:
         """Nothing more will come in; after ``run``, however it ended."""
-        with self._changed:
+        with self._lock:
             self._ended = True
             done = self._is_done()
         if done:
@@ -150,7 +164,7 @@ class Dispatcher:
 
     def pause(self, why: str, on: bool) -> None:
         """Take nothing in for the time being, or go on when no other reason is left."""
-        with self._changed:
+        with self._lock:
             if on:
                 self._paused.add(why)
             else:
@@ -159,10 +173,10 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Let it look again whether a further task may start."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def is_done(self) -> bool:
         """True if nothing runs and nothing will; it may be blocked in the source all the same."""
-        with self._changed:
+        with self._lock:
             return self._is_done()

@@ -17,8 +17,9 @@ from cloud_tasks.task import Delivery, Malformed
 
 #: Tasks are handed over this many seconds before a slot will be free for them.
 _AHEAD = 0.05
-#: And never more than this many.
-_MOST_AHEAD = 256
+#: And never more than this many, in all and for each slot: what waits makes work for the cycle
+#: collector.
+_MOST_AHEAD, _MOST_AHEAD_PER_SLOT = 1024, 48
 
 
 class Intake:
@@ -157,4 +158,5 @@ def lookahead(slots: int, mean_elapsed_time: float | None, *, hoard: bool = True
     if not mean_elapsed_time:
         return slots if hoard else 0
     wanted = slots * _AHEAD / mean_elapsed_time
-    return min(_MOST_AHEAD, max(1, math.ceil(wanted)) if hoard else math.floor(wanted))
+    most = min(_MOST_AHEAD, slots * _MOST_AHEAD_PER_SLOT)
+    return min(most, max(1, math.ceil(wanted)) if hoard else math.floor(wanted))

@@ -28,7 +28,7 @@ console = logging.getLogger("cloud_tasks.console")
 
 
 #: Seconds after which the main thread looks for signals at the latest.
-LONGEST_SLEEP = 0.5
+LONGEST_SLEEP = 2.0
 #: Of several reasons the weightiest is told, of equals the first: as with exit codes.
 _WEIGHT = {
     StopReason.DONE: 0,

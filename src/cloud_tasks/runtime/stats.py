@@ -101,6 +101,7 @@ class Stats:
 
     def add(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
         """Count one outcome."""
+        measures = outcome.measures
         with self._lock:
             self._counts[type(outcome)] += 1
             if decision.succeeded:
@@ -112,10 +113,10 @@ class Stats:
                 self._count_cause(cause_of(outcome), delivery.task.task_id)
             if decision.retry and isinstance(outcome, Completed):
                 self._retry_requested += 1
-            self._slot_time += outcome.measures.elapsed_time
+            self._slot_time += measures.elapsed_time
             self._ended += 1
-            if outcome.measures.run_time is not None:
-                self._run_times.add(outcome.measures.run_time)
+            if measures.run_time is not None:
+                self._run_times.add(measures.run_time)
 
     def _count_cause(self, cause: str, task_id: str) -> None:
         if cause not in self._causes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -93,23 +94,18 @@ class StreamSource(TaskSource):
     def _gather(self, limit: int) -> Batch:
         if self._failure:
             raise self._failure
-        deliveries: list[Delivery] = []
-        malformed: list[Malformed] = []
-        ended = True
+        items: list[Item] = []
         try:
-            for item in self._items:
-                if isinstance(item, Malformed):
-                    malformed.append(item)
-                else:
-                    deliveries.append(item)
-                if len(deliveries) + len(malformed) >= limit:
-                    ended = False
-                    break
+            # In place: what comes before an error stays.
+            items.extend(itertools.islice(self._items, limit))
+            ended = len(items) < limit
         except SourceError as error:
             self._failure = error
-            if not deliveries and not malformed:
+            if not items:
                 raise
             ended = False
         if ended:
             self._dispose()
-        return Batch(tuple(deliveries), tuple(malformed), ended)
+        deliveries = tuple(item for item in items if type(item) is Delivery)
+        malformed = tuple(item for item in items if type(item) is Malformed)
+        return Batch(deliveries, malformed, ended)

@@ -9,6 +9,7 @@ file.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ from yaml.events import (
     StreamStartEvent,
 )
 
-from cloud_tasks.errors import SourceError, TaskFormatError
+from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item, known_id, shown, to_item
 from cloud_tasks.sources.opening import MAX_DEPTH, MAX_ENTRY
 from cloud_tasks.sources.text import Place, TextFeed
@@ -39,6 +40,10 @@ _SCALARS = frozenset(
 _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 _COLLECTIONS = {MappingStartEvent: _PREFIX + "map", SequenceStartEvent: _PREFIX + "seq"}
 
+#: One that is written as anywhere else; with a zero at its beginning it may be octal.
+_SHORT_INTEGER = re.compile("[1-9][0-9]{0,17}").fullmatch
+#: Texts of fewer characters are known again, so many of them at most.
+_SHORT, _TEXTS = 20, 1000
 #: Numbers may be written to the base of 60, and that takes time with the square of the digits.
 _MAX_NUMBER = 100_000
 
@@ -59,6 +64,9 @@ class YamlListReader:
         self._loader = safe(self._input)
         self._resolvers = safe.yaml_implicit_resolvers
         self._makers = {tag: safe.yaml_constructors[tag] for tag in _SCALARS}
+        # Without what tells of errors: `items` does, once for each entry.
+        self._next = self._loader.get_event
+        self._texts: set[str] = set()  # plain scalars that are texts, such as keys
         self._count = 0
         self._line = 1
         self._problem = ""
@@ -95,6 +103,8 @@ class YamlListReader:
                 value = self._value(event, 1)
             except RecursionError:
                 raise self._error(event, "the entry is nested too deeply") from None
+            except yaml.YAMLError as error:
+                raise self._bad_yaml(error) from error
             if self._problem:
                 yield Malformed(self._position(), self._problem, known_id(value))
             else:
@@ -110,17 +120,18 @@ class YamlListReader:
 
     def _event(self) -> Any:
         try:
-            return self._loader.get_event()
-        except SourceError:
-            raise
-        except yaml.MarkedYAMLError as error:
+            return self._next()
+        except yaml.YAMLError as error:
+            raise self._bad_yaml(error) from error
+
+    def _bad_yaml(self, error: yaml.YAMLError) -> TaskFormatError:
+        if isinstance(error, yaml.MarkedYAMLError):
             mark = error.problem_mark or error.context_mark
             place = Place(mark.line + 1, mark.column + 1) if mark else Place()
             context = f", {error.context}" if error.context else ""
-            raise self._feed.error(place, f"no valid YAML: {error.problem}{context}") from error
-        except yaml.YAMLError as error:
-            reason = str(error).partition("\n")[0]
-            raise TaskFormatError(f"{self._feed.name} is no valid YAML: {reason}") from error
+            return self._feed.error(place, f"no valid YAML: {error.problem}{context}")
+        reason = str(error).partition("\n")[0]
+        return TaskFormatError(f"{self._feed.name} is no valid YAML: {reason}")
 
     def _error(self, event: Any, problem: str) -> TaskFormatError:
         mark = event.start_mark
@@ -140,13 +151,13 @@ class YamlListReader:
 
     def _list(self, depth: int) -> list[Any]:
         values = []
-        while type(event := self._event()) is not SequenceEndEvent:
+        while type(event := self._next()) is not SequenceEndEvent:
             values.append(self._value(event, depth + 1))
         return values
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
-        while type(event := self._event()) is not MappingEndEvent:
+        while type(event := self._next()) is not MappingEndEvent:
             if type(event) is ScalarEvent:
                 if event.value == "<<" and event.implicit[0]:
                     self._refused("uses the merge key '<<': write the values out")
@@ -154,19 +165,25 @@ class YamlListReader:
             else:
                 self._value(event, depth + 1)
                 key = self._refused("has a key that is a list or a mapping")
-            mapping[key] = self._value(self._event(), depth + 1)
+            event = self._next()
+            scalar = type(event) is ScalarEvent
+            mapping[key] = self._scalar(event) if scalar else self._value(event, depth + 1)
         return mapping
 
     def _scalar(self, event: Any) -> Any:
         value = event.value
         tag = event.tag
         if tag is None or tag == "!":
-            if not event.implicit[0]:
+            if value in self._texts or not event.implicit[0]:
                 return value
+            if _SHORT_INTEGER(value):
+                return int(value)
             for tag, pattern in self._resolvers.get(value[:1], ()):  # noqa: B007 - used below
                 if pattern.match(value):
                     break
             else:
+                if len(self._texts) < _TEXTS and len(value) < _SHORT:
+                    self._texts.add(value)
                 return value
             if tag not in _SCALARS:  # a lone "=" or "<<", which is text anywhere but as a key
                 return value

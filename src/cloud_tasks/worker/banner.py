@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-from cloud_tasks import __version__
+from cloud_tasks import __version__, cores
 from cloud_tasks.display.text import plural, safe
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.queues.base import events_name
+from cloud_tasks.queues.names import events_name
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
@@ -54,7 +52,6 @@ def _idle_cores(resolved: Resolved) -> str:
     """Point to the cores that the default of one slot leaves idle."""
     if resolved.origins["num_simultaneous_tasks"] not in ("default", "derived"):
         return ""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    idle = cores > resolved.settings.num_simultaneous_tasks
-    return f" ({cores} cores here: --num-simultaneous-tasks auto uses them all)" if idle else ""
+    there = cores.usable()
+    idle = there > resolved.settings.num_simultaneous_tasks
+    return f" ({there} cores here: --num-simultaneous-tasks auto uses them all)" if idle else ""

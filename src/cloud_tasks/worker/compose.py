@@ -26,7 +26,6 @@ from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.termination.base import TerminationProbe
 from cloud_tasks.termination.simulated import SimulatedProbe
-from cloud_tasks.worker.queues import make_event_queue, make_queue_source
 from cloud_tasks.worker.selecting import make_selection
 from cloud_tasks.worker_data import WorkerData
 
@@ -75,6 +74,8 @@ def make_task_source(
     chosen = settings.task_file if task_source is None else task_source
     if chosen is not None:
         return make_source(chosen, task_format=settings.task_format)
+    from cloud_tasks.worker.queues import make_queue_source
+
     return make_queue_source(
         settings, slots=slots, mean_time=lambda: stats.mean_run_time, clock=clock
     )
@@ -142,7 +143,11 @@ def _sinks(settings: Settings) -> list[EventSink]:
 
 
 def _far_sinks(settings: Settings) -> list[EventSink]:
-    return [make_event_queue(settings)] if settings.event_log_to_queue else []
+    if not settings.event_log_to_queue:
+        return []
+    from cloud_tasks.worker.queues import make_event_queue
+
+    return [make_event_queue(settings)]
 
 
 def _probes(settings: Settings) -> list[TerminationProbe]:

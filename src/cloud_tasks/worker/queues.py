@@ -11,7 +11,8 @@ from cloud_tasks import registry
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError
 from cloud_tasks.events.queue import QueueSink
-from cloud_tasks.queues.base import MessageQueue, QueueProvider, dead_name, events_name
+from cloud_tasks.queues.base import MessageQueue, QueueProvider
+from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.appetite import Appetite

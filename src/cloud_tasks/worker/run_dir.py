@@ -10,11 +10,9 @@ import errno
 import json
 import logging
 import os
-import platform
 import socket
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -179,6 +177,9 @@ def _end_last_line(path: Path) -> None:
 
 def _versions() -> dict[str, str]:
     """Return what a later reader may want to know of the software."""
+    import platform
+    from importlib import metadata
+
     found = {"cloud_tasks": __version__, "python": platform.python_version()}
     for name in ("loky", "psutil", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from cloud_tasks.display.text import plural, safe
-from cloud_tasks.history.finished import FinishedTasks
 from cloud_tasks.runtime.selection import Everything, Findings, Selection, Unfinished
 from cloud_tasks.runtime.wanted import Wanted
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.taskfile import TaskFileSource
+
+if TYPE_CHECKING:
+    from cloud_tasks.history.finished import FinishedTasks
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
@@ -27,6 +30,8 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
         return Wanted(settings.task_id, until_found=not isinstance(source, TaskFileSource))
     if settings.resume is None:
         return Everything()
+    from cloud_tasks.history.finished import FinishedTasks
+
     record = FinishedTasks(settings.event_log_file)
     again = settings.resume == "failed"
     voice = _Voice(

@@ -5,14 +5,14 @@ import time
 
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.outcomes import after_death, from_reply
-from cloud_tasks.outcome import Completed, Exited, Raised, TimedOut
+from cloud_tasks.outcome import Completed, Exited, Outcome, Raised, TimedOut
 
 
 def reply(
     kind: int, rest: bytes, *, figure: float = 1.0, retire: bool = False
-) -> tuple[object, bool]:
-    body = wire.REPLY_HEAD.pack(7, True, False, retire, figure, figure, figure, figure) + rest
-    return from_reply(kind, body, slot=2, given=10.0, now=12.5)
+) -> tuple[Outcome, bool]:
+    head = (7, True, False, retire, figure, figure, figure, figure)
+    return from_reply(kind, head, rest, 2, 2.5)
 
 
 def test_a_result_is_completed_with_its_measures() -> None:

@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 
 import pytest
 from fakes import FakeClock, Sink, Source, deliveries
@@ -242,7 +241,7 @@ def test_a_task_out_of_attempts_has_two_events_and_is_given_up() -> None:
     bench = Bench(max_attempts=3)
     (delivery,) = deliveries(1)
     for attempt in (2, 3):
-        last = replace(delivery, attempt=attempt)
+        last = delivery._replace(attempt=attempt)
         bench.complete((last, Raised("ValueError", "no", "ValueError: no")))
     bench.settle()
     assert bench.source.released == ["t0"]

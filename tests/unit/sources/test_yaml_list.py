@@ -94,7 +94,8 @@ def test_a_list_of_any_style_is_read(text: str, chunk: int, loader: Any) -> None
 @BOTH
 @pytest.mark.parametrize(
     "text",
-    "1 -1 +1 0 007 0o7 0x1F 0b101 1_000 190:20:30 1.5 1. .5 -1.5e+3 1e5 1.0e-3 190:20:30.15 "
+    "1 10 90071992547409931 1\u0663 1\u00b2 123456789012345678 12345678901234567890123 08 "
+    "-1 +1 0 007 0o7 0x1F 0b101 1_000 190:20:30 1.5 1. .5 -1.5e+3 1e5 1.0e-3 190:20:30.15 "
     "yes No on OFF true False y n null Null ~ 2001-12-14 2001-12-14t21:59:43.10-05:00 "
     "2001-12-14T21:59:43Z 'quoted' \"12\" '2001-12-14' text a:b !!str 12 !!int '12' !!float 1 "
     "!!null '' !!bool 'yes' !!binary aGVsbG8= !!timestamp 2001-12-14 ! text !!str".replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from cloud_tasks.queues.base import dead_name, events_name
+from cloud_tasks.queues.names import dead_name, events_name
 
 #: By this end of its name SQS tells a queue that keeps order and drops repeats.
 FIFO = ".fifo"

@@ -1,0 +1,59 @@
+"""Doing something once a module has been imported, and not importing it for that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+
+def once_imported(name: str, act: Callable[[], object]) -> None:
+    """Call *act* as soon as the module *name* has been imported; at once, if it has been."""
+    if name in sys.modules:
+        act()
+    else:
+        sys.meta_path.insert(0, _Finder(name, act))
+
+
+class _Finder:
+    """Finds the module where all others look for it, once."""
+
+    def __init__(self, name: str, act: Callable[[], object]) -> None:
+        self._name = name
+        self._act = act
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec: ModuleSpec | None = finder.find_spec(name, path, target)
+            if spec is not None:
+                loader: Any = _Loader(spec.loader, self._act)
+                spec.loader = loader
+                return spec
+        return None
+
+
+class _Loader:
+    """Loads a module as *real* does, and acts."""
+
+    def __init__(self, real: Any, act: Callable[[], object]) -> None:
+        self._real = real
+        self._act = act
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._real.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # As it would be without us: who looks at the module later asks these.
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._real
+        self._real.exec_module(module)
+        self._act()

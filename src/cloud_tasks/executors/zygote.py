@@ -1,0 +1,213 @@
+"""What runs in a zygote: it boots once, then forks a fresh process for each task.
+
+Started by :mod:`~cloud_tasks.executors.forkserver`. It runs no task, starts no thread, and
+imports little: each fork copies the tables of all the memory that it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+
+from cloud_tasks.executors import birth, orphans, wire
+from cloud_tasks.executors.call import exit_code, flush_streams
+from cloud_tasks.executors.child import TaskRunner, boot, take_own_session
+from cloud_tasks.executors.child_socket import Socket
+from cloud_tasks.executors.exit_work import ExitWork
+from cloud_tasks.executors.fork_safety import doubts, other_threads, renew_random_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Set by the worker to the run and the serial of this process, see ``process.MARK``.
+_MARK = "CLOUD_TASKS_CHILD"
+#: So often a function is called until Python has made of it what it can.
+_REHEARSALS = 60
+#: Milliseconds after which those that were killed are looked for again.
+_PAUSE = 2
+
+
+def main(descriptor: int, token: bytes, control: int, *, log: int | None = None) -> None:
+    """Serve the worker until it closes: in the zygote, and in each process that it forks.
+
+    Args:
+        descriptor: our end of the socket for the boot.
+        token: proves that a frame is ours.
+        control: our end of the socket for births and deaths.
+        log: where log records are sent, see ``log_sender``.
+
+    Raises:
+        SystemExit: in a forked process that can't end at once: end it with that code.
+    """
+    take_own_session()
+    # It has no task that anybody could mean to interrupt.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (descriptor, control, log):
+        if number is not None:
+            os.set_inheritable(number, False)
+    exit_work = ExitWork()
+    exit_work.take_over()
+    words = Socket(descriptor, token, None)
+    runner = boot(words, log)
+    if runner is None:
+        return
+    for doubt in doubts():
+        words.write(wire.WARNING, doubt.encode())
+    words.write(wire.READY, b"")
+    os.close(descriptor)
+    runner.rehearse(_REHEARSALS)
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would touch all of it, and so copy it
+    born = _Zygote(socket.socket(fileno=control)).serve()
+    if born is not None:
+        exit_work.begin_anew()
+        _end(exit_work, _live(runner, born))
+
+
+class _Born:
+    """What a forked process is told of itself."""
+
+    __slots__ = ("descriptor", "run", "serial", "token")
+
+    def __init__(self, run: str, serial: int, descriptor: int, token: bytes) -> None:
+        self.run = run
+        self.serial = serial
+        self.descriptor = descriptor
+        self.token = token
+
+
+class _Zygote:
+    """The loop: births on request, deaths as they come."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._run = os.environ[_MARK].partition(".")[0]
+        self._control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        #: By serial: those that have not been reaped.
+        self._pids: dict[int, int] = {}
+        #: By the descriptor that tells the death.
+        self._serials: dict[int, int] = {}
+        self._leaving = False
+        #: Tasks that have ended may have left some.
+        self._orphans = False
+        orphans.adopt()
+        #: What the user's module started when it was imported.
+        self._others = orphans.children()
+
+    def serve(self) -> _Born | None:
+        """Work until the worker closes; returns something in each forked process."""
+        while self._pids or not self._leaving:
+            for descriptor, _ in self._poll.poll(_PAUSE if self._orphans else None):
+                if descriptor == self._control.fileno():
+                    born = self._hear()
+                    if born is not None:
+                        return born
+                else:
+                    self._tell_death(descriptor)
+                    self._orphans = True
+            if self._orphans:
+                self._orphans = not orphans.end(self._others.union(self._pids.values()))
+        return None
+
+    def _hear(self) -> _Born | None:
+        words = birth.receive(self._control)
+        if words is None:
+            self._kill_all()
+            return None
+        kind, serial, buried, token, descriptor = words
+        self._leaving = self._leaving or kind == birth.LEAVE
+        if buried:
+            os.waitpid(self._pids.pop(buried), 0)
+        if descriptor is None:
+            return None
+        return self._fork(_Born(self._run, serial, descriptor, token))
+
+    def _fork(self, born: _Born) -> _Born | None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell(birth.FAILED, born.serial, error.errno or 0)
+        else:
+            if pid == 0:
+                self._let_go()
+                return born
+            self._pids[born.serial] = pid
+            watch = os.pidfd_open(pid)
+            self._serials[watch] = born.serial
+            self._poll.register(watch, select.POLLIN)
+            self._tell(birth.FORKED, born.serial, pid)
+        os.close(born.descriptor)
+        return None
+
+    def _let_go(self) -> None:
+        """Close, in a forked process, what belongs to the zygote."""
+        for descriptor in (self._control.detach(), *self._serials):
+            os.close(descriptor)
+
+    def _tell_death(self, watch: int) -> None:
+        self._poll.unregister(watch)
+        serial = self._serials.pop(watch)
+        os.close(watch)
+        # Left unreaped until the worker has killed the group: as long, the number is nobody else's.
+        end = os.waitid(os.P_PID, self._pids[serial], os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        self._tell(birth.DIED, serial, code)
+
+    def _tell(self, kind: int, serial: int, value: int) -> None:
+        with contextlib.suppress(OSError):  # the worker is gone: the next look tells
+            self._control.send(birth.message(kind, serial, value))
+
+    def _kill_all(self) -> None:
+        """The worker is gone: end what it has left here."""
+        for pid in self._pids.values():
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(OSError):
+                    kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+
+def _live(runner: TaskRunner, born: _Born) -> int:
+    """Be the process of one task; returns its exit code."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    orphans.adopt()
+    os.environ[_MARK] = f"{born.run}.{born.serial}"
+    renew_random_state()
+    os.set_inheritable(born.descriptor, False)
+    runner.move(Socket(born.descriptor, born.token, None))
+    try:
+        runner.serve()
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)
+    except SystemExit as error:
+        return exit_code(error)
+    return 0
+
+
+def _end(exit_work: ExitWork, code: int) -> None:
+    """End this process, as Python does in all that somebody could notice."""
+    if any(not thread.daemon for thread in other_threads()):
+        raise SystemExit(code)  # Python knows how to wait for them
+    exit_work.run()
+    processes = sys.modules.get("multiprocessing")
+    if processes is not None:
+        _wait_for(processes.active_children())
+    flush_streams()
+    os._exit(code)
+
+
+def _wait_for(processes: list[Any]) -> None:
+    """End what the task started through multiprocessing and left, as that does at its own end."""
+    for process in processes:
+        if process.daemon:
+            process.terminate()
+    for process in processes:
+        process.join()
