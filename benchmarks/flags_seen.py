@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -14,7 +13,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from common import read_events, write_tasks
+from benchmarks.checkout import environment
+from benchmarks.files import read_events, write_tasks
 
 #: A signal, or None for a notice; and the flag of ``worker_data`` that tells of it.
 CAUSES = {
@@ -33,13 +33,11 @@ def lateness(executor: str, cause: str) -> float:
         begun, log = Path(folder, "begun"), Path(folder, "events.log")
         data = {"begun": str(begun), "flag": flag}
         tasks = write_tasks(Path(folder, "tasks.json"), [{"task_id": "waits", "data": data}])
-        command = [sys.executable, "-m", "cloud_tasks", "worker", "tasks:wait_for_flag"]
+        command = [sys.executable, "-m", "cloud_tasks", "worker", "benchmarks.tasks:wait_for_flag"]
         command += ["--task-file", str(tasks), "--event-log-file", str(log), "--executor", executor]
         if number is None:
             command += ["--simulate-spot-termination-after", str(NOTICE_AFTER)]
-        here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent / 'src'}"}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:
+        with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as worker:
             while not begun.exists():
                 time.sleep(0.001)
             sent = time.time()

@@ -1,59 +1,158 @@
-"""How late a time limit of 1 s and a crash are known, in milliseconds; never early.
+"""How late a time limit and a crash are known, and whether any limit came early.
 
-The limit: ``run_time`` of the event, which is counted from the function's call to the known
-death, less the limit. The crash: from the moment right before ``SIGKILL`` to the outcome.
+The limit: ``run_time`` of the outcome, which is counted from the child's stamp right before it
+calls the function to the known death, less the limit. The crash: ``run_time`` of a function that
+kills its process at once. Pebble's tasks make the stamp themselves.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from cloud_tasks.executors.base import ExecutorOptions
-from cloud_tasks.executors.function import specify
-from cloud_tasks.outcome import Exited, TimedOut
-from cloud_tasks.registry import load
-from cloud_tasks.task import Task
-from cloud_tasks.worker_data import WorkerData
-from tasks import die, sleep
+from benchmarks.contest import Contest, Contestant
+from benchmarks.results import Aim
 
-LIMIT = 1.0
+ROUNDS = 1
+SLOTS = 2
+#: Seconds, and by how much the limits differ: somebody who looks at the clock every 0.1 s would
+#: else always come just in time, or never.
+LIMIT, SPREAD = 0.2, 0.1
+_EXECUTORS = ("loky", "forkserver", "spawn")
 
 
-def limit(executor: str, tasks: int) -> list[float]:
-    """Return by how many milliseconds each task outlived its limit."""
+def contests(quick: bool) -> Sequence[Contest]:
+    kills, crashes = (6, 4) if quick else (1000, 200)
+    return [
+        _contest(
+            f"{kills} limits of {LIMIT} to {LIMIT + SPREAD:.1f} s, {SLOTS} slots",
+            "limit",
+            kills,
+            [("median", "median_ms", 6.0, 4.0), ("99th percentile", "p99_ms", 20.0, 10.0)],
+        ),
+        _contest(
+            f"{crashes} crashes, one after the other",
+            "crash",
+            crashes,
+            [("median", "median_ms", 3.0, 1.5)],
+        ),
+    ]
+
+
+def _contest(
+    title: str, kind: str, tasks: int, aims: list[tuple[str, str, float, float]]
+) -> Contest:
+    target = f"benchmarks.lateness:{kind}"
+    contestants = [
+        Contestant(f"cloud_tasks, {name}", target, {"executor": name, "tasks": tasks})
+        for name in _EXECUTORS
+    ]
+    # Fewer of Pebble: it takes 0.1 s to know a crash.
+    peers = {"kind": kind, "tasks": min(tasks, 100)}
+    contestants.append(Contestant("Pebble", "benchmarks.lateness:pebble", peers, peer=True))
+    wanted = [
+        Aim(f"{kind}: lateness, {words}, {name}", f"cloud_tasks, {name}", figure,
+            at_least, stretch, most=True, unit=" ms")
+        for words, figure, at_least, stretch in aims
+        for name in _EXECUTORS
+    ]  # fmt: skip
+    if kind == "limit":
+        wanted += [
+            Aim(f"limit: early, {name}", f"cloud_tasks, {name}", "early", 0, most=True)
+            for name in _EXECUTORS
+        ]
+    return Contest(title, "median_ms", "cloud_tasks, loky", contestants, wanted)
+
+
+def limit(*, executor: str, tasks: int) -> dict[str, float]:
+    from cloud_tasks.outcome import TimedOut
+
+    outcomes = _outcomes(executor, "sleep", {"seconds": 60}, SLOTS, _limits(tasks))
+    assert all(isinstance(outcome, TimedOut) for outcome in outcomes)
+    return _figures([outcome.measures.run_time - outcome.max_runtime for outcome in outcomes])
+
+
+def _limits(count: int) -> list[float]:
+    return [LIMIT + SPREAD * (number * 0.618 % 1) for number in range(count)]
+
+
+def crash(*, executor: str, tasks: int) -> dict[str, float]:
+    from cloud_tasks.outcome import Exited
+
+    outcomes = _outcomes(executor, "die", {}, 1, [None] * tasks)
+    assert all(isinstance(outcome, Exited) and outcome.exit_code == -9 for outcome in outcomes)
+    return _figures([outcome.measures.run_time for outcome in outcomes])
+
+
+def _outcomes(
+    executor: str,
+    function: str,
+    data: dict[str, Any],
+    slots: int,
+    limits: Sequence[float | None],
+) -> list[Any]:
+    from benchmarks import tasks as functions
+    from cloud_tasks.executors.base import ExecutorOptions
+    from cloud_tasks.executors.function import specify
+    from cloud_tasks.registry import load
+    from cloud_tasks.task import Task
+    from cloud_tasks.worker_data import WorkerData
+
     pool = load("executor", executor)()
-    pool.start(specify(sleep), WorkerData(), ExecutorOptions(slots=2))
-    task = Task("sleep", {"seconds": 60})
-    futures = [pool.submit(task, max_runtime=LIMIT) for _ in range(tasks)]
+    pool.start(specify(getattr(functions, function)), WorkerData(), ExecutorOptions(slots=slots))
+    task = Task(function, data)
+    futures = [pool.submit(task, max_runtime=limit) for limit in limits]
     outcomes = [future.result() for future in futures]
     pool.shutdown()
-    assert all(isinstance(outcome, TimedOut) for outcome in outcomes)
-    return [(outcome.measures.run_time - LIMIT) * 1e3 for outcome in outcomes]
+    return outcomes
 
 
-def crash(executor: str, tasks: int) -> list[float]:
-    """Return how many milliseconds passed from each kill to its outcome, one after the other."""
-    pool = load("executor", executor)()
-    pool.start(specify(die), WorkerData(), ExecutorOptions(slots=1))
-    outcomes = [pool.submit(Task("die", {})).result() for _ in range(tasks)]
-    pool.shutdown()
-    assert all(isinstance(outcome, Exited) and outcome.exit_code == -9 for outcome in outcomes)
-    return [outcome.measures.run_time * 1e3 for outcome in outcomes]
+def _figures(seconds: list[float]) -> dict[str, float]:
+    """Return the figures of lateness; early is what is below 0."""
+    late = sorted(1e3 * value for value in seconds)
+    return {
+        "median_ms": statistics.median(late),
+        "p99_ms": late[min(len(late) - 1, round(0.99 * len(late)))],
+        "max_ms": late[-1],
+        "early": sum(value < 0 for value in late),
+        "count": len(late),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=20)
-    args = parser.parse_args()
-    for executor in ("loky", "spawn"):
-        for name, measure in (("limit of 1 s", limit), ("crash", crash)):
-            late = measure(executor, args.tasks)
-            print(
-                f"{executor}, {name}: median {statistics.median(late):.1f} ms late, "
-                f"{min(late):.1f} to {max(late):.1f} ({len(late)} tasks)"
-            )
+def pebble(*, kind: str, tasks: int) -> dict[str, float]:
+    from pebble import ProcessPool
+
+    limits = _limits(tasks)
+    function = _stamp_and_sleep if kind == "limit" else _stamp_and_die
+    with ProcessPool(max_workers=1) as pool, tempfile.TemporaryDirectory() as folder:
+        stamp = Path(folder, "stamp")
+        late = [
+            _lateness(pool.schedule(function, (str(stamp),), timeout=limit), stamp)
+            for limit in limits
+        ]
+    if kind == "limit":
+        late = [known - limit for known, limit in zip(late, limits, strict=True)]
+    return _figures(late)
 
 
-if __name__ == "__main__":
-    main()
+def _lateness(future: Any, stamp: Path) -> float:
+    """Return the seconds from the stamp of the task to the moment its end is known."""
+    error = future.exception()
+    known = time.monotonic()
+    assert error is not None
+    return known - float(stamp.read_text())
+
+
+def _stamp_and_sleep(path: str) -> None:
+    Path(path).write_text(repr(time.monotonic()))
+    time.sleep(60)
+
+
+def _stamp_and_die(path: str) -> None:
+    Path(path).write_text(repr(time.monotonic()))
+    os.kill(os.getpid(), 9)

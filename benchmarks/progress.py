@@ -20,15 +20,17 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cloud_tasks.display.console
+from benchmarks.checkout import environment
+from benchmarks.files import write_tasks
+from benchmarks.light import nothing
 from cloud_tasks.display.drawing import Drawing
 from cloud_tasks.worker import Worker
-from common import write_tasks
-from tasks import nothing
 
 SLOTS = 2
 COLUMNS, ROWS = 80, 24
@@ -80,7 +82,8 @@ def _work(function: str, folder: str) -> None:
     vars(cloud_tasks.display.console)["Drawing"] = InTurns
     args = ["--task-file", f"{folder}/tasks.json", "--event-log-file", f"{folder}/events.log"]
     args += ["--num-simultaneous-tasks", str(SLOTS), "--progress", "on"]
-    Worker({"nothing": nothing, "say": say}[function], args=args).run()
+    functions: dict[str, Callable[..., Any]] = {"nothing": nothing, "say": say}
+    Worker(functions[function], args=args).run()
     Path(folder, "turns").write_text(json.dumps(InTurns.turns))
 
 
@@ -92,8 +95,8 @@ def measure(function: str, tasks: int) -> list[tuple[bool, float, float]]:
         entries = [{"task_id": f"task-{i:07d}", "data": {"x": i}} for i in range(tasks)]
         write_tasks(Path(folder, "tasks.json"), entries)
         program = subprocess.Popen(
-            [sys.executable, __file__, "--work", function, folder],
-            stdin=its, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm-256color"},
+            [sys.executable, "-m", "benchmarks.progress", "--work", function, folder],
+            stdin=its, stdout=its, stderr=its, env={**environment(), "TERM": "xterm-256color"},
         )  # fmt: skip
         os.close(its)
         try:

@@ -1,6 +1,6 @@
 """What becomes of tasks when a worker ends: handed back at once, or done by another one.
 
-Needs the servers that ``queue_requests.py`` needs. Prints for each provider, over some rounds:
+Needs the servers that ``queue_requests`` needs. Prints for each provider, over some rounds:
 
 * SIGTERM while one request waits for messages and many tasks are held ready: the seconds from the
   end of the worker until another one has received every task that it had not run;
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,8 +20,10 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.checkout import environment
 from cloud_tasks import registry
-from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec, dead_name, events_name
+from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec
+from cloud_tasks.queues.names import dead_name, events_name
 
 TASKS = 60
 SECONDS = 0.2
@@ -50,13 +51,11 @@ class Job:
 
     def worker(self, *args: str) -> subprocess.Popen[bytes]:
         """Start one."""
-        command = [sys.executable, "-m", "cloud_tasks", "worker", "tasks:note_and_sleep"]
+        command = [sys.executable, "-m", "cloud_tasks", "worker", "benchmarks.tasks:note_and_sleep"]
         command += ["--provider", self.kind, "--project-id", "bench", "--queue-name", self.name]
         command += ["--endpoint-url", self.endpoint, "--num-simultaneous-tasks", str(SLOTS)]
         command += ["--lease", str(LEASE[self.kind]), *args]
-        here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent / 'src'}"}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
 
     def runs(self) -> Counter[str]:
         """Count how often each task began."""

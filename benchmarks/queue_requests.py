@@ -22,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from benchmarks.tasks import sleep
 from cloud_tasks import registry
 from cloud_tasks.queues.base import (
     Message,
@@ -29,11 +30,9 @@ from cloud_tasks.queues.base import (
     Outgoing,
     QueueProvider,
     QueueSpec,
-    dead_name,
-    events_name,
 )
+from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.worker import Worker
-from tasks import sleep
 
 SLOTS = 4
 #: Messages in the queue, at most.

@@ -14,9 +14,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.files import read_events, write_tasks
+from benchmarks.tasks import note_pid_and_sleep
 from cloud_tasks.worker import Worker
-from common import read_events, write_tasks
-from tasks import note_pid_and_sleep
 
 TASKS = 2_000
 KILLS = 200

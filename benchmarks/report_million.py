@@ -1,6 +1,6 @@
 """The report of a long run: seconds, memory, size of the page.
 
-Run it with ``python benchmarks/report_million.py [--events N] [--keep FILE]``. It writes an event
+It writes an event
 log of N events as a run of two machines with 16 slots each would leave it, and has
 `cloud_tasks report` make the page of it in a process of its own. ``floor`` is what reading the
 log and decoding its lines takes, without anything done to them.

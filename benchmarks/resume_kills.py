@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from common import write_tasks
+from benchmarks.files import write_tasks
 
 TASKS = 4_000
 

@@ -1,11 +1,10 @@
 """Task files: streaming, measured side by side with what else could read them.
 
-Run it with ``python benchmarks/task_files.py [--tasks N] [--rounds N]``. Each reader runs in a
-process of its own, one after the other in each round, so that all meet the same machine. Shown
-are the medians: tasks a second, the ratio to the first reader of the table in the same round, the
-time to the first task, and by how much the process grew at its peak. ``entries`` of ours are
-decoded only, as those of the others are; ``tasks`` are checked and made deliveries, by our code
-for ijson too.
+Each reader runs in a process of its own, one after the other in each round, so that all meet the
+same machine; ijson has to be installed. Shown are the medians: tasks a second, the ratio to the
+first reader of the table in the same round, the time to the first task, and by how much the process
+grew at its peak. ``entries`` of ours are decoded only, as those of the others are; ``tasks`` are
+checked and made deliveries, by our code for ijson too.
 """
 
 from __future__ import annotations
@@ -22,35 +21,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.checkout import environment
+from benchmarks.job_files import WRITERS, ijson_entries, whole_json, whole_yaml
 from cloud_tasks.sources import json_list, yaml_list
 from cloud_tasks.sources.entries import to_item
 from cloud_tasks.sources.opening import open_file
 from cloud_tasks.sources.taskfile import Reader, TaskFileSource
 from cloud_tasks.sources.text import TextFeed
-
-
-def entry(number: int) -> dict[str, Any]:
-    """Make one task like those of image pipelines."""
-    return {
-        "task_id": f"task-{number:07d}",
-        "data": {"num1": number, "num2": number * 7 % 1000, "name": f"image-{number}.fits"},
-    }
-
-
-def write_json(path: Path, count: int) -> None:
-    with path.open("w") as file:
-        file.write("[")
-        for number in range(count):
-            file.write(("," if number else "") + "\n" + json.dumps(entry(number)))
-        file.write("\n]\n")
-
-
-def write_yaml(path: Path, count: int) -> None:
-    with path.open("w") as file:
-        for number in range(count):
-            made = entry(number)
-            file.write(f"- task_id: {made['task_id']}\n  data:\n")
-            file.writelines(f"    {key}: {value}\n" for key, value in made["data"].items())
 
 
 def source_tasks(path: Path) -> Iterator[Any]:
@@ -78,28 +55,9 @@ def only_entries(path: Path) -> Iterator[Any]:
     yield from reader.items()
 
 
-def ijson_entries(path: Path) -> Iterator[Any]:
-    import ijson.backends.yajl2_c as ijson
-
-    with path.open("rb") as file:
-        yield from ijson.items(file, "item", buf_size=65536, use_float=True)
-
-
 def ijson_tasks(path: Path) -> Iterator[Any]:
     for value in ijson_entries(path):
         yield to_item(value, str)
-
-
-def whole_json(path: Path) -> Iterator[Any]:
-    with path.open() as file:
-        yield from json.load(file)
-
-
-def whole_yaml(path: Path) -> Iterator[Any]:
-    import yaml
-
-    with path.open() as file:
-        yield from yaml.load(file, Loader=yaml.CSafeLoader)
 
 
 READERS: dict[str, dict[str, Callable[[Path], Iterator[Any]]]] = {
@@ -129,7 +87,7 @@ def measure(task_format: str, reader: str, path: Path) -> None:
     # A small file first, so that imports don't count as growth.
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / f"small.{task_format}"
-        {"json": write_json, "yaml": write_yaml}[task_format](small, 200)
+        WRITERS[task_format](small, 200)
         for _ in read(small):
             pass
     before = peak_kib()
@@ -147,8 +105,18 @@ def compare(task_format: str, path: Path, rounds: int) -> None:
     figures: dict[str, list[list[float]]] = {reader: [] for reader in readers}
     for _ in range(rounds):
         for reader in readers:
-            command = [sys.executable, __file__, "--measure", task_format, reader, str(path)]
-            done = subprocess.run(command, capture_output=True, check=True, text=True)
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.task_files",
+                "--measure",
+                task_format,
+                reader,
+                str(path),
+            ]
+            done = subprocess.run(
+                command, capture_output=True, check=True, text=True, env=environment()
+            )
             figures[reader].append(json.loads(done.stdout))
     peer = figures[readers[0]]
     print(f"\n{task_format}: {path.stat().st_size / 1e6:.1f} MB, median of {rounds} rounds")
@@ -172,12 +140,9 @@ def main() -> None:
         measure(args.measure[0], args.measure[1], Path(args.measure[2]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for task_format, write, count in (
-            ("json", write_json, args.tasks),
-            ("yaml", write_yaml, args.tasks // 10),
-        ):
+        for task_format, count in (("json", args.tasks), ("yaml", args.tasks // 10)):
             path = Path(folder) / f"tasks.{task_format}"
-            write(path, count)
+            WRITERS[task_format](path, count)
             compare(task_format, path, args.rounds)
 
 

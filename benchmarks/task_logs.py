@@ -10,31 +10,35 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contest import Contest, Contestant
+from benchmarks.files import write_tasks
+from benchmarks.light import nothing
+from benchmarks.tasks import print_ten_lines
 from cloud_tasks.worker import Worker
-from common import contest, write_tasks
-from tasks import nothing, print_ten_lines
 
 PRINTING, IDLE = 10_000, 40_000
 SLOTS = 2
+ROUNDS = 7
 
 
-def plain() -> dict[str, float]:
-    return measured([])
+def contests(quick: bool) -> Sequence[Contest]:
+    share = 100 if quick else 1
+    contestants = [
+        Contestant(name, "benchmarks.task_logs:measured", {"options": options, "share": share})
+        for name, options in (("without", []), ("with --task-logs", ["--task-logs"]))
+    ]
+    return [Contest("task logs, 2 slots", "printing_per_second", "without", contestants)]
 
 
-def kept() -> dict[str, float]:
-    return measured(["--task-logs"])
-
-
-def measured(options: list[str]) -> dict[str, float]:
+def measured(*, options: list[str], share: int) -> dict[str, float]:
     return {
-        "per_second": _run(print_ten_lines, PRINTING, options),
-        "nothing_per_second": _run(nothing, IDLE, options),
+        "printing_per_second": _run(print_ten_lines, PRINTING // share, options),
+        "nothing_per_second": _run(nothing, IDLE // share, options),
     }
 
 
@@ -63,13 +67,3 @@ def _worker(
     began = time.monotonic()
     summary = Worker(function, args=args).run()
     sender.send(summary.completed / (time.monotonic() - began))
-
-
-if __name__ == "__main__":
-    contest(
-        __doc__,
-        {"without": plain, "with --task-logs": kept},
-        rounds=7,
-        key="per_second",
-        reference="without",
-    )

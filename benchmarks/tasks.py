@@ -10,9 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.light import nothing
 
-def nothing(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
-    return False, None
+
+def give(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, str]:
+    nothing(task_id, task_data, worker_data)
+    return False, "x" * (task_data["bytes"] - 2)
+
+
+def burn(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    end = time.thread_time() + task_data["burn"]
+    while time.thread_time() < end:
+        pass
+    return nothing(task_id, task_data, worker_data)
 
 
 def sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:

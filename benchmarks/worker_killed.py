@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from common import write_tasks
+from benchmarks.checkout import environment
+from benchmarks.files import write_tasks
 
 SLOTS = 8
 
@@ -23,11 +24,11 @@ def seconds_until_gone(executor: str) -> float:
         tasks = [{"task_id": str(i), "data": {}} for i in range(SLOTS)]
         file = write_tasks(Path(folder, "tasks.json"), tasks)
         command = [sys.executable, "-m", "cloud_tasks", "worker"]
-        command += [f"{Path(__file__).parent / 'tasks.py'}:sleep_beside_subprocess"]
+        command += ["benchmarks.tasks:sleep_beside_subprocess"]
         command += ["--task-file", str(file), "--num-simultaneous-tasks", str(SLOTS)]
         command += ["--executor", executor, "--event-log-file", str(Path(folder, "events.log"))]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
         ) as worker:
             assert worker.stdout is not None
             pids = [int(p) for _ in range(SLOTS) for p in worker.stdout.readline().split()[1:]]

@@ -1,0 +1,1 @@
+"""Measurements of cloud_tasks beside its peers; ``python -m benchmarks --help`` lists them."""
