@@ -75,12 +75,24 @@ def text(results: Sequence[Result], remarks: Mapping[str, str]) -> str:
 
 
 def _aims(results: Sequence[Result], remarks: Mapping[str, str]) -> str:
-    rows = [["what", "at least", "stretch", "measured", "reached", "command", "what limits"]]
+    """Return the table of what was to be reached, and below it what limits each.
+
+    Not beside it: a column of sentences would be a word wide.
+    """
+    rows = [["what", "topic", "at least", "stretch", "measured", "reached"]]
+    limits = []
     for result in results:
-        command = f"`python -m benchmarks {result.topic}`"
-        for row in aims_of(result):
-            rows.append([*row, command, " ".join(remarks.get(row[0], "").split())])
-    return "\n".join(markdown(rows))
+        for what, *figures in aims_of(result):
+            rows.append([what, f"`{result.topic}`", *map(_unbroken, figures)])
+            if what in remarks:
+                limits.append(f"- **{what}**: {' '.join(remarks[what].split())}")
+    parts = [*markdown(rows), ""]
+    return "\n".join([*parts, "What limits them:", "", *limits] if limits else parts)
+
+
+def _unbroken(figure: str) -> str:
+    """Return a bound or a figure as it is printed, in one piece."""
+    return figure.replace(">=", "≥").replace("<=", "≤").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _topic(result: Result, remark: str) -> str:
