@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from servers.moto import aws_env, moto_url  # noqa: F401
 from servers.pubsub import pubsub_emulator  # noqa: F401
 
-from cloud_tasks.executors.process import MARK
+from cloud_tasks.executors.orphans import MARK
 from cloud_tasks.testing import eventually
 
 #: In the environment of everything that this test process starts, orphans included.

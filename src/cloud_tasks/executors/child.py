@@ -239,10 +239,7 @@ def main(
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    take_own_session()
-    for number in (descriptor, tokens, log):
-        if number is not None:
-            os.set_inheritable(number, False)
+    take_own_session(descriptor, tokens, log)
     socket = Socket(descriptor, token, tokens)
     try:
         runner = boot(socket, log)
@@ -279,8 +276,11 @@ def boot(socket: Socket, log: int | None) -> TaskRunner | None:
     return runner
 
 
-def take_own_session() -> None:
-    """Leave the terminal's and the worker's process group, and take the default signals."""
+def take_own_session(*descriptors: int | None) -> None:
+    """Leave the terminal and the worker's group, take default signals, pass on no *descriptors*."""
+    for number in descriptors:
+        if number is not None:
+            os.set_inheritable(number, False)
     with contextlib.suppress(OSError):  # whoever started us may have done it
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,6 +17,7 @@ from typing import Any
 from cloud_tasks.executors import process, wire
 from cloud_tasks.executors.channel import Channel
 from cloud_tasks.executors.guardian import Guardian
+from cloud_tasks.executors.orphans import MARK
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Descriptors, Handle, News, Slot, State
 from cloud_tasks.executors.sweeper import Sweeper
@@ -68,7 +69,7 @@ class Nursery:
         self._poller = poller
         self._run_token = secrets.token_hex(8)
         self._serials = itertools.count(1)
-        self._guardian = Guardian(flag_file, f"{process.MARK}={self._run_token}.")
+        self._guardian = Guardian(flag_file, f"{MARK}={self._run_token}.")
         self._sweeper = Sweeper(self._run_token)
         self.by_socket: dict[int, Child] = {}
         self.by_watch: dict[int, Child] = {}
@@ -153,7 +154,7 @@ class Nursery:
         self._listen(child)
 
     def _environment(self, serial: int) -> dict[str, str]:
-        return {**self._additions, process.MARK: f"{self._run_token}.{serial}"}
+        return {**self._additions, MARK: f"{self._run_token}.{serial}"}
 
     def _listen(self, child: Child) -> None:
         self._poller.add(child.channel.fileno())

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.interpreter import Interpreter, own_flags
+from cloud_tasks.executors.interpreter import Interpreter
 from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
 from cloud_tasks.executors.zygotes import ForkingNursery
@@ -35,7 +35,6 @@ class ForkserverExecutor(SlotPool):
             raise ConfigurationError(
                 "the executor forkserver needs Linux 5.3 or newer: use --executor spawn"
             )
-        self._flags = own_flags()
 
     def _launch(
         self,
@@ -47,7 +46,6 @@ class ForkserverExecutor(SlotPool):
         return Interpreter(
             "zygote",
             f"{end.fileno()}, {token!r}, {inherited.control}, log={inherited.log}",
-            flags=self._flags,
             inherited=[end.fileno(), inherited.control, inherited.log],
             environment=environment,
         )

@@ -49,12 +49,11 @@ def own_flags() -> list[str]:
 
 
 class Interpreter:
-    """A ``subprocess.Popen``, as a handle of a child.
+    """A ``subprocess.Popen``, as a handle of a child. It has the flags of this interpreter.
 
     Args:
         module: of this room, whose ``main`` is called.
         arguments: of that, as Python.
-        flags: of the interpreter.
         inherited: descriptors that it gets.
         environment: variables that it has beside ours.
 
@@ -67,13 +66,12 @@ class Interpreter:
         module: str,
         arguments: str,
         *,
-        flags: Sequence[str],
         inherited: Sequence[int | None],
         environment: dict[str, str],
     ) -> None:
         script = _SCRIPT.format(root=_ROOT, module=module, arguments=arguments)
         self._process = subprocess.Popen(
-            [sys.executable, *flags, "-c", script],
+            [sys.executable, *own_flags(), "-c", script],
             stdin=subprocess.DEVNULL,
             pass_fds=[number for number in inherited if number is not None],
             start_new_session=True,

@@ -12,6 +12,9 @@ import os
 import signal
 from collections.abc import Callable, Collection
 
+#: Set in the environment of every child, to its run and its serial, so that what it leaves behind
+#: can be found.
+MARK = "CLOUD_TASKS_CHILD"
 _PR_SET_CHILD_SUBREAPER = 36
 
 

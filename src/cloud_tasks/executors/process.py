@@ -15,9 +15,8 @@ from pathlib import Path
 import psutil
 
 from cloud_tasks.executors.cgroups import ControlGroups
+from cloud_tasks.executors.orphans import MARK
 
-#: Set in the environment of every child, so that what it leaves behind can be found.
-MARK = "CLOUD_TASKS_CHILD"
 #: Seconds within which we hear of all deaths that the kernel caused at one moment.
 _TOGETHER = 5.0
 

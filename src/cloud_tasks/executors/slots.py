@@ -82,9 +82,12 @@ class SlotPool(Executor, abc.ABC):
         self._closed = False
         self._numbers = itertools.count(1)
 
-    @abc.abstractmethod
     def _prepare(self) -> None:
-        """Import what starting a process needs."""
+        """Import what starting a process needs, and make sure that it can be done here.
+
+        Raises:
+            ConfigurationError: it can't.
+        """
 
     @abc.abstractmethod
     def _launch(

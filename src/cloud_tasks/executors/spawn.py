@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import ClassVar
 
-from cloud_tasks.executors.interpreter import Interpreter, own_flags
+from cloud_tasks.executors.interpreter import Interpreter
 from cloud_tasks.executors.slot import Descriptors, Handle
 from cloud_tasks.executors.slots import SlotPool
 
@@ -17,9 +17,6 @@ class SpawnExecutor(SlotPool):
     #: A socket and a death watch, of the process and of the one that is booted ahead.
     descriptors_per_slot: ClassVar[int] = 4
 
-    def _prepare(self) -> None:
-        self._flags = own_flags()
-
     def _launch(
         self,
         end: socket.socket,
@@ -30,7 +27,6 @@ class SpawnExecutor(SlotPool):
         return Interpreter(
             "child",
             f"{end.fileno()}, {token!r}, log={inherited.log}",
-            flags=self._flags,
             inherited=[end.fileno(), inherited.log],
             environment=environment,
         )

@@ -25,8 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Set by the worker to the run and the serial of this process, see ``process.MARK``.
-_MARK = "CLOUD_TASKS_CHILD"
 #: So often a function is called until Python has made of it what it can.
 _REHEARSALS = 60
 #: Milliseconds after which those that were killed are looked for again.
@@ -45,12 +43,9 @@ def main(descriptor: int, token: bytes, control: int, *, log: int | None = None)
     Raises:
         SystemExit: in a forked process that can't end at once: end it with that code.
     """
-    take_own_session()
+    take_own_session(descriptor, control, log)
     # It has no task that anybody could mean to interrupt.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (descriptor, control, log):
-        if number is not None:
-            os.set_inheritable(number, False)
     exit_work = ExitWork()
     exit_work.take_over()
     words = Socket(descriptor, token, None)
@@ -86,7 +81,7 @@ class _Zygote:
     """The loop: births on request, deaths as they come."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._run = os.environ[_MARK].partition(".")[0]
+        self._run = os.environ[orphans.MARK].partition(".")[0]
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -179,7 +174,7 @@ def _live(runner: TaskRunner, born: _Born) -> int:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     orphans.adopt()
-    os.environ[_MARK] = f"{born.run}.{born.serial}"
+    os.environ[orphans.MARK] = f"{born.run}.{born.serial}"
     renew_random_state()
     os.set_inheritable(born.descriptor, False)
     runner.move(Socket(born.descriptor, born.token, None))

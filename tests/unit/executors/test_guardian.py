@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cloud_tasks.executors.guardian import Guardian
-from cloud_tasks.executors.process import MARK
+from cloud_tasks.executors.orphans import MARK
 from cloud_tasks.executors.sweeper import Sweeper
 from cloud_tasks.testing import eventually
 
