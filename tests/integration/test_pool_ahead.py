@@ -108,9 +108,11 @@ def test_tasks_behind_one_that_dies_run_once_elsewhere(calls: Calls) -> None:
 
 
 def test_after_a_shutdown_nothing_that_was_sent_ahead_begins(calls: Calls) -> None:
-    # All are there before any of them runs, and the shutdown comes with the outcome of one: if
-    # it was this thread's part, all might be over before it gets that far.
+    # All are there before any of them runs, so both slots are held by tasks that were called: one
+    # that waits behind the other could be passed by those that follow. The shutdown comes with the
+    # outcome of one: if it was this thread's part, all might be over before it gets that far.
     held = [calls.submit(stay=str(calls.gate)) for _ in range(2)]
+    eventually(lambda: calls.times_called().keys() >= {"201", "202"})
     futures = [calls.submit() for _ in range(2000)]
     futures[100].add_done_callback(lambda _: calls.executor.shutdown(grace=WAIT, wait=False))
     calls.gate.touch()
