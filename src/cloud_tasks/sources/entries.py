@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import TypeAlias
 
@@ -40,6 +40,23 @@ def shown(value: object, limit: int = _SHOWN) -> str:
 def kind(value: object) -> str:
     """Name the kind of *value* in the words of a task file: ``a list``, ``null``."""
     return _KINDS.get(type(value)) or f"of type {type(value).__name__}"
+
+
+def to_items(values: Sequence[object]) -> list[Delivery]:
+    """Make deliveries of several entries; none if one of them is no task."""
+    items = [
+        _new(Delivery, (_new(Task, (task_id, data)), None, None))
+        for value in values
+        if type(value) is dict
+        and type(task_id := value.get("task_id")) is str
+        and task_id
+        and type(data := value.get("data")) is dict
+    ]
+    if len(items) == len(values):
+        return items
+    with_care = [to_item(value, str) for value in values]
+    good = [item for item in with_care if type(item) is Delivery]
+    return good if len(good) == len(values) else []
 
 
 def to_item(value: object, position: Callable[[], str]) -> Item:

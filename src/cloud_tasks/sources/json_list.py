@@ -1,25 +1,26 @@
 """Reading a JSON list of tasks entry by entry, in memory that does not grow with the file.
 
-The entries are decoded in place by the standard library's scanner, from a buffer that slides
-over the text. Where the buffer ends within an entry the scanner fails; it is tried again when
-twice as much is there, or when the last bracket of the entry has come. So the work stays linear
-in the length of the file for entries of any size, and on a pipe an entry is given out as soon
-as it is complete.
+The entries are decoded by the standard library's scanner, from a buffer that slides over the
+text: as many at once as a few kilobytes of good ones hold, else one by one. Where the buffer ends
+within an entry the scanner fails; it is tried again when twice as much is there, or when the last
+bracket of the entry has come. So the work stays linear in the length of the file for entries of
+any size, and on a pipe an entry is given out as soon as it is complete.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.entries import Item, known_id, shown, to_item
+from cloud_tasks.sources.entries import Item, known_id, shown, to_item, to_items
 from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
 from cloud_tasks.sources.opening import MAX_ENTRY
 from cloud_tasks.sources.text import Place, TextFeed
-from cloud_tasks.task import Malformed
+from cloud_tasks.task import Delivery, Malformed
 
 _CLOSING = re.compile(r"[,\]}]")
 _BLANK = re.compile(r"[ \t\n\r]*")
@@ -27,6 +28,12 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 #: So near the end of what is there, the scanner may take a cut word, number or escape for a
 #: mistake. The longest is an escape of two halves, of 12 characters.
 _CUT = 16
+
+#: So many characters are decoded at once: entries in one go share their keys, and that takes half
+#: the time of one after the other; more would only take memory.
+_AT_ONCE = 8192
+#: After a failure, so many entries are read one by one; twice as many after each further one.
+_LEAST_ALONE, _MOST_ALONE = 16, 1024
 
 
 class JsonListReader:
@@ -39,6 +46,8 @@ class JsonListReader:
         self._origin = Place()  # of the buffer's beginning
         self._ended = False
         self._count = 0
+        self._alone = 0  # so many entries are read one by one before several are tried again
+        self._next_alone = _LEAST_ALONE
         self._decoder = JsonDecoder()
 
     def begin(self) -> None:
@@ -64,43 +73,74 @@ class JsonListReader:
             TaskFormatError: the rest of the file is no JSON, or was cut off.
             SourceError: reading failed.
         """
-        if self._skip_blank() == "]":
-            self._finish()
+        return itertools.chain.from_iterable(self._pieces())
+
+    def _pieces(self) -> Iterator[Sequence[Item]]:
+        """Yield one entry, then as many as can be had at once, and so on."""
+        more = self._skip_blank() != "]"
+        while more:
+            yield [self._one()]
+            end, buffer = self._at, self._buffer
+            more = self._to_next()
+            if self._alone:
+                self._alone -= 1
+            elif more and buffer is self._buffer:
+                yield from self._several(buffer[end - 1 : self._at + 1])
+        self._finish()
+
+    def _one(self) -> Item:
+        """Read the entry at the current place, and move to its end."""
+        value, end = self._decode()
+        self._count += 1
+        if self._decoder.problem:
+            item: Item = Malformed(self._position(), self._decoder.problem, known_id(value))
+        else:
+            item = to_item(value, self._position)
+        self._at = end
+        return item
+
+    def _decode(self) -> tuple[Any, int]:
+        self._decoder.problem = ""
+        try:
+            value, end = self._decoder.scan(self._buffer, self._at)
+        except (ValueError, StopIteration, RecursionError):
+            return self._decode_with_care()
+        return (value, end) if self._complete(end) else self._decode_with_care()
+
+    def _several(self, seam: str) -> Iterator[list[Delivery]]:
+        """Yield what lies between the current place and a *seam*, as long as all of it is good.
+
+        Args:
+            seam: what stood between the last two entries, with a letter of each: ``}, {``.
+        """
+        if seam[0] != "}" or seam[-1] != "{":
             return
-        decoder = self._decoder
-        scan = decoder.scan
-        position = self._position
-        buffer = self._buffer
-        at, end, value = self._at, 0, None
-        between = ""  # what stood between the last two entries, and the second's first letter
-        step = 0  # its length, without that letter
-        while True:
-            try:
-                value, end = scan(buffer, at)
-                complete = buffer[end - 1] == "}" or self._complete(end)
-            except (ValueError, StopIteration, RecursionError):
-                complete = False
-            self._at = at
-            if not complete:
-                value, end = self._decode_with_care()
-                buffer = self._buffer
-            self._count += 1
-            if decoder.problem:
-                yield Malformed(position(), decoder.problem, known_id(value))
-                decoder.problem = ""
-            else:
-                yield to_item(value, position)
-            if step and buffer.startswith(between, end):
-                at = end + step
-                continue
-            self._at = end
-            if not self._to_next():
-                self._finish()
+        while (cut := self._buffer.rfind(seam, self._at, self._at + _AT_ONCE)) >= 0:
+            items = self._between(self._at, cut + 1)
+            if not items:
+                # Others around here may be no better, nor seams what they seem.
+                self._alone = self._next_alone = min(2 * self._next_alone, _MOST_ALONE)
                 return
-            at = self._at
-            step = at - end if buffer is self._buffer else 0
-            buffer = self._buffer
-            between = buffer[at - step : at + 1]
+            self._next_alone = _LEAST_ALONE
+            self._at = cut + len(seam) - 1
+            self._count += len(items)
+            yield items
+
+    def _between(self, at: int, end: int) -> list[Delivery]:
+        """Make items of the entries in ``buffer[at:end]``; none if something is wrong with any.
+
+        If the text ends within an entry, a bracket is not closed, so it can't pass for a list.
+        """
+        decoder = self._decoder
+        decoder.problem = ""
+        text = f"[{self._buffer[at:end]}]"
+        try:
+            values, stop = decoder.scan(text, 0)
+        except (ValueError, StopIteration, RecursionError):
+            return []
+        if stop < len(text):  # the list ends in there, and something follows it
+            return []
+        return [] if decoder.problem else to_items(values)
 
     def _position(self) -> str:
         return f"entry {self._count} (line {self._origin.after(self._buffer, self._at).line})"
@@ -134,17 +174,21 @@ class JsonListReader:
                 return self._buffer[self._at]
             if self._ended:
                 return ""
-            self._slide(self._read())
+            self._slide()
+            self._buffer += self._read()
 
     def _read(self) -> str:
         text = self._feed.read()
         self._ended = not text
         return text
 
-    def _slide(self, more: str) -> None:
-        """Drop what lies before the current place and append *more*."""
-        self._origin = self._origin.after(self._buffer, self._at)
-        self._buffer = self._buffer[self._at :] + more
+    def _slide(self) -> None:
+        """Drop what lies before the current place."""
+        newline = self._buffer.rfind("\n", 0, self._at)
+        column = self._at - newline if newline >= 0 else self._origin.column + self._at
+        self._buffer = self._buffer[self._at :]
+        # Counted from the end, since what is left is short.
+        self._origin = Place(self._feed.place.line - self._buffer.count("\n"), column)
         self._at = 0
 
     def _complete(self, end: int) -> bool:
@@ -153,7 +197,7 @@ class JsonListReader:
 
     def _decode_with_care(self) -> tuple[Any, int]:
         """Decode the entry at the current place, of which maybe not all is there."""
-        self._slide("")
+        self._slide()
         watch = EndOfEntry() if self._feed.live else None
         if watch:
             watch.in_next(self._buffer)

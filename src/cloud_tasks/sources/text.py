@@ -26,14 +26,20 @@ class Place:
 
 
 class TextFeed:
-    """The characters of a task file, in the pieces in which they come."""
+    """The characters of a task file, in the pieces in which they come.
+
+    Attributes:
+        name: what messages call the file.
+        live: its next characters may be long in coming.
+        place: behind what was given out.
+    """
 
     def __init__(self, feed: ByteFeed) -> None:
         self.name = feed.name
         self.live = feed.live
         self._feed = feed
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._place = Place()  # behind what was given out
+        self.place = Place()
         self._failure: TaskFormatError | None = None
         self._ended = False
 
@@ -57,7 +63,7 @@ class TextFeed:
                 text = self._decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
                 text = self._good_part(error)
-        self._place = self._place.after(text, len(text))
+        self.place = self.place.after(text, len(text))
         return text
 
     def error(self, place: Place, problem: str) -> TaskFormatError:
@@ -67,6 +73,6 @@ class TextFeed:
     def _good_part(self, error: UnicodeDecodeError) -> str:
         text = error.object[: error.start].decode("utf-8")
         what = f"byte 0x{error.object[error.start]:02x} is no UTF-8 here: save the file as UTF-8"
-        self._failure = self.error(self._place.after(text, len(text)), what)
+        self._failure = self.error(self.place.after(text, len(text)), what)
         self._ended = False  # it is raised by the next read
         return text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,6 +153,44 @@ def test_entries_that_are_no_tasks_are_named_by_entry_and_line(chunk: int) -> No
         "entry 4 (line 4): is null, not a mapping with 'task_id' and 'data'",
         "entry 6 (line 7): is a list, not a mapping with 'task_id' and 'data'",
     ]
+
+
+def entries(count: int) -> list[str]:
+    return [
+        f'{{"task_id": "{n}", "data": {{"n": [{{"a": 1}},\n{{"a": {n}}}]}}}}' for n in range(count)
+    ]
+
+
+def test_a_bad_entry_among_thousands_is_told_by_its_own_place() -> None:
+    written = entries(3000)
+    written[2000] = '{"task_id": 7}'
+    items, error = read(f"[{','.join(entry + chr(10) for entry in written)}]")
+    assert not error
+    assert len(items) == 3000
+    assert [str(item) for item in items if isinstance(item, Malformed)] == [
+        "entry 2001 (line 4001), task_id '7': has no 'data'"
+    ]
+
+
+@pytest.mark.parametrize("between", [",\n", ", ", ",", "\n,\n"])
+def test_a_damaged_list_gives_the_same_as_if_read_letter_by_letter(between: str) -> None:
+    # In small pieces each entry is read for itself; in large ones many are decoded at once.
+    dice = random.Random(11)
+    whole = f"[{between.join(entries(150))}]"
+    marks = ["]", "[", "], [", "{", "}", '"', "\\", ",", "NaN", "", "9" * 5000, "null, ", between]
+    seen = Counter[bool]()
+    for _ in range(60):
+        text = whole
+        for _ in range(dice.randrange(1, 3)):
+            at = dice.randrange(len(text))
+            text = text[:at] + dice.choice(marks) + text[at + dice.randrange(3) :]
+        items, error = read(text)
+        alone, alone_error = read(text, chunk=1)
+        assert items == alone
+        # What follows is quoted as far as it has been read.
+        assert error.partition(", before")[0] == alone_error.partition(", before")[0]
+        seen[bool(error)] += 1
+    assert min(seen.values()) > 5
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n\t"])
