@@ -23,11 +23,8 @@ from typing import Any
 
 from benchmarks.checkout import environment
 from benchmarks.job_files import WRITERS, ijson_entries, whole_json, whole_yaml
-from cloud_tasks.sources import json_list, yaml_list
 from cloud_tasks.sources.entries import to_item
-from cloud_tasks.sources.opening import open_file
-from cloud_tasks.sources.taskfile import Reader, TaskFileSource
-from cloud_tasks.sources.text import TextFeed
+from cloud_tasks.sources.taskfile import TaskFileSource
 
 
 def source_tasks(path: Path) -> Iterator[Any]:
@@ -41,20 +38,6 @@ def source_tasks(path: Path) -> Iterator[Any]:
     source.close()
 
 
-def only_entries(path: Path) -> Iterator[Any]:
-    """Read with the readers of ours, but make nothing of the entries."""
-    feed = TextFeed(open_file(path, path.name))
-    module: Any = json_list if path.suffix == ".json" else yaml_list
-    module.to_item = lambda value, _position: value
-    reader: Reader
-    if path.suffix == ".json":
-        reader = json_list.JsonListReader(feed)
-    else:
-        reader = yaml_list.YamlListReader(feed)
-    reader.begin()
-    yield from reader.items()
-
-
 def ijson_tasks(path: Path) -> Iterator[Any]:
     for value in ijson_entries(path):
         yield to_item(value, str)
@@ -65,12 +48,10 @@ READERS: dict[str, dict[str, Callable[[Path], Iterator[Any]]]] = {
         "ijson yajl2_c": ijson_entries,
         "ijson, tasks": ijson_tasks,
         "json.load": whole_json,
-        "ours, entries": only_entries,
         "ours, tasks": source_tasks,
     },
     "yaml": {
         "yaml.CSafeLoader": whole_yaml,
-        "ours, entries": only_entries,
         "ours, tasks": source_tasks,
     },
 }

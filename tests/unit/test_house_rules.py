@@ -29,7 +29,7 @@ HOMES = {
     "rich": {"display/"},
     "tenacity": {"queues/retrying.py"},
     "werkzeug": {"cli/demo_processes.py"},
-    "yaml": {"sources/yaml_list.py"},
+    "yaml": {"sources/yaml_list/"},
 }
 POSIX_ONLY = {"fcntl", "pwd", "resource", "pty", "termios"}
 

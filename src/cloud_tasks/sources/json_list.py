@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.attempts import Attempts
 from cloud_tasks.sources.entries import Item, known_id, shown, to_item, to_items
 from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
 from cloud_tasks.sources.opening import MAX_ENTRY
@@ -32,8 +33,6 @@ _CUT = 16
 #: So many characters are decoded at once: entries in one go share their keys, and that takes half
 #: the time of one after the other; more would only take memory.
 _AT_ONCE = 8192
-#: After a failure, so many entries are read one by one; twice as many after each further one.
-_LEAST_ALONE, _MOST_ALONE = 16, 1024
 
 
 class JsonListReader:
@@ -46,8 +45,7 @@ class JsonListReader:
         self._origin = Place()  # of the buffer's beginning
         self._ended = False
         self._count = 0
-        self._alone = 0  # so many entries are read one by one before several are tried again
-        self._next_alone = _LEAST_ALONE
+        self._at_once = Attempts()
         self._decoder = JsonDecoder()
 
     def begin(self) -> None:
@@ -82,9 +80,7 @@ class JsonListReader:
             yield [self._one()]
             end, buffer = self._at, self._buffer
             more = self._to_next()
-            if self._alone:
-                self._alone -= 1
-            elif more and buffer is self._buffer:
+            if more and buffer is self._buffer and self._at_once.due():
                 yield from self._several(buffer[end - 1 : self._at + 1])
         self._finish()
 
@@ -119,9 +115,9 @@ class JsonListReader:
             items = self._between(self._at, cut + 1)
             if not items:
                 # Others around here may be no better, nor seams what they seem.
-                self._alone = self._next_alone = min(2 * self._next_alone, _MOST_ALONE)
+                self._at_once.failed()
                 return
-            self._next_alone = _LEAST_ALONE
+            self._at_once.succeeded()
             self._at = cut + len(seam) - 1
             self._count += len(items)
             yield items

@@ -176,7 +176,7 @@ def reader_for(task_format: str, feed: ByteFeed) -> Reader:
 
         return JsonListReader(TextFeed(feed))
     if task_format == "yaml":
-        from cloud_tasks.sources.yaml_list import YamlListReader
+        from cloud_tasks.sources.yaml_list.reader import YamlListReader
 
         return YamlListReader(TextFeed(feed))
     from cloud_tasks.sources.csv_rows import CsvReader

@@ -11,32 +11,15 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.sources.yaml_reading import BOTH, read
 
-from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources import yaml_list
 from cloud_tasks.sources.opening import ByteFeed
 from cloud_tasks.sources.text import TextFeed
-from cloud_tasks.sources.yaml_list import YamlListReader
+from cloud_tasks.sources.yaml_list import text as yaml_text
+from cloud_tasks.sources.yaml_list.reader import YamlListReader
 from cloud_tasks.task import Delivery, Malformed
 
 GOOD = "- task_id: t\n  data: {n: 1}\n"
-LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])
-BOTH = pytest.mark.parametrize("loader", LOADERS)
-
-
-def read(
-    text: str | bytes, chunk: int = 65536, loader: Any = None
-) -> tuple[list[Delivery | Malformed], str]:
-    """Return what was read, and the message of the error at the end, or nothing."""
-    data = text.encode() if isinstance(text, str) else text
-    items: list[Delivery | Malformed] = []
-    try:
-        reader = YamlListReader(TextFeed(ByteFeed(io.BytesIO(data), "f", chunk=chunk)), loader)
-        reader.begin()
-        items.extend(reader.items())
-    except TaskFormatError as error:
-        return items, str(error)
-    return items, ""
 
 
 def value_of(text: str, loader: Any = None) -> Any:
@@ -293,7 +276,7 @@ def test_bytes_that_are_no_utf8_end_the_file(loader: Any) -> None:
 
 @BOTH
 def test_an_entry_without_measure_is_refused(loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_list, "MAX_ENTRY", 1000)
+    monkeypatch.setattr(yaml_text, "MAX_ENTRY", 1000)
     items, error = read(f"{GOOD * 100}- '{'x' * 5000}'", 100, loader)
     assert len(items) == 100
     assert error.startswith("f has an entry of more than 1000 characters")
@@ -312,10 +295,11 @@ def test_dates_are_dates_and_quoted_dates_are_text() -> None:
     assert value_of("[2024-01-02, '2024-01-02']") == [datetime.date(2024, 1, 2), "2024-01-02"]
 
 
-def test_memory_does_not_grow_with_the_file() -> None:
+@pytest.mark.parametrize("entry", [GOOD, "- task_id: t\n  data:\n    n: 1\n"])
+def test_memory_does_not_grow_with_the_file(entry: str) -> None:
     class Endless(io.RawIOBase):
         def read(self, size: int = -1, /) -> bytes:
-            return GOOD.encode() * 1000
+            return entry.encode() * 1000
 
     reader = YamlListReader(TextFeed(ByteFeed(Endless(), "f")))
     reader.begin()
