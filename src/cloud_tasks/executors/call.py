@@ -77,7 +77,7 @@ def call(
         function: the user's.
         task_id: its first argument.
         data: becomes its second.
-        worker_data: a copy becomes its third.
+        worker_data: its third: a copy of the task's own, where others come after it.
         max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
         on_start: called right before the function.
         on_raise: called with what the function raised; the reply waits for it.
@@ -88,7 +88,6 @@ def call(
     """
     reply = Reply()
     pid = os.getpid()
-    mine = worker_data.for_task()
     task_data = TaskData(task_id, data)
     reply.started = time.time()
     waited = _children_cpu()
@@ -97,7 +96,7 @@ def call(
     try:
         if on_start is not None:
             on_start()
-        returned = function(task_id, task_data, mine)
+        returned = function(task_id, task_data, worker_data)
         ended = time.monotonic()
         if os.getpid() != pid:
             _end_copy(0)
@@ -122,6 +121,14 @@ def call(
         reply.body = describe(error)
     reply.run_time = ended - begun
     reply.cpu_time = cpu_clock() - cpu + _children_cpu() - waited
+    return reply
+
+
+def refused(error: BaseException) -> Reply:
+    """Return the reply for a task that could not be called, for *error*."""
+    reply = Reply()
+    reply.kind = wire.RAISED
+    reply.body = describe(error)
     return reply
 
 
@@ -173,8 +180,10 @@ def _cut(text: str) -> str:
 def flush_streams() -> None:
     """Flush the standard streams, whatever a task has made of them."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - a suppressor would be two objects more in each forked process
             stream.flush()
+        except Exception:  # noqa: BLE001, S110
+            pass
 
 
 def _end_copy(code: int) -> None:

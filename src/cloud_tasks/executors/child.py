@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.awaited import once_imported
-from cloud_tasks.executors.call import Reply, UserFunction, call, flush_streams
+from cloud_tasks.executors.call import Reply, UserFunction, call, flush_streams, refused
 from cloud_tasks.executors.child_socket import Socket
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
@@ -49,7 +49,11 @@ class RunningTask:
 
 
 class TaskRunner:
-    """One booted process: the function, what it is told, and how to run a task."""
+    """One booted process: the function, what it is told, and how to run a task.
+
+    Attributes:
+        crashes: writes down how it crashes.
+    """
 
     def __init__(self, socket: Socket, boot: dict[str, Any], log: int | None) -> None:
         self._socket = socket
@@ -60,7 +64,7 @@ class TaskRunner:
         self._retire_above: int = boot["retire_above"]
         self._reused: bool = boot["reused"]
         self._flags = FlagPage(boot["flags"])
-        self._catch_crashes = self._flags.catch_crashes(self._slot)
+        self.crashes = self._flags.catch_crashes(self._slot)
         self._output = self._make_output(boot["task_logs"])
         changes = _note_changes() if self._reused else None
         self._function: UserFunction = self._load(boot["function"])
@@ -99,11 +103,10 @@ class TaskRunner:
         return pickle.loads(payload)  # noqa: S301 - made by our own parent
 
     def move(self, socket: Socket) -> None:
-        """Go on in a process that was forked, with a socket of its own."""
+        """Prepare for a process that is forked from this one, with a socket of its own."""
         self._socket = socket
         self._memory = PeakMemoryOfForked()
-        # The place in the file, at which a crash is written, is shared with the process before.
-        self._catch_crashes = self._flags.catch_crashes(self._slot)
+        self.crashes.rewind()
 
     def rehearse(self, times: int) -> None:
         """Run a task that does nothing, so that Python knows the way.
@@ -150,14 +153,15 @@ class TaskRunner:
         try:
             task_id, data = self._load(body[wire.TASK_HEAD.size :])
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's classes
-            reply = _unreadable(error)
+            reply = refused(error)
         else:
             self._running.task_id = task_id
             reply = call(
                 self._function,
                 task_id,
                 data,
-                self._worker_data,
+                # What the only task of a process does to it, no other will see.
+                self._worker_data.for_task() if self._reused else self._worker_data,
                 max_result_bytes=self._max_result_bytes,
                 on_start=lambda: self._begin(job, task_id),
             )
@@ -167,7 +171,7 @@ class TaskRunner:
         return int(reply.body) if reply.kind == wire.EXITING else None
 
     def _begin(self, job: int, task_id: str) -> None:
-        self._catch_crashes()
+        self.crashes.catch()
         if self._output is not None:
             self._output.begin(task_id)
         self._flags.stamp(self._slot, job, time.monotonic())
@@ -214,15 +218,6 @@ def _note_changes() -> Changes:
     from cloud_tasks.executors.restore import Changes
 
     return Changes()
-
-
-def _unreadable(error: BaseException) -> Reply:
-    from cloud_tasks.executors.call import describe
-
-    reply = Reply()
-    reply.kind = wire.RAISED
-    reply.body = describe(error)
-    return reply
 
 
 def main(

@@ -12,12 +12,10 @@ takes no room as long as nothing crashes: then the file ends with the cells.
 from __future__ import annotations
 
 import contextlib
-import functools
 import mmap
 import os
 import struct
 import time
-from collections.abc import Callable
 
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, for us alone
 _CELLS_AT = 64
@@ -122,24 +120,17 @@ class FlagPage:
         """Note the error *number* of a task log; the parent tells it."""
         self._map[_LOG_TROUBLE] = min(number, 255)
 
-    def catch_crashes(self, cell: int) -> Callable[[], object]:
+    def catch_crashes(self, cell: int) -> CrashCatcher:
         """Have this process write its traceback into the region of *cell* if it crashes.
 
         Also where the user has asked for one on stderr (``PYTHONFAULTHANDLER``): told with the
-        task, it says more. Returns what asks for it anew, in case somebody else has meanwhile.
+        task, it says more.
         """
-        import faulthandler
-
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:  # no descriptor is left: then there will be no traceback
-            return bool
-        os.lseek(descriptor, _REGIONS_AT + _REGION_BYTES * cell, os.SEEK_SET)
-        catch = functools.partial(faulthandler.enable, descriptor, all_threads=False)
-        catch()
+        catcher = CrashCatcher(self.path, _REGIONS_AT + _REGION_BYTES * cell)
+        catcher.catch()
         # What a forked copy would write would be taken for ours.
         os.register_at_fork(after_in_child=_crash_on_stderr)
-        return catch
+        return catcher
 
     def take_traceback(self, cell: int) -> str | None:
         """Return what a crashed process of *cell* wrote, and clear it; None: nothing."""
@@ -166,6 +157,31 @@ class FlagPage:
         # A map holds a descriptor for as long as it exists. A reader may be in it this moment, so
         # it is not closed but let go.
         self._map = bytearray(self._map[:])
+
+
+class CrashCatcher:
+    """Has the traceback of a crash written to *place* in the file at *path*."""
+
+    def __init__(self, path: str, place: int) -> None:
+        import faulthandler
+
+        self._enable = faulthandler.enable
+        self._place = place
+        self._descriptor: int | None = None
+        # If no descriptor is left, there will be no traceback.
+        with contextlib.suppress(OSError):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self.rewind()
+
+    def catch(self) -> None:
+        """Do so from now on, even if somebody else has asked for something else."""
+        if self._descriptor is not None:
+            self._enable(self._descriptor, all_threads=False)
+
+    def rewind(self) -> None:
+        """Begin at *place* again, where another process may have gone on: forked ones share it."""
+        if self._descriptor is not None:
+            os.lseek(self._descriptor, self._place, os.SEEK_SET)
 
 
 def _crash_on_stderr() -> None:

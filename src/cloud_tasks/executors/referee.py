@@ -68,6 +68,8 @@ class Referee:
                 child.state = State.LEAVING
                 child.deadline = now + self._exit_grace
                 self._agenda.note(child.deadline)
+                # Its death is told elsewhere: the end of its socket would only wake us.
+                self._nursery.stop_listening(child)
             else:
                 # The child has its next task before anybody looks at this outcome.
                 self._go_on(child, job, outcome, now)

@@ -45,6 +45,8 @@ class Searcher:
 
     def traceback(self, slot: int, exit_code: int | None) -> str | None:
         """Take what the crash that ended with *exit_code* wrote; None: nothing."""
+        if exit_code == 0:
+            return None
         text = self._flags.take_traceback(slot)
         return _users_part(text) if text and exit_code in _FAULTS else None
 

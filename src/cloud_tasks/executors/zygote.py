@@ -59,29 +59,23 @@ def main(descriptor: int, token: bytes, control: int, *, log: int | None = None)
     runner.rehearse(_REHEARSALS)
     gc.collect()
     gc.freeze()  # a collection in a forked process would touch all of it, and so copy it
-    born = _Zygote(socket.socket(fileno=control)).serve()
-    if born is not None:
+    # Kept, since a forked process that takes it apart would copy the memory where its parts were.
+    zygote = _Zygote(socket.socket(fileno=control), runner)
+    if zygote.serve():
         exit_work.begin_anew()
-        _end(exit_work, _live(runner, born))
-
-
-class _Born:
-    """What a forked process is told of itself."""
-
-    __slots__ = ("descriptor", "run", "serial", "token")
-
-    def __init__(self, run: str, serial: int, descriptor: int, token: bytes) -> None:
-        self.run = run
-        self.serial = serial
-        self.descriptor = descriptor
-        self.token = token
+        _end(exit_work, _live(runner))
 
 
 class _Zygote:
-    """The loop: births on request, deaths as they come."""
+    """The loop: births on request, deaths as they come.
 
-    def __init__(self, control: socket.socket) -> None:
+    What each forked process would do for itself is done here before the fork, where it can be: it
+    copies whatever memory it writes to.
+    """
+
+    def __init__(self, control: socket.socket, runner: TaskRunner) -> None:
         self._run = os.environ[orphans.MARK].partition(".")[0]
+        self._runner = runner
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -96,50 +90,54 @@ class _Zygote:
         #: What the user's module started when it was imported.
         self._others = orphans.children()
 
-    def serve(self) -> _Born | None:
-        """Work until the worker closes; returns something in each forked process."""
+    def serve(self) -> bool:
+        """Work until the worker closes; True in each forked process."""
         while self._pids or not self._leaving:
             for descriptor, _ in self._poll.poll(_PAUSE if self._orphans else None):
                 if descriptor == self._control.fileno():
-                    born = self._hear()
-                    if born is not None:
-                        return born
+                    if self._hear():
+                        return True
                 else:
                     self._tell_death(descriptor)
                     self._orphans = True
             if self._orphans:
                 self._orphans = not orphans.end(self._others.union(self._pids.values()))
-        return None
+        return False
 
-    def _hear(self) -> _Born | None:
+    def _hear(self) -> bool:
         words = birth.receive(self._control)
         if words is None:
             self._kill_all()
-            return None
+            return False
         kind, serial, buried, token, descriptor = words
         self._leaving = self._leaving or kind == birth.LEAVE
         if buried:
             os.waitpid(self._pids.pop(buried), 0)
         if descriptor is None:
-            return None
-        return self._fork(_Born(self._run, serial, descriptor, token))
+            return False
+        os.environ[orphans.MARK] = f"{self._run}.{serial}"
+        os.set_inheritable(descriptor, False)
+        self._runner.move(Socket(descriptor, token, None))
+        if self._fork(serial):
+            return True
+        os.close(descriptor)
+        return False
 
-    def _fork(self, born: _Born) -> _Born | None:
+    def _fork(self, serial: int) -> bool:
         try:
             pid = os.fork()
         except OSError as error:
-            self._tell(birth.FAILED, born.serial, error.errno or 0)
-        else:
-            if pid == 0:
-                self._let_go()
-                return born
-            self._pids[born.serial] = pid
-            watch = os.pidfd_open(pid)
-            self._serials[watch] = born.serial
-            self._poll.register(watch, select.POLLIN)
-            self._tell(birth.FORKED, born.serial, pid)
-        os.close(born.descriptor)
-        return None
+            self._tell(birth.FAILED, serial, error.errno or 0)
+            return False
+        if pid == 0:
+            self._let_go()
+            return True
+        self._pids[serial] = pid
+        watch = os.pidfd_open(pid)
+        self._serials[watch] = serial
+        self._poll.register(watch, select.POLLIN)
+        self._tell(birth.FORKED, serial, pid)
+        return False
 
     def _let_go(self) -> None:
         """Close, in a forked process, what belongs to the zygote."""
@@ -169,15 +167,13 @@ class _Zygote:
         os._exit(0)
 
 
-def _live(runner: TaskRunner, born: _Born) -> int:
+def _live(runner: TaskRunner) -> int:
     """Be the process of one task; returns its exit code."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     orphans.adopt()
-    os.environ[orphans.MARK] = f"{born.run}.{born.serial}"
     renew_random_state()
-    os.set_inheritable(born.descriptor, False)
-    runner.move(Socket(born.descriptor, born.token, None))
+    runner.crashes.catch()  # the fork has put an end to it
     try:
         runner.serve()
     except KeyboardInterrupt:
