@@ -145,14 +145,15 @@ class _Zygote:
             os.close(descriptor)
 
     def _tell_death(self, watch: int) -> None:
-        self._poll.unregister(watch)
         serial = self._serials.pop(watch)
-        os.close(watch)
         # Left unreaped until the worker has killed the group: as long, the number is nobody else's.
         end = os.waitid(os.P_PID, self._pids[serial], os.WEXITED | os.WNOWAIT)
         assert end is not None
         code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        # The first thing: the slot's next task waits for it.
         self._tell(birth.DIED, serial, code)
+        self._poll.unregister(watch)
+        os.close(watch)
 
     def _tell(self, kind: int, serial: int, value: int) -> None:
         with contextlib.suppress(OSError):  # the worker is gone: the next look tells
