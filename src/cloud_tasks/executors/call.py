@@ -70,6 +70,7 @@ def call(
     on_start: Callable[[], object] | None = None,
     on_raise: Callable[[BaseException], object] | None = None,
     cpu_clock: Callable[[], float] = time.process_time,
+    only: bool = False,
 ) -> Reply:
     """Run *function* over one task.
 
@@ -77,17 +78,19 @@ def call(
         function: the user's.
         task_id: its first argument.
         data: becomes its second.
-        worker_data: its third: a copy of the task's own, where others come after it.
+        worker_data: a copy becomes its third.
         max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
         on_start: called right before the function.
         on_raise: called with what the function raised; the reply waits for it.
         cpu_clock: seconds of CPU of the process, or of the thread where tasks share a process.
+        only: this process runs no other task, so that it may have *worker_data* itself.
 
     Raises:
         Interruption: the executor ended the task.
     """
     reply = Reply()
     pid = os.getpid()
+    mine = worker_data if only else worker_data.for_task()
     task_data = TaskData(task_id, data)
     reply.started = time.time()
     waited = _children_cpu()
@@ -96,7 +99,7 @@ def call(
     try:
         if on_start is not None:
             on_start()
-        returned = function(task_id, task_data, worker_data)
+        returned = function(task_id, task_data, mine)
         ended = time.monotonic()
         if os.getpid() != pid:
             _end_copy(0)

@@ -160,10 +160,10 @@ class TaskRunner:
                 self._function,
                 task_id,
                 data,
-                # What the only task of a process does to it, no other will see.
-                self._worker_data.for_task() if self._reused else self._worker_data,
+                self._worker_data,
                 max_result_bytes=self._max_result_bytes,
                 on_start=lambda: self._begin(job, task_id),
+                only=not self._reused,
             )
             self._running.task_id = None
         peak = self._memory.after(0.0 if math.isnan(reply.run_time) else reply.run_time)

@@ -67,7 +67,7 @@ def _run(
         function,
         task_id,
         data,
-        worker_data.for_task(),
+        worker_data,
         max_result_bytes=max_result_bytes,
         on_start=(lambda: flags.stamp(*place, time.monotonic())) if flags else None,
         cpu_clock=time.thread_time,

@@ -97,7 +97,7 @@ class InlineExecutor(Executor):
                     self._function,
                     task.task_id,
                     task.data,
-                    self._worker_data.for_task(),
+                    self._worker_data,
                     max_result_bytes=self._options.max_result_bytes,
                     on_raise=self._look_at if self._debugger is not None else None,
                     cpu_clock=time.thread_time,
