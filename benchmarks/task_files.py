@@ -3,8 +3,8 @@
 Each reader runs in a process of its own, one after the other in each round, so that all meet the
 same machine; ijson has to be installed. Shown are the medians: tasks a second, the ratio to the
 first reader of the table in the same round, the time to the first task, and by how much the process
-grew at its peak. ``entries`` of ours are decoded only, as those of the others are; ``tasks`` are
-checked and made deliveries, by our code for ijson too.
+grew at its peak. ``tasks`` are checked and made deliveries, by our code for ijson too; the others
+decode only.
 """
 
 from __future__ import annotations

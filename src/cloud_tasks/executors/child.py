@@ -102,8 +102,8 @@ class TaskRunner:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by our own parent
 
-    def move(self, socket: Socket) -> None:
-        """Prepare for a process that is forked from this one, with a socket of its own."""
+    def prepare_fork(self, socket: Socket) -> None:
+        """Be ready for a process that is forked from this one, with a *socket* of its own."""
         self._socket = socket
         self._memory = PeakMemoryOfForked()
         self.crashes.rewind()

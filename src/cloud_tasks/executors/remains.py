@@ -45,7 +45,7 @@ class Searcher:
 
     def traceback(self, slot: int, exit_code: int | None) -> str | None:
         """Take what the crash that ended with *exit_code* wrote; None: nothing."""
-        if exit_code == 0:
+        if exit_code == 0:  # it has not crashed, so there is nothing to be cleared either
             return None
         text = self._flags.take_traceback(slot)
         return _users_part(text) if text and exit_code in _FAULTS else None

@@ -117,7 +117,7 @@ class _Zygote:
             return False
         os.environ[orphans.MARK] = f"{self._run}.{serial}"
         os.set_inheritable(descriptor, False)
-        self._runner.move(Socket(descriptor, token, None))
+        self._runner.prepare_fork(Socket(descriptor, token, None))
         if self._fork(serial):
             return True
         os.close(descriptor)

@@ -180,8 +180,7 @@ class JsonListReader:
 
     def _slide(self) -> None:
         """Drop what lies before the current place."""
-        newline = self._buffer.rfind("\n", 0, self._at)
-        column = self._at - newline if newline >= 0 else self._origin.column + self._at
+        column = self._origin.column_after(self._buffer, self._at)
         self._buffer = self._buffer[self._at :]
         # Counted from the end, since what is left is short.
         self._origin = Place(self._feed.place.line - self._buffer.count("\n"), column)

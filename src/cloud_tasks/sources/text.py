@@ -19,10 +19,12 @@ class Place:
 
     def after(self, text: str, end: int) -> Place:
         """Return the place of ``text[end]``, where *text* begins at this place."""
-        newlines = text.count("\n", 0, end)
-        if not newlines:
-            return Place(self.line, self.column + end)
-        return Place(self.line + newlines, end - text.rfind("\n", 0, end))
+        return Place(self.line + text.count("\n", 0, end), self.column_after(text, end))
+
+    def column_after(self, text: str, end: int) -> int:
+        """Return the column alone, which costs no look at the whole of *text*."""
+        newline = text.rfind("\n", 0, end)
+        return self.column + end if newline < 0 else end - newline
 
 
 class TextFeed:
@@ -43,11 +45,8 @@ class TextFeed:
         self._failure: TaskFormatError | None = None
         self._ended = False
 
-    def read(self, size: int = -1) -> str:
+    def read(self) -> str:
         """Return the next characters, none at the end; blocks until there are some.
-
-        Args:
-            size: disregarded; it makes this a file for those who read from files.
 
         Raises:
             SourceError: reading failed.
