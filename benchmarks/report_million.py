@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_tasks.clock import timestamp
 from cloud_tasks.events.reading import EventReader
+from cloud_tasks.timestamps import timestamp
 
 _HOSTS, _SLOTS = 2, 16
 _BEGAN = 1_795_289_264.0

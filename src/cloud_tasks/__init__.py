@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         SourceError,
         TaskFormatError,
     )
-    from cloud_tasks.runtime.summary import RunSummary
+    from cloud_tasks.summary import RunSummary
     from cloud_tasks.task import Task, TaskData
     from cloud_tasks.worker import Worker
     from cloud_tasks.worker_data import WorkerData
@@ -40,7 +40,7 @@ _HOMES = {
     "QueueMissingError": "cloud_tasks.errors",
     "QueueRefusedError": "cloud_tasks.errors",
     "QueueUnavailableError": "cloud_tasks.errors",
-    "RunSummary": "cloud_tasks.runtime.summary",
+    "RunSummary": "cloud_tasks.summary",
     "SourceError": "cloud_tasks.errors",
     "Task": "cloud_tasks.task",
     "TaskData": "cloud_tasks.task",

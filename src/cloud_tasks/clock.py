@@ -6,13 +6,12 @@ moves nothing but the timestamps.
 
 from __future__ import annotations
 
-import functools
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import queue
+
 
 T = TypeVar("T")
 
@@ -38,31 +37,6 @@ class Clock:
     def wall(self) -> float:
         """Seconds since the epoch, UTC, as the machine believes it to be."""
         return time.time()
-
-
-def timestamp(wall_seconds: float) -> str:
-    """Render *wall_seconds* since the epoch as ISO 8601, UTC, microseconds, ``+00:00``."""
-    micros = round(wall_seconds * 1e6)
-    return f"{_whole_second(micros // 1_000_000)}.{micros % 1_000_000:06d}+00:00"
-
-
-@functools.lru_cache(maxsize=16)
-def _whole_second(second: int) -> str:
-    # Every event has two timestamps, and most fall into the same second or two.
-    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def wall_seconds(text: str) -> float:
-    """Read ISO 8601, as :func:`timestamp` and others write it; without an offset it is UTC.
-
-    Raises:
-        ValueError, OverflowError: it is no time, or none that this machine can count.
-    """
-    # Python 3.10 does not know the Z.
-    moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()
 
 
 def next_of(inbox: queue.SimpleQueue[T], timeout: float | None) -> T:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from cloud_tasks.runtime.summary import RunSummary
+    from cloud_tasks.summary import RunSummary
 
 
 class CloudTasksError(Exception):

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from contract import deaths
 
-from cloud_tasks.executors import process
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.outcome import Completed, Exited, OverMemory, TimedOut
+from cloud_tasks.system import processes
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, running
@@ -103,7 +103,7 @@ def test_a_forked_copy_that_lives_on_does_not_hide_the_death(pool: Pool, tmp_pat
     assert time.monotonic() - begun < AT_ONCE
     copy = int((tmp_path / "pids").read_text())
     # A zombie is as good as gone: its parent may be nobody we know.
-    eventually(lambda: not process.runs(copy))
+    eventually(lambda: not processes.runs(copy))
 
 
 @pytest.fixture(params=[deaths.uses_memory, deaths.uses_memory_below], ids=["itself", "below it"])

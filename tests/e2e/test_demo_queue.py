@@ -20,8 +20,8 @@ from e2e.program import environment
 
 from cloud_tasks.cli import demo_processes
 from cloud_tasks.cli.demo_job import KNOWN_ANSWER, TASKS, Account
-from cloud_tasks.executors.process import runs
 from cloud_tasks.queues.base import Outgoing, QueueSpec
+from cloud_tasks.system.processes import runs
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer
 

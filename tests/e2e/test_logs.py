@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from e2e.program import WAIT, Program, environment
 
-from cloud_tasks.clock import timestamp
 from cloud_tasks.testing import eventually
+from cloud_tasks.timestamps import timestamp
 
 
 class Run:

@@ -14,8 +14,8 @@ import pytest
 from e2e.program import Program, environment
 from servers.chromium import Chromium, Tab, find_chromium
 
-from cloud_tasks.clock import timestamp
 from cloud_tasks.testing import eventually
+from cloud_tasks.timestamps import timestamp
 
 _SCRIPT = """
 import sys, time

@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
-from cloud_tasks.executors import process
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.forkserver import ForkserverExecutor
 from cloud_tasks.executors.function import specify
 from cloud_tasks.outcome import Completed, Exited, TimedOut
+from cloud_tasks.system import processes
 from cloud_tasks.task import Task
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.executor_harness import WAIT
@@ -106,10 +106,10 @@ def test_a_lost_zygote_takes_no_task_along(start: Start, tmp_path: Path) -> None
     futures = [executor.submit(Task(str(n), {"folder": str(tmp_path)})) for n in range(3)]
     child, zygote = family_of(tmp_path / "0")
     os.kill(zygote, signal.SIGKILL)
-    eventually(lambda: not process.runs(zygote), WAIT)
+    eventually(lambda: not processes.runs(zygote), WAIT)
     (tmp_path / "release").touch()
     assert all(isinstance(future.result(WAIT), Completed) for future in futures)
-    eventually(lambda: not process.runs(child), WAIT)
+    eventually(lambda: not processes.runs(child), WAIT)
 
 
 def test_how_a_process_ended_is_unknown_once_its_zygote_is_lost(
@@ -119,7 +119,7 @@ def test_how_a_process_ended_is_unknown_once_its_zygote_is_lost(
     lost = executor.submit(Task("lost", {"folder": str(tmp_path)}))
     child, zygote = family_of(tmp_path / "lost")
     os.kill(zygote, signal.SIGKILL)
-    eventually(lambda: not process.runs(zygote), WAIT)
+    eventually(lambda: not processes.runs(zygote), WAIT)
     os.kill(child, signal.SIGKILL)
     outcome = lost.result(WAIT)
     assert isinstance(outcome, Exited)
@@ -132,7 +132,7 @@ def test_a_limit_holds_after_the_zygote_is_lost(start: Start, tmp_path: Path) ->
     child, zygote = family_of(tmp_path / "late")
     os.kill(zygote, signal.SIGKILL)
     assert isinstance(late.result(WAIT), TimedOut)
-    eventually(lambda: not process.runs(child), WAIT)
+    eventually(lambda: not processes.runs(child), WAIT)
 
 
 def test_a_stop_lets_a_task_finish_and_leaves_no_zygote(start: Start, tmp_path: Path) -> None:
@@ -170,11 +170,11 @@ def test_a_daemon_that_a_task_left_ends_with_it(start: Start, tmp_path: Path) ->
     executor = start(_DAEMON)
     (left,) = results(executor, 1, crash=False)
     assert isinstance(left, int)
-    eventually(lambda: not process.runs(left), WAIT)
+    eventually(lambda: not processes.runs(left), WAIT)
     note = tmp_path / "note"
     crashed = executor.submit(Task("t", {"crash": True, "note": str(note)})).result(WAIT)
     assert isinstance(crashed, Exited)
-    eventually(lambda: not process.runs(int(note.read_text())), WAIT)
+    eventually(lambda: not processes.runs(int(note.read_text())), WAIT)
 
 
 _AT_EXIT = """

@@ -28,7 +28,7 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.executors.inline import InlineExecutor
 from cloud_tasks.queues.base import Outgoing, QueueSpec
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
 from cloud_tasks.worker import Worker

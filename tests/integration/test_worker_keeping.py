@@ -13,7 +13,7 @@ import pytest
 from integration.jobs import Site, additions, task
 
 from cloud_tasks.errors import CloudTasksError, EventLogError
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.worker import Worker
 
 

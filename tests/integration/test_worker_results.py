@@ -13,7 +13,7 @@ from integration.jobs import Multiply, Site, additions, task
 
 from cloud_tasks import ConfigurationError, RunSummary, Worker, WorkerData
 from cloud_tasks.executors.inline import InlineExecutor
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 
 MIXED = [
     task("good", a=1),

@@ -17,7 +17,7 @@ import pytest
 from integration.jobs import Site, additions, task
 
 from cloud_tasks import HistoryError, SourceError
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.worker import WorkerData
 
 

@@ -10,7 +10,7 @@ import pytest
 from integration.jobs import Site, additions, task
 
 from cloud_tasks import EventLogError, SourceError, TaskFormatError
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 from cloud_tasks.testing import eventually
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from integration.jobs import Site, additions, task
 
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.testing import eventually

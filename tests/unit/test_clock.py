@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cloud_tasks.clock import Clock, next_of, timestamp
+from cloud_tasks.clock import Clock, next_of
+from cloud_tasks.timestamps import timestamp
 
 
 def test_a_timestamp_has_microseconds_and_says_utc() -> None:

@@ -24,7 +24,7 @@ HOMES = {
     "jinja2": {"report/page.py"},
     "loky": {"executors/loky.py", "settings/derive.py"},
     "moto": {"cli/demo_processes.py"},
-    "psutil": {"executors/process.py"},
+    "psutil": {"system/processes.py"},
     "pytest": {"testing"},
     "rich": {"display/"},
     "tenacity": {"queues/retrying.py"},

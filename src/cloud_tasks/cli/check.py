@@ -7,11 +7,11 @@ import json
 import time
 from dataclasses import asdict
 
-from cloud_tasks.display.text import duration, plural, safe
 from cloud_tasks.errors import SourceError
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.sources.taskfile import FORMATS
 from cloud_tasks.task import Malformed
+from cloud_tasks.text import duration, plural, safe
 
 #: Problems shown one by one.
 _SHOWN = 10

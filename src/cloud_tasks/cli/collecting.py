@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloud_tasks.cli.event_lines import Seen
-from cloud_tasks.display.text import safe
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.queues.base import Message, MessageQueue
+from cloud_tasks.text import safe
 
 #: Seconds that received events are ours. They come again if we die before they are deleted.
 _LEASE = 60.0

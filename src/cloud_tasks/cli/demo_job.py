@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cloud_tasks import cores, registry
+from cloud_tasks import registry
 from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.load_queue import task_queue_spec
@@ -19,9 +19,10 @@ from cloud_tasks.cli.loader import Loader, Order
 from cloud_tasks.cli.primes import prime_tasks
 from cloud_tasks.cli.progress import Progress
 from cloud_tasks.cli.queues import Job
-from cloud_tasks.display.text import duration, plural
 from cloud_tasks.queues.base import MessageQueue
 from cloud_tasks.sources.local import make_source
+from cloud_tasks.system import cores
+from cloud_tasks.text import duration, plural
 
 #: A task takes about a tenth of a second, so that the notice finds some running.
 LIMIT = 2**31

@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Any
 
 import cloud_tasks
-from cloud_tasks.display.text import safe
 from cloud_tasks.errors import CloudTasksError
+from cloud_tasks.text import safe
 
 #: What the stand-in and those who ask it can't do without.
 NEEDED = ("boto3", "moto", "flask", "flask_cors", "werkzeug")

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 
 from cloud_tasks.cli.demo_job import KNOWN_ANSWER, LIMIT, TASKS, Account, QueueDemo
 from cloud_tasks.cli.demo_processes import NEEDED, Family, environment
-from cloud_tasks.display.text import duration
 from cloud_tasks.errors import ConfigurationError, QueueError
 from cloud_tasks.runtime.signals import heard
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
+from cloud_tasks.text import duration
 
 _WRONG, _INTERRUPTED, _TERMINATED = 1, 130, 143
 #: Seconds that a dying process gets to be dead, on a machine with much else to do.

@@ -9,12 +9,12 @@ from typing import Any
 
 from cloud_tasks.cli.failures_file import Written, write
 from cloud_tasks.display.tables import print_table
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.failed import FailedGroup, FailedTasks
 from cloud_tasks.history.layout import find
 from cloud_tasks.sources.taskfile import FORMATS
+from cloud_tasks.text import plural, safe
 
 _SHOWN = 20
 _NOT_ALL_FOUND = 1

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.causes import FailureCause
 from cloud_tasks.history.failed import TaskKey
@@ -17,6 +16,7 @@ from cloud_tasks.history.failed_data import Found, write_task_file
 from cloud_tasks.history.layout import Traces
 from cloud_tasks.history.rerun import rerun_with_file
 from cloud_tasks.history.runs import Origin, origins
+from cloud_tasks.text import plural, safe
 
 _SUFFIXES = (".jsonl", ".ndjson")
 

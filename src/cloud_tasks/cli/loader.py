@@ -13,10 +13,10 @@ from cloud_tasks.cli.loaded import Loaded
 from cloud_tasks.cli.progress import Progress
 from cloud_tasks.cli.queues import Job, opened
 from cloud_tasks.cli.sending import DryRun, Sender, Target
-from cloud_tasks.display.text import duration, plural, safe
 from cloud_tasks.errors import CloudTasksError
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.text import duration, plural, safe
 
 #: Seconds that events and dead tasks are their receiver's.
 _PLAIN_LEASE = 60

@@ -10,13 +10,13 @@ from typing import Any
 
 from cloud_tasks.cli.following import follow
 from cloud_tasks.cli.harmless import Harmless
-from cloud_tasks.clock import timestamp
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event
 from cloud_tasks.history.layout import Traces, find
 from cloud_tasks.history.task_events import events_of
 from cloud_tasks.history.task_logs import TaskLogs, Try
+from cloud_tasks.text import plural, safe
+from cloud_tasks.timestamps import timestamp
 
 
 def main(argv: list[str]) -> int:

@@ -13,12 +13,12 @@ from cloud_tasks.cli.collecting import Collector
 from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.progress import Progress
 from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.runtime.signals import heard
-from cloud_tasks.runtime.summary import StopReason
 from cloud_tasks.settings.parse import seconds
+from cloud_tasks.summary import StopReason
+from cloud_tasks.text import plural, safe
 
 
 def main(argv: list[str]) -> int:

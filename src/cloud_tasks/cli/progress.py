@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from cloud_tasks.display.text import clock, safe
+from cloud_tasks.text import clock, safe
 
 #: Seconds between two lines, on a terminal and elsewhere.
 _LIVELY, _CALM = 0.5, 30.0

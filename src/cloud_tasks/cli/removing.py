@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cloud_tasks.cli.loader import ledger_of
 from cloud_tasks.cli.queues import Job, add_job_arguments, default_ledger, parse
-from cloud_tasks.display.text import safe
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.text import safe
 
 _REFUSED = 1
 

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 
 from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
 from cloud_tasks.display.tables import print_table
-from cloud_tasks.display.text import safe
 from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, Message, MessageQueue
 from cloud_tasks.settings.parse import whole
+from cloud_tasks.text import safe
 
 #: Messages looked at, unless somebody says otherwise.
 _SAMPLE = 10

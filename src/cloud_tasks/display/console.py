@@ -22,10 +22,10 @@ from cloud_tasks.display.eta import Pace
 from cloud_tasks.display.facts import Facts
 from cloud_tasks.display.lines import progress_line
 from cloud_tasks.display.telling import Teller
-from cloud_tasks.display.text import plural
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.task import Delivery
+from cloud_tasks.text import plural
 
 if TYPE_CHECKING:
     from cloud_tasks.display.screen import Screen

@@ -6,9 +6,9 @@ import signal
 import textwrap
 
 from cloud_tasks.display.facts import Facts
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.display.whole_lines import without_controls
 from cloud_tasks.outcome import Exited, Outcome, OverMemory, Remains, TimedOut
+from cloud_tasks.text import plural, safe
 
 #: The page that tells more.
 HELP = "docs/what-can-go-wrong.md"

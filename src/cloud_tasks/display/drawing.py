@@ -12,7 +12,7 @@ from cloud_tasks.display.screen import Screen
 from cloud_tasks.runtime.stats import Stats
 
 if TYPE_CHECKING:
-    from cloud_tasks.executors.process import MachineWatch
+    from cloud_tasks.system.machine import MachineWatch
 
 #: Seconds between two redraws. Each turn of this thread takes the interpreter's lock from those
 #: that do the work, so there are no more turns than redraws,
@@ -85,6 +85,6 @@ class Drawing:
 
 
 def _machine_watch() -> MachineWatch:
-    from cloud_tasks.executors.process import MachineWatch
+    from cloud_tasks.system.machine import MachineWatch
 
     return MachineWatch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cloud_tasks.display.text import clock, duration, plural, safe
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.outcome import (
@@ -15,8 +14,9 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.runtime.stats import Snapshot
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
+from cloud_tasks.text import clock, duration, plural, safe
 
 _CAUSES_SHOWN = 10
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloud_tasks.display.text import clock, duration, plural, safe
 from cloud_tasks.executors.base import Running
 from cloud_tasks.runtime.stats import Snapshot
+from cloud_tasks.text import clock, duration, plural, safe
 
 if TYPE_CHECKING:
-    from cloud_tasks.executors.process import MachineUse
+    from cloud_tasks.system.machine import MachineUse
 
 #: Texts and their styles.
 Line = list[tuple[str, str]]

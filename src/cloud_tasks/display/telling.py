@@ -5,11 +5,11 @@ from __future__ import annotations
 from cloud_tasks.display.crash import explanation, is_explained
 from cloud_tasks.display.facts import Facts
 from cloud_tasks.display.lines import outcome_line
-from cloud_tasks.display.text import safe
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.task import Delivery
+from cloud_tasks.text import safe
 
 #: Further causes are not told of one by one: nobody would read them.
 MOST_CAUSES = 100

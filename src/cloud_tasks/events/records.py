@@ -15,7 +15,7 @@ from datetime import date
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from cloud_tasks.clock import Clock, timestamp
+from cloud_tasks.clock import Clock
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import signal_name
 from cloud_tasks.json_text import writer
@@ -31,6 +31,7 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.task import Delivery
+from cloud_tasks.timestamps import timestamp
 
 _MIB, _GIB = 2**20, 2**30
 

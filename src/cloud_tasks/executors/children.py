@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloud_tasks.executors import process, wire
+from cloud_tasks.executors import wire
 from cloud_tasks.executors.channel import Channel
 from cloud_tasks.executors.guardian import Guardian
 from cloud_tasks.executors.orphans import MARK
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Descriptors, Handle, News, Slot, State
 from cloud_tasks.executors.sweeper import Sweeper
+from cloud_tasks.system import processes
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Nursery:
         self._watch_guardian()
 
     def _watch_guardian(self) -> None:
-        self._guardian_watch = process.open_death_watch(self._guardian.pid)
+        self._guardian_watch = processes.open_death_watch(self._guardian.pid)
         if self._guardian_watch is not None:
             self._poller.add(self._guardian_watch)
 
@@ -139,7 +140,7 @@ class Nursery:
             ours.close()
             raise
         assert handle.pid is not None
-        watch = process.open_death_watch(handle.pid)
+        watch = processes.open_death_watch(handle.pid)
         child = Child(serial, slot, handle, Channel(ours, token), watch)
         self._guardian.watch(handle.pid)
         self._take_in(child)
@@ -183,9 +184,9 @@ class Nursery:
         child.deadline = float("inf")
         pid = child.handle.pid
         if pid is not None:
-            below = process.descendants(pid)
-            process.kill_group(pid)
-            process.kill_all(below)
+            below = processes.descendants(pid)
+            processes.kill_group(pid)
+            processes.kill_all(below)
             self._sweeper.killed(p.pid for p in below)
 
     def bury(self, child: Child) -> int | None:
@@ -195,7 +196,7 @@ class Nursery:
         """
         pid = child.handle.pid
         if pid is not None:
-            process.kill_group(pid)
+            processes.kill_group(pid)
             self._guardian.forget(pid)
         code = child.handle.exit_code()
         self.stop_listening(child)

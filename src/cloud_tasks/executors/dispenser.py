@@ -9,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from cloud_tasks import cores
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.slot import Child, Job, Slot, State
 from cloud_tasks.outcome import Exited, Outcome
+from cloud_tasks.system import cores
 
 #: Seconds that jobs may wait in a child behind one that runs: then they are recalled.
 HOLD = 0.01

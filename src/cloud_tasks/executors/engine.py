@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cloud_tasks.errors import ExecutorBrokenError
-from cloud_tasks.executors import process, wire
+from cloud_tasks.executors import wire
 from cloud_tasks.executors.agenda import Agenda
 from cloud_tasks.executors.base import ExecutorOptions, Running
 from cloud_tasks.executors.channel import ForgedFrameError
@@ -22,6 +22,7 @@ from cloud_tasks.executors.referee import Referee
 from cloud_tasks.executors.remains import Searcher
 from cloud_tasks.executors.slot import Child, Job, News, Slot, State, running
 from cloud_tasks.outcome import Aborted, Exited, OverMemory
+from cloud_tasks.system import processes
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +237,7 @@ class Engine:
             # deadline, tells the outcome. Without a task there is nothing to wait for.
             self._nursery.stop_listening(child)
             if child.state in (State.BOOTING, State.IDLE) and child.handle.pid is not None:
-                process.kill_group(child.handle.pid)
+                processes.kill_group(child.handle.pid)
         elif child.channel.has_outgoing and child.channel.flush():
             self._poller.watch_write(child.channel.fileno(), False)
 

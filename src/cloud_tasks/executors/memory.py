@@ -6,9 +6,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from cloud_tasks.executors import process
 from cloud_tasks.executors.engine import Engine
 from cloud_tasks.executors.slot import Job
+from cloud_tasks.system import machine, processes
 
 #: Seconds between two looks where there is a limit.
 _PERIOD = 0.1
@@ -66,15 +66,15 @@ class MemoryWatch:
         quiet = True
         for pid, job in busy:
             if self._limit is None:
-                used = process.own_memory(pid)
+                used = processes.own_memory(pid)
             else:
-                used = process.tree_memory(pid)
+                used = processes.tree_memory(pid)
                 if used > self._limit:
                     self._engine.tell(self._verdict(job, self._limit, used))
             before, job.memory = job.memory, used or job.memory
             quiet = quiet and before is not None and abs(used - before) <= _LITTLE * before
             if job.free_memory is None:
-                free = process.free_memory() if free is None else free
+                free = machine.free_memory() if free is None else free
                 job.free_memory = free
         return quiet
 

@@ -13,10 +13,10 @@ from cloud_tasks.executors.deadlines import ON_ITS_WAY
 from cloud_tasks.executors.dispenser import Dispenser, depth_for
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.executors.outcomes import after_death, from_reply
-from cloud_tasks.executors.process import OomWatch
 from cloud_tasks.executors.remains import Searcher
 from cloud_tasks.executors.slot import Child, Job, State
 from cloud_tasks.outcome import Exited, Outcome
+from cloud_tasks.system.processes import OomWatch
 
 
 class Referee:

@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
-from cloud_tasks.executors import logs, process, wire
+from cloud_tasks.executors import logs, wire
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
 from cloud_tasks.executors.children import Nursery, boot_message
 from cloud_tasks.executors.engine import Engine
@@ -49,6 +49,7 @@ from cloud_tasks.executors.poller import Poller
 from cloud_tasks.executors.remains import Searcher
 from cloud_tasks.executors.slot import Descriptors, Handle, Job
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
+from cloud_tasks.system import machine
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -172,7 +173,7 @@ class SlotPool(Executor, abc.ABC):
         return Engine(nursery, poller, flags, searcher, options, reused=self.reused)
 
     def _affordable(self, slots: int) -> int:
-        free = process.free_descriptors()
+        free = machine.free_descriptors()
         if free is None:
             return slots
         per_slot = self.descriptors_per_slot

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from cloud_tasks.executors import process
+from cloud_tasks.system import processes
 
 #: Seconds from a death to the search: helpers such as multiprocessing's resource tracker notice
 #: the end themselves, and clean up what a kill would leave.
@@ -72,7 +72,7 @@ class Sweeper:
     def _kill(self, dead: set[str] | None) -> set[str]:
         found: set[str] = set()
         try:
-            marked = process.marked(self._token)
+            marked = processes.marked(self._token)
         except OSError:  # no descriptor is left to look with: there may be one the next time
             return dead or found
         for pid, serial in marked.items():
@@ -99,7 +99,7 @@ class Sweeper:
 
     def _lingers(self) -> bool:
         try:
-            sessions = process.in_sessions(set(self._sessions))
-            return any(process.runs(pid) for pid in {*self._killed, *sessions})
+            sessions = processes.in_sessions(set(self._sessions))
+            return any(processes.runs(pid) for pid in {*self._killed, *sessions})
         except OSError:
             return True  # for all that can be seen

@@ -14,10 +14,11 @@ import signal
 import socket
 from typing import Any
 
-from cloud_tasks.executors import birth, process, wire
+from cloud_tasks.executors import birth, wire
 from cloud_tasks.executors.channel import Channel
 from cloud_tasks.executors.children import Nursery
 from cloud_tasks.executors.slot import Child, Descriptors, Handle, News, Slot, State
+from cloud_tasks.system import processes
 
 
 class _Zygote:
@@ -55,7 +56,7 @@ class _Forked:
     def exit_code(self) -> int | None:
         """Return what the zygote told, or once that is gone, what can be seen."""
         if self.code is None and self._zygote.exit_code() is not None:
-            ended = self.pid is None or not process.runs(self.pid)
+            ended = self.pid is None or not processes.runs(self.pid)
             self.code = -signal.SIGKILL if ended else None
         return self.code
 
@@ -133,7 +134,7 @@ class ForkingNursery(Nursery):
             handle.pid = value
             if child.state is not State.DOOMED:
                 return [(child, News.BORN)]
-            process.kill_group(value)
+            processes.kill_group(value)
             return []
         if kind == birth.FAILED:
             child.complaint = f"no process could be forked: {os.strerror(value)}"
@@ -217,9 +218,9 @@ class ForkingNursery(Nursery):
         pid = child.handle.pid
         if pid is None or child.handle.exit_code() is not None:
             return False
-        watch = None if child.state is State.BOOTING else process.open_death_watch(pid)
+        watch = None if child.state is State.BOOTING else processes.open_death_watch(pid)
         if watch is None:
-            process.kill_group(pid)
+            processes.kill_group(pid)
             return False
         child.watch = watch
         self.by_watch[watch] = child

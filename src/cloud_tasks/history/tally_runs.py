@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.history.tally_time import Instants
+from cloud_tasks.timestamps import Instants
 
 #: Starts that are kept: the first ones and the last ones, half of them each.
 _KEPT = 100

@@ -8,50 +8,10 @@ from collections.abc import Callable
 from operator import add, or_
 from typing import Any
 
-from cloud_tasks.clock import wall_seconds
-
 #: On each axis.
 BUCKETS = 1024
 #: Seconds a bucket, at first.
 _FINEST = 2.0**-6
-#: Instants that can be meant, in seconds since the epoch: the years 2000 to 2200. A clock that was
-#: never set would stretch the axis over half a century.
-_FIRST, _LAST = 9.466e8, 7.26e9
-#: Seconds that are remembered as numbers; then anew.
-_REMEMBERED = 4096
-#: Lengths of ``2026-11-21T19:07:44`` and of ``2026-11-21T19:07:44.123456``.
-_SECOND, _MICROSECOND = 19, 26
-
-
-class Instants:
-    """Reads timestamps, fast where many fall into the same second."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    def read(self, text: object) -> float | None:
-        """Return *text* in seconds since the epoch; None: it is no timestamp that can be meant.
-
-        Without an offset it is UTC.
-        """
-        if type(text) is not str:
-            return None
-        try:
-            if text[_MICROSECOND:] == "+00:00" and text[_SECOND] == ".":
-                found = self._whole(text[:_SECOND]) + float(text[_SECOND:_MICROSECOND])
-            else:
-                found = wall_seconds(text)
-        except (ValueError, OverflowError):
-            return None
-        return found if _FIRST < found < _LAST else None
-
-    def _whole(self, text: str) -> float:
-        second = self._seconds.get(text)
-        if second is None:
-            if len(self._seconds) >= _REMEMBERED:
-                self._seconds.clear()
-            second = self._seconds[text] = wall_seconds(text)
-        return second
 
 
 class TimeAxis:

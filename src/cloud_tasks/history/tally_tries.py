@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_tasks.history.tally_time import Instants
+from cloud_tasks.timestamps import Instants
 
 #: Characters that are kept of a task's id, and of the name of a host.
 LONGEST_ID, _LONGEST_NAME = 500, 120

@@ -6,11 +6,10 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from cloud_tasks.clock import wall_seconds
 from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader
 from cloud_tasks.history.lines_with import lines_with
+from cloud_tasks.timestamps import instant
 
 _TAIL = 65536
 
@@ -78,16 +77,6 @@ class EndWatch:
             return False
         when = _end(event)
         return when is not None and when >= self._since
-
-
-def instant(text: Any) -> float | None:
-    """Return a timestamp in seconds since the epoch; None where it is none. Without a zone: UTC."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return wall_seconds(text)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _end(event: Event) -> float | None:

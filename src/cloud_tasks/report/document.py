@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cloud_tasks.clock import timestamp
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.layout import Traces
 from cloud_tasks.history.rerun import rerun_command
@@ -20,6 +19,7 @@ from cloud_tasks.history.tally_idle import gaps, last_beginning, tail
 from cloud_tasks.history.tally_runs import Start
 from cloud_tasks.history.tally_tries import Try
 from cloud_tasks.report.series import buckets, distribution, over_time, singles, timeline
+from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]
 _HOUR = 3600

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from cloud_tasks import __version__
-from cloud_tasks.clock import timestamp
-from cloud_tasks.display.text import duration, safe
 from cloud_tasks.report.document import Document
 from cloud_tasks.report.series import SHARES
 from cloud_tasks.report.text import (
@@ -28,6 +26,8 @@ from cloud_tasks.report.text import (
     rate,
     tries,
 )
+from cloud_tasks.text import duration, safe
+from cloud_tasks.timestamps import timestamp
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("uPlot.iife.min.js", "base.js", "charts.js", "timeline.js")

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloud_tasks.display.text import duration, plural, safe
 from cloud_tasks.report.document import Document
+from cloud_tasks.text import duration, plural, safe
 
 _CAUSES_SHOWN = 10
 _GIB = 1024

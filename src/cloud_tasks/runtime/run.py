@@ -40,9 +40,9 @@ from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.side_jobs import listen, tell_alive
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import RunSummary, StopReason, judged
 from cloud_tasks.runtime.supervisor import Supervisor
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.summary import RunSummary, StopReason, raise_if_failed
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
@@ -294,4 +294,4 @@ class Run:
         if reason is StopReason.DONE and self._intake.limited:
             reason = StopReason.MAX_NUM_TASKS
         error = self.lifecycle.failure or self._intake.error()
-        return judged(self._stats.summary(reason, error), error)
+        return raise_if_failed(self._stats.summary(reason, error), error)

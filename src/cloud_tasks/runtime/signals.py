@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 
 #: What each signal asks for; a terminal that goes away is as good as SIGTERM.
 _REASONS = {

@@ -22,7 +22,7 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.policy import Decision, FailureLimit, Settlement
-from cloud_tasks.runtime.summary import Cause, RunSummary, StopReason
+from cloud_tasks.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 
 #: Further causes are counted together.

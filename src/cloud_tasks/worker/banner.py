@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from cloud_tasks import __version__, cores
-from cloud_tasks.display.text import plural, safe
+from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
 from cloud_tasks.queues.names import events_name
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.system import cores
+from cloud_tasks.text import plural, safe
 
 
 def banner(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cloud_tasks.runtime.lifecycle import LONGEST_SLEEP
 from cloud_tasks.runtime.run import Run
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 
 
 async def in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:

@@ -13,8 +13,8 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.history.layout import RunDir, logs_beside
 from cloud_tasks.outcome import Outcome
-from cloud_tasks.runtime.summary import RunSummary, StopReason
 from cloud_tasks.settings.table import Settings
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
 from cloud_tasks.worker.again import Command
 from cloud_tasks.worker.run_dir import RunRecord

@@ -23,10 +23,10 @@ from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import reject, resolve
 from cloud_tasks.settings.table import Settings, worker_data_values
+from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 from cloud_tasks.worker.banner import banner
 from cloud_tasks.worker.collector import spared_what_exists

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from cloud_tasks import __version__
-from cloud_tasks.clock import Clock, timestamp
+from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.outcome import Aborted, Completed, Outcome
 from cloud_tasks.task import Delivery
+from cloud_tasks.timestamps import timestamp
 
 if sys.platform != "win32":
     import fcntl

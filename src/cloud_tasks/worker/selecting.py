@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cloud_tasks.display.text import plural, safe
 from cloud_tasks.runtime.selection import Everything, Findings, Selection, Unfinished
 from cloud_tasks.runtime.wanted import Wanted
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.taskfile import TaskFileSource
+from cloud_tasks.text import plural, safe
 
 if TYPE_CHECKING:
     from cloud_tasks.history.finished import FinishedTasks

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from cloud_tasks.executors.call import UserFunction
-    from cloud_tasks.runtime.summary import RunSummary
+    from cloud_tasks.summary import RunSummary
     from cloud_tasks.worker_data import WorkerData
 
 

@@ -14,7 +14,7 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 from cloud_tasks.runtime.stats import Snapshot
-from cloud_tasks.runtime.summary import Cause, RunSummary, StopReason
+from cloud_tasks.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery, Task
 
 RAN = Measures(run_time=4.2)

@@ -6,9 +6,9 @@ import pytest
 
 from cloud_tasks.display.progress import Picture, area
 from cloud_tasks.executors.base import Running
-from cloud_tasks.executors.process import MachineUse
 from cloud_tasks.runtime.stats import Snapshot
-from cloud_tasks.runtime.summary import Cause
+from cloud_tasks.summary import Cause
+from cloud_tasks.system.machine import MachineUse
 
 GB = 2**30
 NOW = Snapshot(

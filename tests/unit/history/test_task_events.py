@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.clock import timestamp
-from cloud_tasks.history.task_events import EndWatch, events_of, instant
+from cloud_tasks.history.task_events import EndWatch, events_of
+from cloud_tasks.timestamps import instant, timestamp
 
 
 def line(task_id: str, when: float = 100.0, **fields: Any) -> str:

@@ -9,7 +9,8 @@ from unit.report.logs import BEGAN, old, ours, tallied
 
 from cloud_tasks.history.tally_idle import HOST, LATE, NOBODY, SLOT, TAIL, gaps, tail
 from cloud_tasks.history.tally_rows import MOST_ROWS, Lanes
-from cloud_tasks.history.tally_time import BUCKETS, Instants, TimeAxis
+from cloud_tasks.history.tally_time import BUCKETS, TimeAxis
+from cloud_tasks.timestamps import Instants
 
 
 @pytest.mark.parametrize(

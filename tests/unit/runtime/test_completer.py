@@ -15,7 +15,7 @@ from cloud_tasks.policy import FailureLimit, RetryRules
 from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import RunSummary, StopReason
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery, Malformed
 
 DONE = Completed(False, b"1")

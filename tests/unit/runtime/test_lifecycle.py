@@ -13,7 +13,7 @@ from cloud_tasks.errors import EventLogError, SourceError
 from cloud_tasks.executors.flags import FlagPage
 from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop
 from cloud_tasks.runtime.signals import heard
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
 GRACE = 7.0

@@ -33,8 +33,8 @@ from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import RunSummary, StopReason
 from cloud_tasks.sources.base import Limits
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Batch, Malformed
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.termination.simulated import SimulatedProbe

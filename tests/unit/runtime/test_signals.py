@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cloud_tasks.runtime.signals import heard
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 
 HEARD = {
     signal.SIGINT: StopReason.SIGINT,

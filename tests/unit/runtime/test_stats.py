@@ -14,7 +14,7 @@ from cloud_tasks.outcome import (
 )
 from cloud_tasks.policy import RetryRules, decide
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.summary import StopReason
+from cloud_tasks.summary import StopReason
 from cloud_tasks.task import Delivery, Task
 
 

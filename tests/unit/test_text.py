@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_tasks.display.text import clock, duration, plural, safe
+from cloud_tasks.text import clock, duration, plural, safe
 
 
 @pytest.mark.parametrize("text", ["plain", "grün 😀", ""])

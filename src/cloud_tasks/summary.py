@@ -137,7 +137,7 @@ class RunSummary:
         }
 
 
-def judged(summary: RunSummary, error: Exception | None) -> RunSummary:
+def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
     """Return *summary*, unless *error* was the worker's own trouble: then raise that with it.
 
     Raises:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cloud_tasks.runtime.summary import Cause, RunSummary, StopReason
+from cloud_tasks.summary import Cause, RunSummary, StopReason
 
 
 @pytest.mark.parametrize(

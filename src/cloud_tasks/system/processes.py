@@ -9,13 +9,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from cloud_tasks.executors.cgroups import ControlGroups
 from cloud_tasks.executors.orphans import MARK
+from cloud_tasks.system.cgroups import ControlGroups
 
 #: Seconds within which we hear of all deaths that the kernel caused at one moment.
 _TOGETHER = 5.0
@@ -87,7 +86,7 @@ def marked(token: str) -> dict[int, str]:
     """
     prefix = f"{MARK}={token}.".encode()
     found = {}
-    for pid, environment in _environments():
+    for pid, environment in environments():
         at = environment.find(prefix)
         if at >= 0 and pid != os.getpid():
             serial = environment[at + len(prefix) :].partition(b"\0")[0]
@@ -95,7 +94,8 @@ def marked(token: str) -> dict[int, str]:
     return found
 
 
-def _environments() -> Iterable[tuple[int, bytes]]:
+def environments() -> Iterable[tuple[int, bytes]]:
+    """Yield the pid and the environment of every process that may be read."""
     if not sys.platform.startswith("linux"):
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -173,17 +173,6 @@ def own_memory(pid: int) -> int:
         return 0
 
 
-def free_memory() -> int:
-    """Return the bytes that a process could still get: of the machine, or its control group.
-
-    Raises:
-        OSError: no descriptor is left to look with.
-    """
-    of_machine = int(psutil.virtual_memory().available)
-    of_group = ControlGroups().free_memory()
-    return of_machine if of_group is None else min(of_machine, of_group)
-
-
 class OomWatch:
     """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory.
 
@@ -210,45 +199,3 @@ class OomWatch:
             return None
         self._unexplained -= 1
         return "out of memory"
-
-
-def free_descriptors() -> int | None:
-    """Return how many more files this process may open; None: cannot be known here."""
-    try:
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        used = sum(1 for _ in Path("/dev/fd").iterdir())
-    except (ImportError, OSError):
-        return None
-    if limit == resource.RLIM_INFINITY:
-        return None
-    return int(limit) - used
-
-
-@dataclass(frozen=True, slots=True)
-class MachineUse:
-    """How much of this machine is in use, by whomever.
-
-    Attributes:
-        cpu_percent: of all its CPUs together, since the last look.
-        used: bytes of memory.
-        total: bytes that there are.
-    """
-
-    cpu_percent: float
-    used: int
-    total: int
-
-
-class MachineWatch:
-    """Looks at the whole machine now and then."""
-
-    def __init__(self) -> None:
-        # The first answer is about no time at all.
-        psutil.cpu_percent()
-
-    def look(self) -> MachineUse:
-        """Return its use since the last look."""
-        memory = psutil.virtual_memory()
-        return MachineUse(psutil.cpu_percent(), memory.total - memory.available, memory.total)

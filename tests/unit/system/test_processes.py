@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from cloud_tasks.executors.process import descendants
+from cloud_tasks.system.processes import descendants
 from cloud_tasks.testing import eventually
 
 ALONE = "print(flush=True); input()"
