@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks.contest import Contest, Contestant
 from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.executors.common.log_setup import Formatter
 from cloud_tasks.executors.function import specify
-from cloud_tasks.executors.logs import Formatter
 from cloud_tasks.executors.loky import LokyExecutor
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from servers.moto import aws_env, moto_url  # noqa: F401
 from servers.pubsub import pubsub_emulator  # noqa: F401
 
-from cloud_tasks.executors.orphans import MARK
+from cloud_tasks.executors.common.protocol import MARK
 from cloud_tasks.testing import eventually
 
 #: In the environment of everything that this test process starts, orphans included.
@@ -94,7 +94,7 @@ def _is_zygote(process: psutil.Process | None) -> bool:
     """Whether it forks processes for a pool of ours."""
     if process is None or process.ppid() != os.getpid():
         return False
-    return "executors.zygote" in " ".join(process.cmdline())
+    return "executors.child.zygote" in " ".join(process.cmdline())
 
 
 def _pools_of(process: psutil.Process) -> set[str]:

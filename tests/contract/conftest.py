@@ -13,7 +13,7 @@ import pytest
 
 from cloud_tasks import registry
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.futures import FuturesExecutor
+from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.testing.executor_harness import SHARED_OPTIONS, Pool, running
 
 ADAPTED: dict[str, Callable[[], Any]] = {

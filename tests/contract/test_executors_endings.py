@@ -12,7 +12,7 @@ import pytest
 from contract import deaths
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.common.call import UserFunction
 from cloud_tasks.outcome import Completed, Exited, OverMemory, TimedOut
 from cloud_tasks.system import processes
 from cloud_tasks.testing import eventually

@@ -11,7 +11,7 @@ from contract import state
 from contract.conftest import factory
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.common.call import UserFunction
 from cloud_tasks.outcome import Completed, Raised
 from cloud_tasks.testing.executor_harness import Pool, running
 

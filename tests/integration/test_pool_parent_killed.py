@@ -25,7 +25,7 @@ def process(task_id, data, worker_data):
     time.sleep(60)
 
 if __name__ == "__main__":
-    from cloud_tasks.executors.flags import FlagPage
+    from cloud_tasks.executors.common.flag_page import FlagPage
     flags = FlagPage.create(2)
     print(flags.path, flush=True)
     executor = start(process, slots=2, flags=flags)

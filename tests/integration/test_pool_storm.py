@@ -17,7 +17,7 @@ from contract import deaths
 
 from cloud_tasks import registry
 from cloud_tasks.executors.base import ExecutorOptions
-from cloud_tasks.executors.orphans import MARK
+from cloud_tasks.executors.common.protocol import MARK
 from cloud_tasks.outcome import Completed, Exited, Outcome, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks

@@ -19,7 +19,7 @@ from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
 if TYPE_CHECKING:
-    from cloud_tasks.executors.flags import FlagPage
+    from cloud_tasks.executors.common.flag_page import FlagPage
     from cloud_tasks.executors.function import FunctionSpec
 
 

@@ -11,11 +11,11 @@ import socket
 from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.executors.children import Nursery
-from cloud_tasks.executors.interpreter import Interpreter
-from cloud_tasks.executors.slot import Descriptors, Handle
-from cloud_tasks.executors.slots import SlotPool
-from cloud_tasks.executors.zygotes import ForkingNursery
+from cloud_tasks.executors.pool.launcher import Interpreter
+from cloud_tasks.executors.pool.pool import SlotPool
+from cloud_tasks.executors.pool.processes import ChildProcesses
+from cloud_tasks.executors.pool.state import Descriptors, Handle
+from cloud_tasks.executors.pool.zygotes import ForkingNursery
 
 
 class ForkserverExecutor(SlotPool):
@@ -28,7 +28,7 @@ class ForkserverExecutor(SlotPool):
     reused: ClassVar[bool] = False
     #: The zygote's socket and death watch; a socket of the process and of the next one.
     descriptors_per_slot: ClassVar[int] = 4
-    nursery: ClassVar[type[Nursery]] = ForkingNursery
+    nursery: ClassVar[type[ChildProcesses]] = ForkingNursery
 
     def _prepare(self) -> None:
         if not hasattr(os, "pidfd_open"):

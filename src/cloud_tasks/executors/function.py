@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.executors.call import UserFunction
-from cloud_tasks.executors.main_module import describe_main
+from cloud_tasks.executors.common.call import UserFunction
+from cloud_tasks.executors.common.main_module import describe_main
 from cloud_tasks.worker_data import WorkerData
 
 

@@ -18,19 +18,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from cloud_tasks.executors import logs
-from cloud_tasks.executors.alarm import Alarm, Overdue, Rung
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
-from cloud_tasks.executors.call import Reply, call
-from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.common import log_setup
+from cloud_tasks.executors.common.call import Reply, call
+from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.executors.outcomes import reply_outcome
+from cloud_tasks.executors.interrupt import Alarm, Overdue, Rung
+from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
 if TYPE_CHECKING:
-    from cloud_tasks.executors.post_mortem import PostMortem
+    import sys
+import traceback
+
+from cloud_tasks.executors.common.call import BadResultError, Interruption
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class InlineExecutor(Executor):
         self._options = options
         self._function = function.function
         if options.post_mortem:
-            from cloud_tasks.executors.post_mortem import PostMortem
+            pass  # REMOVED IMPORT
 
             self._debugger = PostMortem()
         if options.flags is None:
@@ -92,7 +95,7 @@ class InlineExecutor(Executor):
     def _run(self, task: Task, max_runtime: float | None, given: float) -> Outcome:
         assert self._options is not None
         try:
-            with logs.stamped(task.task_id, 0), self._alarm.armed(max_runtime):
+            with log_setup.stamped(task.task_id, 0), self._alarm.armed(max_runtime):
                 reply = call(
                     self._function,
                     task.task_id,
@@ -121,7 +124,7 @@ class InlineExecutor(Executor):
         loop = asyncio._get_running_loop()
         state: Any = None
         if os.name == "posix":
-            from cloud_tasks.executors.restore import ProcessState
+            from cloud_tasks.executors.child.restore import ProcessState
 
             state = ProcessState()
         asyncio._set_running_loop(None)
@@ -166,3 +169,44 @@ def _interrupted(given: float) -> Measures:
 def _outcome(reply: Reply, given: float) -> Outcome:
     measures = Measures(0, time.monotonic() - given, reply.started, reply.run_time, reply.cpu_time)
     return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)
+
+
+# MERGED: Looking at a task that raised, where it raised: Python's debugger on the terminal.
+
+
+class PostMortem:
+    """Opens ``pdb`` on an exception, in the calling thread; says once if it can't."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def open(self, error: BaseException) -> None:
+        """Show *error*, and block until the person has seen enough or the worker is stopped.
+
+        The frames are those of the task: the user's function is the outermost one. What the
+        function returned and can't be recorded has no frames to look at.
+        """
+        trace = error.__traceback__
+        if isinstance(error, BadResultError) or trace is None:
+            return
+        if sys.stdin is None or not sys.stdin.isatty():
+            self._warn("the debugger needs a terminal, and standard input is none")
+            return
+        import pdb
+
+        # The first frame is ours, that of the call.
+        trace = trace.tb_next or trace
+        try:
+            traceback.print_exception(type(error), error, trace)
+            pdb.post_mortem(trace)
+        except Interruption:
+            return  # the worker is stopped; the task had raised before
+        except Exception as trouble:  # noqa: BLE001 - the task's outcome stays what it is
+            # Reading a line can wrap what a signal handler raises.
+            if not isinstance(trouble.__cause__, Interruption):
+                self._warn(f"the debugger failed with {trouble!r}")
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s: tasks that raise are recorded, and the run goes on", reason)

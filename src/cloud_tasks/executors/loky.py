@@ -14,9 +14,9 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
-from cloud_tasks.executors import loky_child
-from cloud_tasks.executors.slot import Descriptors, Handle
-from cloud_tasks.executors.slots import SlotPool
+from cloud_tasks.executors.child import loky_main
+from cloud_tasks.executors.pool.pool import SlotPool
+from cloud_tasks.executors.pool.state import Descriptors, Handle
 
 #: Descriptors that starting a process takes for a moment: two pipes, and one to spare.
 _STARTING = 5
@@ -51,7 +51,7 @@ class LokyExecutor(SlotPool):
                 for number in (inherited.tokens, inherited.log)
             ]
             started = self._context.Process(
-                target=loky_child.main,
+                target=loky_main.main,
                 args=(connection, token, *others),
                 env=environment,
                 name="cloud_tasks-child",

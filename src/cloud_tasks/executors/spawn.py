@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from typing import ClassVar
 
-from cloud_tasks.executors.interpreter import Interpreter
-from cloud_tasks.executors.slot import Descriptors, Handle
-from cloud_tasks.executors.slots import SlotPool
+from cloud_tasks.executors.pool.launcher import Interpreter
+from cloud_tasks.executors.pool.pool import SlotPool
+from cloud_tasks.executors.pool.state import Descriptors, Handle
 
 
 class SpawnExecutor(SlotPool):

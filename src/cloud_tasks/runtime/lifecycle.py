@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from cloud_tasks.clock import next_of
 from cloud_tasks.errors import SourceError
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 

@@ -23,7 +23,7 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher

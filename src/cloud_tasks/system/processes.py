@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
-
-from cloud_tasks.executors.orphans import MARK
-from cloud_tasks.system.cgroups import ControlGroups
-
-#: Seconds within which we hear of all deaths that the kernel caused at one moment.
-_TOGETHER = 5.0
 
 
 def open_death_watch(pid: int) -> int | None:
@@ -76,22 +68,6 @@ def kill_all(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error, OSError):
             process.kill()
-
-
-def marked(token: str) -> dict[int, str]:
-    """Return the processes of the executor *token* by pid, each with the serial of its child.
-
-    Raises:
-        OSError: no descriptor is left to look with.
-    """
-    prefix = f"{MARK}={token}.".encode()
-    found = {}
-    for pid, environment in environments():
-        at = environment.find(prefix)
-        if at >= 0 and pid != os.getpid():
-            serial = environment[at + len(prefix) :].partition(b"\0")[0]
-            found[pid] = serial.decode("ascii", "replace")
-    return found
 
 
 def environments() -> Iterable[tuple[int, bytes]]:
@@ -171,31 +147,3 @@ def own_memory(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, IndexError):
         return 0
-
-
-class OomWatch:
-    """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory.
-
-    Args:
-        groups: which count such kills.
-    """
-
-    def __init__(self, groups: ControlGroups | None = None) -> None:
-        self._groups = groups or ControlGroups()
-        self._kills = self._groups.oom_kills()
-        self._unexplained = 0
-        self._seen_at = -math.inf
-
-    def hint(self, exit_code: int | None) -> str | None:
-        """Return a likely reason for a death with *exit_code*; None: there is none to offer."""
-        if exit_code != -signal.SIGKILL:
-            return None
-        kills, now = self._groups.oom_kills(), time.monotonic()
-        if kills > self._kills:
-            self._unexplained = kills - self._kills
-            self._kills, self._seen_at = kills, now
-        # Several may be killed before we hear of the first.
-        if not self._unexplained or now - self._seen_at > _TOGETHER:
-            return None
-        self._unexplained -= 1
-        return "out of memory"

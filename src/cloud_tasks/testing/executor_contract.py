@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.outcome import Aborted, Completed, Exited, Raised, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import pytest
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.common.call import UserFunction
 from cloud_tasks.executors.function import specify
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.task import Task

@@ -54,7 +54,7 @@ def make_executor(choice: Any) -> Executor:
     if isinstance(choice, Executor):
         return choice
     if isinstance(choice, concurrent.futures.Executor):
-        from cloud_tasks.executors.futures import FuturesExecutor
+        from cloud_tasks.executors.foreign import FuturesExecutor
 
         return FuturesExecutor(choice)
     raise ConfigurationError(

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from cloud_tasks.executors.logs import add_root_handler
+from cloud_tasks.executors.common.log_setup import add_root_handler
 
 _SDKS = {"boto3", "botocore", "google", "grpc", "s3transfer", "urllib3"}
 

@@ -16,9 +16,9 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.display.lines import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.executors.call import UserFunction
+from cloud_tasks.executors.common.call import UserFunction
+from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import specify
-from cloud_tasks.executors.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import heard

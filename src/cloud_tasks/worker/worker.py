@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from cloud_tasks.executors.call import UserFunction
+    from cloud_tasks.executors.common.call import UserFunction
     from cloud_tasks.summary import RunSummary
     from cloud_tasks.worker_data import WorkerData
 

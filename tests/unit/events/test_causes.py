@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cloud_tasks.clock import Clock
 from cloud_tasks.events.causes import FailureCause, cause_of, cause_of_event, folded, is_failure
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.executors.call import BadResultError, describe
+from cloud_tasks.executors.common.call import BadResultError, describe
 from cloud_tasks.outcome import (
     Aborted,
     Completed,

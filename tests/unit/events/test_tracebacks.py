@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_tasks.events.tracebacks import crash_site, last_words
-from cloud_tasks.executors.call import describe
+from cloud_tasks.executors.common.call import describe
 
 
 def traceback_of(folder: Path, source: str) -> str:

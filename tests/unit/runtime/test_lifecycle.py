@@ -10,7 +10,7 @@ import pytest
 from fakes import Shutdowns
 
 from cloud_tasks.errors import EventLogError, SourceError
-from cloud_tasks.executors.flags import FlagPage
+from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.summary import StopReason

@@ -25,8 +25,8 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.executors.function import specify
-from cloud_tasks.executors.futures import FuturesExecutor
 from cloud_tasks.executors.inline import InlineExecutor
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.dispatcher import Dispatcher

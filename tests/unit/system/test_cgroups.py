@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud_tasks.executors.pool.crash_info import OomWatch
 from cloud_tasks.system.cgroups import ControlGroups
-from cloud_tasks.system.processes import OomWatch
 
 MB = 2**20
 

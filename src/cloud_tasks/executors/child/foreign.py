@@ -1,0 +1,83 @@
+"""The far side of the adapter for foreign pools: runs one task wherever the pool puts it."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cloud_tasks.executors.common import protocol
+from cloud_tasks.executors.common.call import UserFunction, call, describe
+from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.task import Task
+from cloud_tasks.worker_data import WorkerData
+
+#: What a far process needs for any task: digest, pickled function, pickled worker_data, flag file.
+Kit = tuple[bytes, bytes, bytes, str]
+#: The same, where the pool's threads are in this process.
+LocalKit = tuple[UserFunction, WorkerData, FlagPage]
+#: What comes back: kind, body, retry, replaced_nan, started, run_time, cpu_time.
+Answer = tuple[int, bytes, bool, bool, float, float, float]
+
+# The function and the worker_data by digest, unpickled once in each process.
+_kits: dict[bytes, tuple[UserFunction, WorkerData, FlagPage | None]] = {}
+
+
+def run_here(kit: LocalKit, task: Task, place: tuple[int, int], max_result_bytes: int) -> Answer:
+    """Run *task* in a thread of this process; *place* is its cell of the flag page, and number."""
+    function, worker_data, flags = kit
+    return _run(function, worker_data, flags, task.task_id, task.data, place, max_result_bytes)
+
+
+def run_there(kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes: int) -> Answer:
+    """Run a task in the pool's process; what this process needs is unpickled once."""
+    digest, payload, worker_data_payload, flag_file = kit
+    try:
+        if digest not in _kits:
+            _kits.clear()
+            worker_data: WorkerData = pickle.loads(worker_data_payload)  # noqa: S301 - our own
+            flags = _map_flags(flag_file)
+            worker_data.connect(flags)
+            _kits[digest] = (pickle.loads(payload), worker_data, flags)  # noqa: S301
+        function, mine, flags = _kits[digest]
+        task_id, data = pickle.loads(message)  # noqa: S301
+    except Exception as error:  # noqa: BLE001 - unpickling runs the user's classes
+        return protocol.RAISED, describe(error), False, False, time.time(), 0.0, 0.0
+    return _run(function, mine, flags, task_id, data, place, max_result_bytes)
+
+
+def _map_flags(path: str) -> FlagPage | None:
+    try:
+        return FlagPage(path)
+    except OSError:  # another machine
+        return None
+
+
+def _run(
+    function: UserFunction,
+    worker_data: WorkerData,
+    flags: FlagPage | None,
+    task_id: str,
+    data: Mapping[str, Any],
+    place: tuple[int, int],
+    max_result_bytes: int,
+) -> Answer:
+    reply = call(
+        function,
+        task_id,
+        data,
+        worker_data,
+        max_result_bytes=max_result_bytes,
+        on_start=(lambda: flags.stamp(*place, time.monotonic())) if flags else None,
+        cpu_clock=time.thread_time,
+    )
+    return (
+        reply.kind,
+        reply.body,
+        reply.retry,
+        reply.replaced_nan,
+        reply.started,
+        reply.run_time,
+        reply.cpu_time,
+    )

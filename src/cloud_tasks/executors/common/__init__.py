@@ -1,0 +1,1 @@
+"""Modules that both the worker's process and a task's process import.."""

@@ -1,0 +1,139 @@
+"""The parent's end of the socket to one child: framed, and never blocking.
+
+A child may be stopped or killed half-way through a message, and a process that it forked may
+hold the other end open, so nothing here waits for anybody.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from cloud_tasks.executors.common import protocol
+
+#: Bytes taken from one child before the others get their turn.
+_FAIR_SHARE = 4 * 2**20
+#: Most messages fit; beyond 128 KiB the allocator would map and unmap memory at every read.
+_CHUNK = 64 * 1024
+_LARGE_CHUNK = 2**20
+
+
+class ForgedFrameError(Exception):
+    """What came over the socket was not written by our code in the child."""
+
+
+class Channel:
+    """Frames to and from one child.
+
+    Attributes:
+        eof: the child, and all that hold its end, have closed it.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_socket", "_token", "eof")
+
+    def __init__(self, end: socket.socket, token: bytes) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._token = token
+        self._incoming = bytearray()
+        self._outgoing = memoryview(b"")
+        self.eof = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def send(self, kind: int, *bodies: bytes) -> bool:
+        """Send a frame for each of *bodies*; False if something waits for :meth:`flush`."""
+        parts: list[bytes] = []
+        for body in bodies:
+            parts += (protocol.HEAD.pack(self._token, kind, len(body)), body)
+        data = b"".join(parts)
+        if self._outgoing:
+            self._outgoing = memoryview(bytes(self._outgoing) + data)
+        else:
+            self._outgoing = memoryview(data)
+        return self.flush()
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Part of a frame waits for :meth:`flush`."""
+        return bool(self._outgoing)
+
+    def flush(self) -> bool:
+        """Send what the child can take now; True if nothing is left to send."""
+        while self._outgoing:
+            try:
+                sent = self._socket.send(self._outgoing)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                # The child is gone or has closed its end; its death tells the rest.
+                self._outgoing = memoryview(b"")
+                return True
+            self._outgoing = self._outgoing[sent:]
+        return True
+
+    def receive(self, *, at_most: int = _FAIR_SHARE) -> list[tuple[int, bytes]]:
+        """Return the frames that have arrived whole; reads *at_most* about so many bytes.
+
+        Raises:
+            ForgedFrameError: somebody else wrote into the socket.
+        """
+        taken = 0
+        size = _CHUNK
+        while taken < at_most:
+            try:
+                chunk = self._socket.recv(size)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self.eof = True
+                break
+            if not chunk:
+                self.eof = True
+                break
+            taken += len(chunk)
+            if not self._incoming and len(chunk) < size:
+                # The way of nearly all messages: nothing is copied together first.
+                frames, used = self._split(chunk)
+                self._incoming += chunk[used:]
+                return frames
+            self._incoming += chunk
+            if len(chunk) < size:
+                break
+            size = _LARGE_CHUNK
+        frames, used = self._split(self._incoming)
+        del self._incoming[:used]
+        return frames
+
+    def _split(self, data: bytes | bytearray) -> tuple[list[tuple[int, bytes]], int]:
+        """Return the whole frames at the beginning of *data*, and how many bytes they are."""
+        frames = []
+        at, size = 0, len(data)
+        while (begin := at + protocol.HEAD.size) <= size:
+            token, kind, length = protocol.HEAD.unpack_from(data, at)
+            if token != self._token:
+                raise ForgedFrameError
+            if begin + length > size:
+                break
+            at = begin + length
+            frames.append((kind, bytes(data[begin:at])))
+        return frames, at
+
+    def drain(self) -> list[tuple[int, bytes]]:
+        """Return all whole frames that are left, after the child's death.
+
+        Raises:
+            ForgedFrameError: somebody else wrote into the socket.
+        """
+        frames = []
+        while True:
+            before = len(self._incoming)
+            new = self.receive()
+            frames += new
+            if self.eof or (not new and len(self._incoming) == before):
+                return frames
+
+    def close(self) -> None:
+        """Close our end: the child ends when it next looks."""
+        self._socket.close()

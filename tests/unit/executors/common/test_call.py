@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from cloud_tasks.executors.common import protocol
+from cloud_tasks.executors.common.call import Interruption, Reply, UserFunction, call
+from cloud_tasks.worker_data import WorkerData
+
+
+def run(function: UserFunction, **keywords: Any) -> Reply:
+    return call(function, "t", {"x": 1}, WorkerData(), **{"max_result_bytes": 0, **keywords})
+
+
+def returning(value: Any) -> UserFunction:
+    return lambda task_id, data, worker_data: value
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Sly:
+    """Ends the process when somebody looks at it."""
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+def test_a_reply_holds_the_result_as_one_line_of_ascii() -> None:
+    reply = run(returning((True, {"é": "a\nb"})))
+    assert (reply.kind, reply.retry) == (protocol.DONE, True)
+    assert reply.body == b'{"\\u00e9": "a\\nb"}'
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"), [(0, protocol.DONE), (12, protocol.DONE), (11, protocol.RAISED)]
+)
+def test_the_limit_counts_bytes_of_json(limit: int, kind: int) -> None:
+    assert run(returning((False, "x" * 10)), max_result_bytes=limit).kind == kind
+
+
+def test_what_can_not_even_be_shown_is_a_failure() -> None:
+    assert "a Rude" in json.loads(run(returning(Rude())).body)[1]
+
+
+def test_a_result_that_exits_when_shown_is_an_exit() -> None:
+    reply = run(returning(Sly()))
+    assert (reply.kind, reply.body) == (protocol.EXITING, b"3")
+
+
+def test_an_interruption_is_not_taken_for_the_tasks_doing() -> None:
+    def interrupted(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        raise Interruption
+
+    with pytest.raises(Interruption):
+        run(interrupted)
+
+
+def test_the_traceback_begins_in_the_users_code() -> None:
+    def fails(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        raise ValueError("here")
+
+    _, _, traceback = json.loads(run(fails).body)
+    assert "cloud_tasks/executors/common/call.py" not in traceback
+    assert "in fails" in traceback
+
+
+def test_a_chain_of_causes_is_kept() -> None:
+    def fails(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        try:
+            return data["cause"]
+        except KeyError as error:
+            raise ValueError("effect") from error
+
+    assert "KeyError: 'cause'" in json.loads(run(fails).body)[2]
+
+
+def test_the_start_is_told_right_before_the_call() -> None:
+    order: list[str] = []
+
+    def notes(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        order.append("call")
+        return False, None
+
+    run(notes, on_start=lambda: order.append("start"))
+    assert order == ["start", "call"]
+
+
+def test_cpu_time_of_children_counts() -> None:
+    def forks(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        pid = os.posix_spawn(
+            "/bin/sh", ["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"], {}
+        )
+        os.waitpid(pid, 0)
+        return False, None
+
+    reply = run(forks)
+    assert reply.cpu_time > 0.01
+    assert reply.run_time > 0
+
+
+def test_a_recursion_without_end_is_a_failure() -> None:
+    def recurses(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
+        return recurses(task_id, data, worker_data)
+
+    assert json.loads(run(recurses).body)[0] == "RecursionError"

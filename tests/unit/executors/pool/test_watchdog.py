@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cloud_tasks.executors.common.protocol import MARK
+from cloud_tasks.executors.pool.orphan_killer import Sweeper
+from cloud_tasks.executors.pool.watchdog import Guardian
+from cloud_tasks.testing import eventually
+
+SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+#: A process that was just started may have no environment to be seen yet; this one tells.
+READY = [*SLEEP[:-1], f"print('ready', flush=True); {SLEEP[-1]}"]
+
+
+@pytest.fixture
+def guardian(tmp_path: Path) -> Iterator[Guardian]:
+    (tmp_path / "flags").touch()
+    guardian = Guardian(str(tmp_path / "flags"), f"{MARK}=unit{os.getpid()}.")
+    guardian.start()
+    yield guardian
+    guardian.close()
+
+
+def its_process() -> psutil.Process | None:
+    word = f"{MARK}=unit{os.getpid()}."
+    children = psutil.Process().children()
+    return next((p for p in children if word in _words(p)), None)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # a zombie has none
+        return []
+
+
+def test_close_ends_it_and_kills_nobody(guardian: Guardian, tmp_path: Path) -> None:
+    with subprocess.Popen(SLEEP, start_new_session=True) as sleeper:
+        guardian.watch(sleeper.pid)
+        guardian.close()
+        assert its_process() is None
+        assert sleeper.poll() is None
+        assert (tmp_path / "flags").exists()
+        sleeper.kill()
+
+
+def test_close_may_come_twice_and_words_after_it_are_ignored(guardian: Guardian) -> None:
+    guardian.close()
+    guardian.close()
+    guardian.watch(12345)
+    guardian.forget(12345)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_outlives_the_signals_that_end_a_worker(guardian: Guardian, number: int) -> None:
+    with subprocess.Popen(SLEEP, start_new_session=True) as sleeper:
+        guardian.watch(sleeper.pid)
+        process = eventually(its_process)
+        eventually(lambda: _ignores(process.pid, number))
+        process.send_signal(number)
+        guardian.forget(sleeper.pid)
+        assert its_process() == process
+        sleeper.kill()
+
+
+def _ignores(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+def test_a_killed_one_is_replaced_at_the_next_word(guardian: Guardian) -> None:
+    first = eventually(its_process)
+    first.kill()
+    eventually(lambda: first.status() == psutil.STATUS_ZOMBIE)
+    guardian.watch(2**22 + 1)
+    assert eventually(its_process) != first
+
+
+def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
+    token = f"sweep{os.getpid()}"
+    sweeper = Sweeper(token)
+    environments = [{**os.environ, MARK: f"{token}.{serial}"} for serial in (1, 2, 12)]
+    sleepers = [
+        subprocess.Popen(READY, env=env, start_new_session=True, stdout=subprocess.PIPE)
+        for env in environments
+    ]
+    for sleeper in sleepers:
+        with sleeper.stdout as output:  # type: ignore[union-attr]  # a pipe
+            assert output.readline() == b"ready\n"
+    sweeper.bury(1, sleepers[0].pid)
+    eventually(lambda: sleepers[0].poll() is not None)
+    assert [sleeper.poll() for sleeper in sleepers[1:]] == [None, None]
+    sweeper.close()
+    assert [sleeper.wait(30) for sleeper in sleepers] == [-9, -9, -9]
+
+
+def test_a_sweeper_with_nothing_to_do_closes_at_once() -> None:
+    Sweeper("nobody").close()
+
+
+def test_a_guardian_that_lives_is_not_replaced(tmp_path: Path) -> None:
+    flag_file = tmp_path / "flags"
+    flag_file.touch()
+    guardian = Guardian(str(flag_file), "nobody")
+    guardian.start()
+    first = guardian.pid
+    guardian.stand_in()
+    assert guardian.pid == first
+    guardian.close()
+    assert flag_file.exists()
