@@ -111,7 +111,7 @@ class _Requests(logging.Handler):
 def ours(job: Job) -> Counter[str]:
     """Run a worker on *job*; return its requests."""
     handler, root = _Requests(), logging.getLogger()
-    for name in ("cloud_tasks.sources.queue", "cloud_tasks.events.queue"):
+    for name in ("cloud_tasks.sources.cloud_queue.source", "cloud_tasks.events.queue"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     root.addHandler(handler)
     args = ["--provider", job.kind, "--project-id", "bench", "--endpoint-url", job.endpoint]

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.checkout import environment
 from benchmarks.job_files import WRITERS, ijson_entries, whole_json, whole_yaml
 from cloud_tasks.sources.entries import to_item
-from cloud_tasks.sources.taskfile import TaskFileSource
+from cloud_tasks.sources.files.task_file import TaskFileSource
 
 
 def source_tasks(path: Path) -> Iterator[Any]:

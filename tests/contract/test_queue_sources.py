@@ -17,10 +17,10 @@ from cloud_tasks.queues.names import dead_name
 from cloud_tasks.queues.pubsub.provider import PubSubProvider
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.queues.sqs.provider import SqsProvider
-from cloud_tasks.sources.appetite import Appetite
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.sources.queue import QueueSource
-from cloud_tasks.sources.settling import Settler
+from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
+from cloud_tasks.sources.cloud_queue.settler import Settler
+from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.task import Task
 from cloud_tasks.testing.fake_queue import FakeProvider
 from cloud_tasks.testing.source_contract import SourceContract
@@ -57,7 +57,7 @@ class QueueSourceContract(SourceContract):
                 clock=Clock(),
             ),
             lease=60.0,
-            appetite=Appetite(1000, lambda: None, idle=self.idle),
+            appetite=PrefetchPolicy(1000, lambda: None, idle=self.idle),
             stop=draining,
             clock=Clock(),
         )

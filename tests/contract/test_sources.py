@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.iterable import IterableSource
-from cloud_tasks.sources.taskfile import TaskFileSource
 from cloud_tasks.task import Task
 from cloud_tasks.testing.source_contract import SourceContract
 

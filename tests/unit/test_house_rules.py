@@ -18,7 +18,7 @@ HOMES = {
     "boto3": {"queues/sqs/client.py"},
     "botocore": {"queues/sqs/client.py"},
     "cloudpickle": {"executors/function.py"},
-    "filecache": {"sources/opening.py"},
+    "filecache": {"sources/files/opening.py"},
     "google": {"queues/pubsub/client.py"},
     "grpc": {"queues/pubsub/client.py"},
     "jinja2": {"report/page.py"},

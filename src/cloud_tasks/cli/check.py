@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict
 
 from cloud_tasks.errors import SourceError
+from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.sources.local import make_source
-from cloud_tasks.sources.taskfile import FORMATS
 from cloud_tasks.task import Malformed
 from cloud_tasks.text import duration, plural, safe
 

@@ -13,7 +13,7 @@ from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.failed import FailedGroup, FailedTasks
 from cloud_tasks.history.layout import find
-from cloud_tasks.sources.taskfile import FORMATS
+from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe
 
 _SHOWN = 20

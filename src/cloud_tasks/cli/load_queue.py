@@ -11,8 +11,8 @@ from cloud_tasks.cli.loader import Loader, Order
 from cloud_tasks.cli.queues import add_job_arguments, default_ledger, parse
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.settings.parse import whole
+from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.sources.local import make_source
-from cloud_tasks.sources.taskfile import FORMATS
 
 _DONE, _PROBLEMS = 0, 1
 #: Hand-backs count as deliveries, so the provider's own limit must be some way above ours.

@@ -67,8 +67,6 @@ class InlineExecutor(Executor):
         self._options = options
         self._function = function.function
         if options.post_mortem:
-            pass  # REMOVED IMPORT
-
             self._debugger = PostMortem()
         if options.flags is None:
             self._own_flags = FlagPage.create(1)

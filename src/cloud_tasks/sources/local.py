@@ -7,9 +7,9 @@ from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.files.opening import is_fcpath
+from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.iterable import IterableSource
-from cloud_tasks.sources.opening import is_fcpath
-from cloud_tasks.sources.taskfile import TaskFileSource
 
 
 def make_source(task_source: Any, *, task_format: str | None = None) -> TaskSource:
@@ -18,7 +18,7 @@ def make_source(task_source: Any, *, task_format: str | None = None) -> TaskSour
     Args:
         task_source: the name of a task file (``-`` is standard input), a ``pathlib.Path``, a
             ``filecache.FCPath``, or a function that returns an iterable of tasks.
-        task_format: one of :data:`cloud_tasks.sources.taskfile.FORMATS`, for a task file whose
+        task_format: one of :data:`cloud_tasks.sources.files.task_file.FORMATS`, for a task file whose
             name doesn't tell its format.
 
     Raises:

@@ -15,9 +15,9 @@ from cloud_tasks.queues.base import MessageQueue, QueueProvider
 from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.settings.table import Settings
-from cloud_tasks.sources.appetite import Appetite
-from cloud_tasks.sources.queue import QueueSource
-from cloud_tasks.sources.settling import Settler
+from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
+from cloud_tasks.sources.cloud_queue.settler import Settler
+from cloud_tasks.sources.cloud_queue.source import QueueSource
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def make_queue_source(
             clock=clock,
         ),
         lease=float(settings.lease or 0.0),
-        appetite=Appetite(
+        appetite=PrefetchPolicy(
             slots=slots,
             mean_time=mean_time,
             most=settings.max_num_tasks,

@@ -9,7 +9,7 @@ from cloud_tasks.runtime.selection import Everything, Findings, Selection, Unfin
 from cloud_tasks.runtime.wanted import Wanted
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.sources.taskfile import TaskFileSource
+from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.text import plural, safe
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.iterable import IterableSource
 from cloud_tasks.sources.local import make_source
-from cloud_tasks.sources.taskfile import TaskFileSource
 from cloud_tasks.testing.source_contract import drain
 
 

@@ -235,8 +235,6 @@ def _as_bool(retry: Any) -> bool:
 
 def _second_try(result: Any, error: Exception) -> str:
     """Serialise what the encoder refused, with NaN as null; say what can't be helped."""
-    pass  # REMOVED IMPORT
-
     problem = culprit(result)
     if problem is None:
         try:

@@ -9,8 +9,8 @@ from fakes import FakeClock
 
 from cloud_tasks.runtime.intake import Intake
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.sources.counting import guess_count
-from cloud_tasks.sources.taskfile import FORMATS, TaskFileSource
+from cloud_tasks.sources.files.count import guess_count
+from cloud_tasks.sources.files.task_file import FORMATS, TaskFileSource
 
 ENTRIES: list[dict[str, object]] = [{"task_id": f"t{n}", "data": {"n": n}} for n in range(20_000)]
 

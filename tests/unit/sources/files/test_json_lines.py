@@ -7,9 +7,9 @@ import io
 import pytest
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources import json_lines
-from cloud_tasks.sources.json_lines import JsonLinesReader
-from cloud_tasks.sources.opening import ByteFeed
+from cloud_tasks.sources.files import json_lines
+from cloud_tasks.sources.files.json_lines import JsonLinesReader
+from cloud_tasks.sources.files.opening import ByteFeed
 from cloud_tasks.task import Delivery, Malformed
 
 GOOD = b'{"task_id": "t", "data": {}}'

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.sources.yaml_reading import BOTH, read
+from unit.sources.files.yaml_reading import BOTH, read
 
-from cloud_tasks.sources.yaml_list.forms import plain_entry
+from cloud_tasks.sources.files.yaml_forms import plain_entry
 from cloud_tasks.task import Delivery, Malformed
 
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources import json_list
-from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
-from cloud_tasks.sources.json_list import JsonListReader
-from cloud_tasks.sources.opening import ByteFeed
-from cloud_tasks.sources.text import TextFeed
+from cloud_tasks.sources.files import json_list
+from cloud_tasks.sources.files.json_list import JsonListReader
+from cloud_tasks.sources.files.opening import ByteFeed
+from cloud_tasks.sources.files.text_feed import TextFeed
+from cloud_tasks.sources.json_entries import EndOfEntry, JsonDecoder
 from cloud_tasks.task import Delivery, Malformed
 
 WORD = '"abcde\\"f", '

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item, shown, to_item
-from cloud_tasks.sources.opening import MAX_ENTRY
-from cloud_tasks.sources.text import Place, TextFeed
+from cloud_tasks.sources.files.opening import MAX_ENTRY
+from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.task import Malformed
 
 #: Characters of one field. The module's own limit is 128 Ki; without any, a quotation mark that

@@ -8,10 +8,10 @@ import io
 import pytest
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources import csv_rows
-from cloud_tasks.sources.csv_rows import CsvReader
-from cloud_tasks.sources.opening import ByteFeed
-from cloud_tasks.sources.text import TextFeed
+from cloud_tasks.sources.files import csv_file
+from cloud_tasks.sources.files.csv_file import CsvReader
+from cloud_tasks.sources.files.opening import ByteFeed
+from cloud_tasks.sources.files.text_feed import TextFeed
 from cloud_tasks.task import Delivery, Malformed, Task
 
 CHUNKS = pytest.mark.parametrize("chunk", [1, 2, 7, 65536])
@@ -90,13 +90,13 @@ def test_a_field_may_be_long_and_the_limit_of_the_module_stays() -> None:
 
 
 def test_a_field_without_measure_ends_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_rows, "MAX_FIELD", 1000)
+    monkeypatch.setattr(csv_file, "MAX_FIELD", 1000)
     with pytest.raises(TaskFormatError, match=r"line 3.*longer than 1000.*never closed"):
         read('a\n1\n"' + "x\n" * 5000)
 
 
 def test_a_line_without_measure_ends_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_rows, "MAX_ENTRY", 1000)
+    monkeypatch.setattr(csv_file, "MAX_ENTRY", 1000)
     with pytest.raises(TaskFormatError, match="longer than 1000"):
         read("a\n" + "x," * 5000, chunk=100)
 

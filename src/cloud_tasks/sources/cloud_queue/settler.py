@@ -11,7 +11,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError
 from cloud_tasks.queues.base import Failure, Message, Outgoing
 from cloud_tasks.queues.retrying import RetryingQueue
-from cloud_tasks.sources.leases import Lease
+from cloud_tasks.sources.cloud_queue.leases import Lease
 
 logger = logging.getLogger(__name__)
 

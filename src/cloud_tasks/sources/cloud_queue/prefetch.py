@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.sources.appetite import Appetite
+from cloud_tasks.sources.cloud_queue.leases import Lease
 from cloud_tasks.sources.entries import Item
-from cloud_tasks.sources.leases import Lease
 from cloud_tasks.task import Delivery
 
 #: No more is asked for while tasks of so many bytes wait.
 _MOST_BYTES = 16 * 2**20
 
 
-class Stock:
+class PrefetchBuffer:
     """The tasks that wait, and the number of those that were given out.
 
     Whoever calls a method holds the lock that belongs to it.
@@ -30,7 +30,7 @@ class Stock:
         left: tasks that may still be given out.
     """
 
-    def __init__(self, appetite: Appetite, most: int, clock: Clock) -> None:
+    def __init__(self, appetite: PrefetchPolicy, most: int, clock: Clock) -> None:
         self._appetite = appetite
         self._most = most
         self._clock = clock
@@ -113,3 +113,44 @@ class Stock:
 def _size(item: Item) -> int:
     lease: Lease = item.receipt
     return len(lease.message.body)
+
+
+# MERGED: How much of a queue one worker takes for itself.
+
+#: Tasks for so many seconds are held ready.
+_HORIZON = 3.0
+#: And never more than this many for each slot.
+_MOST_AHEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchPolicy:
+    """How much of a queue one worker wants.
+
+    Attributes:
+        slots: tasks that run at once.
+        mean_time: returns the seconds that a task takes on average, None before the first.
+        most: in all; None: no limit.
+        idle: the source ends when nothing came and nothing was held for so many seconds; None:
+            never.
+    """
+
+    slots: int
+    mean_time: Callable[[], float | None]
+    most: int | None = None
+    idle: float | None = None
+
+    def capacity(self) -> int:
+        """Return how many tasks to hold, those that run included."""
+        mean = self.mean_time()
+        if mean is None:
+            return self.slots
+        ahead = math.floor(self.slots * _HORIZON / max(mean, 1e-6))
+        return self.slots + min(ahead, self.slots * _MOST_AHEAD)
+
+    def enough_room(self, most: int) -> int:
+        """Return how many must be missing until it is worth asking for more.
+
+        In full requests of *most*, but before half of what was ahead is used up.
+        """
+        return min(most, max(1, (self.capacity() - self.slots) // 2))

@@ -18,12 +18,11 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import SourceError
 from cloud_tasks.queues.base import Message
 from cloud_tasks.queues.retrying import RetryingQueue
-from cloud_tasks.sources.appetite import Appetite
 from cloud_tasks.sources.base import Limits, TaskSource
-from cloud_tasks.sources.leases import Lease, Leases
-from cloud_tasks.sources.messages import to_delivery
-from cloud_tasks.sources.settling import Settler
-from cloud_tasks.sources.stock import Stock
+from cloud_tasks.sources.cloud_queue.leases import Lease, Leases
+from cloud_tasks.sources.cloud_queue.messages import to_delivery
+from cloud_tasks.sources.cloud_queue.prefetch import PrefetchBuffer, PrefetchPolicy
+from cloud_tasks.sources.cloud_queue.settler import Settler
 from cloud_tasks.task import Batch, Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class QueueSource(TaskSource):
         settler: Settler,
         *,
         lease: float,
-        appetite: Appetite,
+        appetite: PrefetchPolicy,
         stop: threading.Event,
         clock: Clock,
     ) -> None:
@@ -73,7 +72,7 @@ class QueueSource(TaskSource):
         self._clock = clock
         self._leases = Leases(settler.queue, self._lease, clock)
         self._changed = threading.Condition()
-        self._stock = Stock(appetite, limits.receive, clock)
+        self._stock = PrefetchBuffer(appetite, limits.receive, clock)
         self._settling = 0
         self._failure: SourceError | None = None
         self._begun = False

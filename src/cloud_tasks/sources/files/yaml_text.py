@@ -5,8 +5,8 @@ from __future__ import annotations
 import yaml
 
 from cloud_tasks.errors import SourceError, TaskFormatError
-from cloud_tasks.sources.opening import MAX_ENTRY
-from cloud_tasks.sources.text import TextFeed
+from cloud_tasks.sources.files.opening import MAX_ENTRY
+from cloud_tasks.sources.files.text_feed import TextFeed
 
 _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.opening import ByteFeed
-from cloud_tasks.sources.text import TextFeed
-from cloud_tasks.sources.yaml_list.reader import YamlListReader
+from cloud_tasks.sources.files.opening import ByteFeed
+from cloud_tasks.sources.files.text_feed import TextFeed
+from cloud_tasks.sources.files.yaml_file import YamlListReader
 from cloud_tasks.task import Delivery, Malformed
 
 LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.opening import ByteFeed
+from cloud_tasks.sources.files.opening import ByteFeed
 
 
 class Place:

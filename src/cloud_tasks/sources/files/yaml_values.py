@@ -24,7 +24,7 @@ from yaml.events import (
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import shown
-from cloud_tasks.sources.opening import MAX_DEPTH
+from cloud_tasks.sources.files.opening import MAX_DEPTH
 
 _PREFIX = "tag:yaml.org,2002:"
 _NUMBERS = (_PREFIX + "int", _PREFIX + "float")

@@ -23,10 +23,10 @@ from yaml.events import (
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item, known_id, to_item
-from cloud_tasks.sources.text import Place, TextFeed
-from cloud_tasks.sources.yaml_list.forms import FormReader
-from cloud_tasks.sources.yaml_list.text import YamlText
-from cloud_tasks.sources.yaml_list.values import YamlValues
+from cloud_tasks.sources.files.text_feed import Place, TextFeed
+from cloud_tasks.sources.files.yaml_forms import FormReader
+from cloud_tasks.sources.files.yaml_text import YamlText
+from cloud_tasks.sources.files.yaml_values import YamlValues
 from cloud_tasks.task import Malformed
 
 

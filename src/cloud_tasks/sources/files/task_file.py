@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cloud_tasks.errors import ConfigurationError, SourceError
-from cloud_tasks.sources import opening
 from cloud_tasks.sources.entries import Item, shown
-from cloud_tasks.sources.opening import ByteFeed
+from cloud_tasks.sources.files import opening
+from cloud_tasks.sources.files.opening import ByteFeed
 from cloud_tasks.sources.stream import StreamSource
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class TaskFileSource(StreamSource):
         """Return about how many tasks are in the file, by a quick look; None: a pipe."""
         if self._local is None or self._feed is None or self._feed.live:
             return None
-        from cloud_tasks.sources.counting import guess_count
+        from cloud_tasks.sources.files.count import guess_count
 
         return guess_count(self._local, self._known_format())
 
@@ -165,20 +165,20 @@ def _format_of_pipe(feed: ByteFeed) -> str:
 def reader_for(task_format: str, feed: ByteFeed) -> Reader:
     """Return what reads a feed of *task_format*, one of :data:`FORMATS`."""
     # Each is imported when it is needed: PyYAML alone takes longer than all the others.
-    from cloud_tasks.sources.text import TextFeed
+    from cloud_tasks.sources.files.text_feed import TextFeed
 
     if task_format == "jsonl":
-        from cloud_tasks.sources.json_lines import JsonLinesReader
+        from cloud_tasks.sources.files.json_lines import JsonLinesReader
 
         return JsonLinesReader(feed)
     if task_format == "json":
-        from cloud_tasks.sources.json_list import JsonListReader
+        from cloud_tasks.sources.files.json_list import JsonListReader
 
         return JsonListReader(TextFeed(feed))
     if task_format == "yaml":
-        from cloud_tasks.sources.yaml_list.reader import YamlListReader
+        from cloud_tasks.sources.files.yaml_file import YamlListReader
 
         return YamlListReader(TextFeed(feed))
-    from cloud_tasks.sources.csv_rows import CsvReader
+    from cloud_tasks.sources.files.csv_file import CsvReader
 
     return CsvReader(TextFeed(feed), "\t" if task_format == "tsv" else ",")

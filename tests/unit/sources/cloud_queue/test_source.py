@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from unit.sources.queue_bench import Bench, closing, ids
+from unit.sources.cloud_queue.queue_bench import Bench, closing, ids
 
 from cloud_tasks.errors import (
     QueueError,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from cloud_tasks.errors import SourceError
-from cloud_tasks.sources.opening import ByteFeed, prepared
-from cloud_tasks.sources.taskfile import reader_for
+from cloud_tasks.sources.files.opening import ByteFeed, prepared
+from cloud_tasks.sources.files.task_file import reader_for
 from cloud_tasks.task import Malformed
 
 SEED = 20240617

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
-from cloud_tasks.sources.taskfile import FORMATS, TaskFileSource
+from cloud_tasks.sources.files.task_file import FORMATS, TaskFileSource
 from cloud_tasks.testing.source_contract import drain
 
 JSON = '[{"task_id": "t", "data": {"a": "1"}}]'
@@ -242,7 +242,7 @@ def test_a_file_can_be_read_a_second_time_beside_the_first(tmp_path: Path, name:
 
 READER = """
 import sys
-from cloud_tasks.sources.taskfile import TaskFileSource
+from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.testing.source_contract import drain
 drained = drain(TaskFileSource("-", task_format=sys.argv[1] if sys.argv[1:] else None))
 print(drained.ids, drained.error)

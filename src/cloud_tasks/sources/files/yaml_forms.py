@@ -17,10 +17,10 @@ import yaml
 from yaml.events import SequenceStartEvent
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.attempts import Attempts
 from cloud_tasks.sources.entries import to_item
-from cloud_tasks.sources.yaml_list.text import YamlText
-from cloud_tasks.sources.yaml_list.values import YamlValues
+from cloud_tasks.sources.files.attempts import Attempts
+from cloud_tasks.sources.files.yaml_text import YamlText
+from cloud_tasks.sources.files.yaml_values import YamlValues
 from cloud_tasks.task import Delivery
 
 _WORD = r"-?[A-Za-z0-9_./+](?:[\w./+:-]*[\w./+-])?"

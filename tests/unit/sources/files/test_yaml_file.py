@@ -11,12 +11,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.sources.yaml_reading import BOTH, read
+from unit.sources.files.yaml_reading import BOTH, read
 
-from cloud_tasks.sources.opening import ByteFeed
-from cloud_tasks.sources.text import TextFeed
-from cloud_tasks.sources.yaml_list import text as yaml_text
-from cloud_tasks.sources.yaml_list.reader import YamlListReader
+from cloud_tasks.sources.files import yaml_text
+from cloud_tasks.sources.files.opening import ByteFeed
+from cloud_tasks.sources.files.text_feed import TextFeed
+from cloud_tasks.sources.files.yaml_file import YamlListReader
 from cloud_tasks.task import Delivery, Malformed
 
 GOOD = "- task_id: t\n  data: {n: 1}\n"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item
-from cloud_tasks.sources.json_decoding import JsonDecoder, to_json_item
-from cloud_tasks.sources.opening import MAX_ENTRY, ByteFeed
+from cloud_tasks.sources.files.opening import MAX_ENTRY, ByteFeed
+from cloud_tasks.sources.json_entries import JsonDecoder, to_json_item
 from cloud_tasks.task import Malformed
 
 _BLANKS = b" \t\r\n"

@@ -10,9 +10,9 @@ from typing import Any
 from cloud_tasks.clock import Clock
 from cloud_tasks.queues.base import Outgoing, QueueSpec
 from cloud_tasks.queues.retrying import Pauses, RetryingQueue
-from cloud_tasks.sources.appetite import Appetite
-from cloud_tasks.sources.queue import QueueSource
-from cloud_tasks.sources.settling import Settler
+from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
+from cloud_tasks.sources.cloud_queue.settler import Settler
+from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.task import Delivery
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
@@ -94,7 +94,7 @@ class Bench:
                 clock=self.clock,
             ),
             lease=lease,
-            appetite=Appetite(slots, lambda: self.mean_time, most, idle),
+            appetite=PrefetchPolicy(slots, lambda: self.mean_time, most, idle),
             stop=draining,
             clock=self.clock,
         )

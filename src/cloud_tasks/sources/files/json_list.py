@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.attempts import Attempts
 from cloud_tasks.sources.entries import Item, known_id, shown, to_item, to_items
-from cloud_tasks.sources.json_decoding import EndOfEntry, JsonDecoder
-from cloud_tasks.sources.opening import MAX_ENTRY
-from cloud_tasks.sources.text import Place, TextFeed
+from cloud_tasks.sources.files.attempts import Attempts
+from cloud_tasks.sources.files.opening import MAX_ENTRY
+from cloud_tasks.sources.files.text_feed import Place, TextFeed
+from cloud_tasks.sources.json_entries import EndOfEntry, JsonDecoder
 from cloud_tasks.task import Delivery, Malformed
 
 _CLOSING = re.compile(r"[,\]}]")

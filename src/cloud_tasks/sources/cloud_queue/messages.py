@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cloud_tasks.queues.base import Message
 from cloud_tasks.sources.entries import Item
-from cloud_tasks.sources.json_decoding import JsonDecoder, to_json_item
+from cloud_tasks.sources.json_entries import JsonDecoder, to_json_item
 from cloud_tasks.task import Delivery, Malformed
 
 _BLANKS = " \t\r\n"

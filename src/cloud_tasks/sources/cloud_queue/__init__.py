@@ -1,0 +1,1 @@
+"""Take tasks from a provider's queue: prefetch, lease, settle.."""

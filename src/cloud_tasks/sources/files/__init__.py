@@ -1,0 +1,1 @@
+"""Read task files: open, decode, parse, one module a format.."""
