@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.sources.base import Limits, TaskSource

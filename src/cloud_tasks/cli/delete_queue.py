@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cloud_tasks.cli.queues import Job
 from cloud_tasks.cli.removing import run
+from cloud_tasks.queues.job import JobQueues
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     )
 
 
-def delete(job: Job, names: list[str]) -> dict[str, bool]:
+def delete(job: JobQueues, names: list[str]) -> dict[str, bool]:
     """Delete the queues *names* of *job*; says of each whether there was one.
 
     Raises:

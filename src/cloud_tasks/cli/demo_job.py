@@ -13,13 +13,13 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.cli.demo_processes import Family, Tethered
-from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.loader import Loader, Order
 from cloud_tasks.cli.primes import prime_tasks
 from cloud_tasks.cli.progress import Progress
-from cloud_tasks.cli.queues import Job
+from cloud_tasks.events.collector import Seen
 from cloud_tasks.queues.base import MessageQueue
+from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.system import cores
 from cloud_tasks.text import duration, plural
@@ -118,7 +118,7 @@ class QueueDemo:
         self._verbose = verbose
         self._say = say
         self._hold = hold
-        self._job = Job("AWS", registry.load("queue", "AWS")(endpoint_url=url), "demo")
+        self._job = JobQueues("AWS", registry.load("queue", "AWS")(endpoint_url=url), "demo")
         self.account = Account()
         self.workers: list[dict[str, int]] = []
 

@@ -11,10 +11,10 @@ from cloud_tasks.cli.ledger import Ledger
 from cloud_tasks.cli.load_pass import LoadPass
 from cloud_tasks.cli.loaded import Loaded
 from cloud_tasks.cli.progress import Progress
-from cloud_tasks.cli.queues import Job, opened
 from cloud_tasks.cli.sending import DryRun, Sender, Target
 from cloud_tasks.errors import CloudTasksError
 from cloud_tasks.queues.base import QueueSpec
+from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.text import duration, plural, safe
 
@@ -52,7 +52,7 @@ class Loader:
         order: what is to be loaded, and how.
     """
 
-    def __init__(self, job: Job, source: TaskSource, order: Order) -> None:
+    def __init__(self, job: JobQueues, source: TaskSource, order: Order) -> None:
         self._job = job
         self._source = source
         self._order = order
@@ -183,7 +183,7 @@ class Loader:
         )
 
 
-def ledger_of(job: Job, path: Path) -> Ledger:
+def ledger_of(job: JobQueues, path: Path) -> Ledger:
     """Return the ledger at *path* as one of *job*'s task queue."""
     provider = job.provider
     return Ledger(
@@ -198,7 +198,7 @@ def ledger_of(job: Job, path: Path) -> Ledger:
     )
 
 
-def make_queues(job: Job, spec: QueueSpec) -> list[str]:
+def make_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
     """Make the queues of *job* that are not there; returns the names of those.
 
     Args:

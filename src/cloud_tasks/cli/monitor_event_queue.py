@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_tasks.cli.collecting import Collector
-from cloud_tasks.cli.event_lines import Seen
 from cloud_tasks.cli.progress import Progress
-from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
+from cloud_tasks.cli.queues import add_job_arguments, parse
 from cloud_tasks.errors import EventLogError
+from cloud_tasks.events.collector import Collector, Seen
 from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.settings.parse import seconds
 from cloud_tasks.summary import StopReason
@@ -63,7 +63,7 @@ def _seconds(value: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def monitor(job: Job, output: Path | None, *, show: bool, idle: float | None) -> Seen:
+def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | None) -> Seen:
     """Collect events until a signal or *idle* seconds without any; returns what came.
 
     Args:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cloud_tasks.cli.queues import Job
 from cloud_tasks.cli.removing import run
 from cloud_tasks.errors import QueueMissingError
+from cloud_tasks.queues.job import JobQueues
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     )
 
 
-def purge(job: Job, names: list[str]) -> dict[str, bool]:
+def purge(job: JobQueues, names: list[str]) -> dict[str, bool]:
     """Empty the queues *names* of *job*; says of each whether there was one.
 
     Raises:

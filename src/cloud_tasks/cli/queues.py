@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cloud_tasks import registry
-from cloud_tasks.errors import QueueError
-from cloud_tasks.queues.base import MessageQueue, QueueProvider
-from cloud_tasks.queues.names import dead_name, events_name
-from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.settings.providers import instead_of
 from cloud_tasks.settings.table import ROWS
 
@@ -28,36 +22,6 @@ _JOB = (
     "exactly_once_queue",
     "endpoint_url",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The queues that a command works on.
-
-    Attributes:
-        provider_name: as the registry has it.
-        provider: makes the queues.
-        name: of the task queue.
-    """
-
-    provider_name: str
-    provider: QueueProvider
-    name: str
-
-    @property
-    def events(self) -> str:
-        """The name of the event queue."""
-        return events_name(self.name)
-
-    @property
-    def dead(self) -> str:
-        """The name of the queue for tasks that were given up."""
-        return dead_name(self.name)
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """The names of all three, by what they are for."""
-        return {"tasks": self.name, "events": self.events, "dead": self.dead}
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
@@ -80,7 +44,7 @@ def parse(
     argv: Sequence[str],
     *more: str,
     environ: Mapping[str, str] | None = None,
-) -> tuple[argparse.Namespace, Job]:
+) -> tuple[argparse.Namespace, JobQueues]:
     """Read the command line and the environment, in this order of precedence.
 
     Args:
@@ -102,7 +66,7 @@ def parse(
         endpoint_url=args.endpoint_url,
         exactly_once=args.exactly_once_queue,
     )
-    return args, Job(args.provider, provider, args.queue_name or args.job_id)
+    return args, JobQueues(args.provider, provider, args.queue_name or args.job_id)
 
 
 def _fill(args: argparse.Namespace, names: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -138,30 +102,3 @@ def _missing(args: argparse.Namespace) -> Iterator[str]:
 def default_ledger(name: str) -> Path:
     """Return where the ledger of queue *name* is, unless somebody says otherwise."""
     return Path(f"{name.replace('/', '_')}.load-ledger")
-
-
-@contextlib.contextmanager
-def opened(
-    queue: MessageQueue,
-    stop: threading.Event,
-    *,
-    say: Callable[[str], None],
-    budgets: Mapping[str, float] | None = None,
-) -> Iterator[MessageQueue]:
-    """Give *queue* with patience for what passes, and close it.
-
-    Args:
-        queue: makes the requests.
-        stop: once set, patience is over; it is set at the end.
-        say: is told of trouble, at first and once a minute.
-        budgets: how many seconds operations go on trying, where the usual isn't right.
-    """
-
-    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
-        say(f"{operation} fails, trying on: {error}")
-
-    try:
-        yield RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
-    finally:
-        stop.set()
-        queue.close()

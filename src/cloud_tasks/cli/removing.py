@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloud_tasks.cli.loader import ledger_of
-from cloud_tasks.cli.queues import Job, add_job_arguments, default_ledger, parse
+from cloud_tasks.cli.queues import add_job_arguments, default_ledger, parse
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.text import safe
 
 _REFUSED = 1
@@ -22,7 +23,7 @@ def run(
     command: str,
     description: str,
     verb: str,
-    remove: Callable[[Job, list[str]], dict[str, bool]],
+    remove: Callable[[JobQueues, list[str]], dict[str, bool]],
 ) -> int:
     """Ask and do it; returns the exit code.
 
@@ -55,7 +56,9 @@ def run(
     return 0
 
 
-def _arguments(argv: list[str], command: str, description: str) -> tuple[argparse.Namespace, Job]:
+def _arguments(
+    argv: list[str], command: str, description: str
+) -> tuple[argparse.Namespace, JobQueues]:
     parser = argparse.ArgumentParser(prog=f"cloud_tasks {command}", description=description)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--task-queue-only", action="store_true", help="only the task queue")
@@ -66,7 +69,7 @@ def _arguments(argv: list[str], command: str, description: str) -> tuple[argpars
     return parse(parser, argv)
 
 
-def _names(job: Job, args: argparse.Namespace) -> list[str]:
+def _names(job: JobQueues, args: argparse.Namespace) -> list[str]:
     if args.task_queue_only:
         return [job.name]
     if args.event_queue_only:
@@ -86,7 +89,7 @@ def _agreed(name: str, names: list[str], verb: str) -> bool:
     return sys.stdin.readline().strip() == name
 
 
-def _forget_ledger(job: Job) -> Path | None:
+def _forget_ledger(job: JobQueues) -> Path | None:
     """Remove the ledger of what was loaded, if it is here: the next load must not trust it."""
     ledger = ledger_of(job, default_ledger(job.name))
     if not ledger.path.exists():

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from cloud_tasks.cli.queues import Job, add_job_arguments, opened, parse
+from cloud_tasks.cli.queues import add_job_arguments, parse
 from cloud_tasks.display.tables import print_table
 from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, Message, MessageQueue
+from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.settings.parse import whole
 from cloud_tasks.text import safe
 
@@ -97,7 +98,7 @@ class Row:
         return safe(self.name), visible, in_flight
 
 
-def depths(job: Job) -> list[Row]:
+def depths(job: JobQueues) -> list[Row]:
     """Return how many messages each queue of *job* holds.
 
     Raises:
@@ -134,7 +135,7 @@ class Sampled:
     data: str
 
 
-def sample(job: Job, n: int) -> list[Sampled]:
+def sample(job: JobQueues, n: int) -> list[Sampled]:
     """Look at up to *n* messages of the task queue and give them back.
 
     Raises:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.sink import EventSink
 
 if sys.platform != "win32":
     import fcntl

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Sequence
 
 from cloud_tasks.errors import EventLogError, QueueError, QueueMissingError
-from cloud_tasks.events.base import EventSink
-from cloud_tasks.events.cutting import event_id, shortened, stripped
+from cloud_tasks.events.sink import EventSink
+from cloud_tasks.events.truncation import event_id, shortened, stripped
 from cloud_tasks.queues.base import Failure, MessageQueue, Outgoing
-from cloud_tasks.queues.chunks import chunks
+from cloud_tasks.queues.batching import chunks
 
 logger = logging.getLogger(__name__)
 

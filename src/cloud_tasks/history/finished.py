@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_tasks.errors import HistoryError
-from cloud_tasks.events.ends import task_end
-from cloud_tasks.events.reading import Event, EventReader
+from cloud_tasks.events.reading import Event, EventReader, task_end
 from cloud_tasks.events.records import data_digest
 from cloud_tasks.runtime.selection import Verdict
 from cloud_tasks.task import Task

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError, QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import Failure, Message, MessageQueue, Outgoing, QueueInfo
-from cloud_tasks.queues.parts import Item, SomeFailedError, parts
+from cloud_tasks.queues.batching import Item, SomeFailedError, parts
 
 if TYPE_CHECKING:
     import tenacity

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.events.records import Recorder
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.outcome import Aborted, Completed, Outcome
 from cloud_tasks.policy import Decision, FailureLimit, RetryRules, Settlement, decide
 from cloud_tasks.runtime.outbox import Outbox, Settled

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from cloud_tasks.clock import next_of
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.policy import Decision, Settlement
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed

@@ -20,8 +20,8 @@ from cloud_tasks.errors import (
     QueueUnavailableError,
     SourceError,
 )
-from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.records import Recorder
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec

@@ -10,8 +10,8 @@ from typing import Any
 from cloud_tasks import registry
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.thread_limits import thread_limits

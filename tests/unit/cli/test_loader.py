@@ -14,7 +14,6 @@ import pytest
 from cloud_tasks.cli.entries import Entry, Tally, message_of
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.loader import Loader, Order
-from cloud_tasks.cli.queues import Job
 from cloud_tasks.cli.sending import Batches, Sender
 from cloud_tasks.errors import (
     ConfigurationError,
@@ -24,6 +23,7 @@ from cloud_tasks.errors import (
     TaskFormatError,
 )
 from cloud_tasks.queues.base import QueueLimits
+from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Task
@@ -47,7 +47,7 @@ class Desk:
     def __init__(self, folder: Path, *, exactly_once: bool = False) -> None:
         self.provider = FakeProvider(exactly_once=exactly_once)
         self.provider.limits = LIMITS
-        self.job = Job("FAKE", self.provider, "moon")
+        self.job = JobQueues("FAKE", self.provider, "moon")
         self.ledger = folder / "ledger"
 
     def load(self, tasks: Iterable[Any] | TaskSource, **order: Any) -> Loader:

@@ -6,12 +6,13 @@ import argparse
 
 import pytest
 
-from cloud_tasks.cli.queues import Job, add_job_arguments, parse
+from cloud_tasks.cli.queues import add_job_arguments, parse
+from cloud_tasks.queues.job import JobQueues
 
 PREFIX = "RMS_CLOUD_TASKS_"
 
 
-def parsed(*argv: str, **environ: str) -> tuple[argparse.Namespace, Job]:
+def parsed(*argv: str, **environ: str) -> tuple[argparse.Namespace, JobQueues]:
     parser = argparse.ArgumentParser(prog="try")
     add_job_arguments(parser, "max_attempts")
     variables = {PREFIX + name: value for name, value in environ.items()}

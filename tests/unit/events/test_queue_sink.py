@@ -19,9 +19,9 @@ from cloud_tasks.errors import (
     QueueRefusedError,
     QueueUnavailableError,
 )
-from cloud_tasks.events.cutting import MOST, event_id
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.events.records import Recorder
+from cloud_tasks.events.truncation import MOST, event_id
 from cloud_tasks.outcome import Completed, Measures
 from cloud_tasks.queues.base import Failure, Outgoing, QueueSpec
 from cloud_tasks.queues.retrying import Pauses, RetryingQueue

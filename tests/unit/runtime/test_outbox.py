@@ -6,7 +6,7 @@ import pytest
 from fakes import Sink, Source, deliveries
 
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.base import EventSink
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.policy import Decision, Settlement
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.sources.base import Limits

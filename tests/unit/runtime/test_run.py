@@ -22,8 +22,8 @@ from cloud_tasks.errors import (
     SourceError,
     TaskFormatError,
 )
-from cloud_tasks.events.base import EventSink
 from cloud_tasks.events.jsonl import JsonlSink
+from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.executors.function import specify

@@ -23,7 +23,7 @@ from cloud_tasks.queues.base import (
     QueueInfo,
     QueueLimits,
 )
-from cloud_tasks.queues.chunks import chunks
+from cloud_tasks.queues.batching import chunks
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
 from cloud_tasks.queues.pubsub.errors import CallError, NoRightError, Side, explained
 

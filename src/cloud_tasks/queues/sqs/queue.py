@@ -18,7 +18,7 @@ from cloud_tasks.queues.base import (
     QueueInfo,
     QueueLimits,
 )
-from cloud_tasks.queues.chunks import chunks
+from cloud_tasks.queues.batching import chunks
 from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import LONGEST_WAIT, Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, message_key

@@ -208,8 +208,6 @@ def prepared(feed: ByteFeed) -> ByteFeed:
     """
     try:
         if feed.peek(2)[:2] == _GZIP:
-            pass  # REMOVED IMPORT
-
             feed = ByteFeed(Gunzip(feed), feed.name, live=feed.live)
         head = feed.peek(2)
         if head[:1] == _BOM[:1] and feed.peek(3)[:3] == _BOM:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fakes import FakeClock
 
-from cloud_tasks.events.cutting import MOST, event_id, shortened, stripped
 from cloud_tasks.events.records import Recorder
+from cloud_tasks.events.truncation import MOST, event_id, shortened, stripped
 from cloud_tasks.outcome import Completed, Exited, Measures, OverMemory, Raised, Remains
 from cloud_tasks.task import Delivery, Task
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from fakes import Sink
 
-from cloud_tasks.cli.collecting import Collector
-from cloud_tasks.cli.event_lines import REMEMBERED, Seen
 from cloud_tasks.cli.monitor_event_queue import monitor
-from cloud_tasks.cli.queues import Job
 from cloud_tasks.errors import EventLogError, QueueMissingError, QueueUnavailableError
+from cloud_tasks.events.collector import REMEMBERED, Collector, Seen
 from cloud_tasks.queues.base import Outgoing, QueueSpec
+from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
 
 IDLE = 0.3
@@ -31,7 +30,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.server = FakeServer()
-        self.job = Job("FAKE", FakeProvider(self.server), "moon")
+        self.job = JobQueues("FAKE", FakeProvider(self.server), "moon")
         self.job.provider.admin("moon-events").create(QueueSpec())
         self.output = folder / "events.jsonl"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from cloud_tasks.errors import QueueUnavailableError
 from cloud_tasks.queues.base import Failure, Message, Outgoing, QueueLimits
-from cloud_tasks.queues.chunks import chunks
 
 Item = TypeVar("Item", Message, Outgoing)
 
@@ -67,3 +66,28 @@ def parts(
     most = limits.send if sending else limits.settle
     for indexes in chunks(sized, most, limits.request_bytes):
         yield Part(items, indexes, request)
+
+
+# MERGED: As much as one request can take.
+
+T = TypeVar("T")
+
+
+def chunks(sized: Iterable[tuple[T, int]], most: int, most_bytes: int) -> Iterator[list[T]]:
+    """Yield the items of *sized* in order, so many and of so many bytes at a time.
+
+    Args:
+        sized: each with its bytes.
+        most: in one list.
+        most_bytes: in one list, unless a single item has more.
+    """
+    chunk: list[T] = []
+    room = most_bytes
+    for item, size in sized:
+        if chunk and (len(chunk) == most or size > room):
+            yield chunk
+            chunk, room = [], most_bytes
+        chunk.append(item)
+        room -= size
+    if chunk:
+        yield chunk

@@ -10,7 +10,7 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_tasks.events.ends import task_end
+from cloud_tasks.events.reading import task_end
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import (
     Aborted,
