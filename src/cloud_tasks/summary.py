@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cloud_tasks.errors import CloudTasksError
-
 
 class StopReason(enum.Enum):
     """Why a run ended."""
@@ -135,19 +133,3 @@ class RunSummary:
             "failed": self.failed,
             "exit_code": self.exit_code,
         }
-
-
-def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
-    """Return *summary*, unless *error* was the worker's own trouble: then raise that with it.
-
-    Raises:
-        CloudTasksError: *error*; what is none of ours is a defect, and wrapped.
-    """
-    if error is None or summary.exit_code not in (TROUBLE, USAGE):
-        return summary
-    if not isinstance(error, CloudTasksError):
-        wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
-        wrapped.summary = summary
-        raise wrapped from error
-    error.summary = summary
-    raise error

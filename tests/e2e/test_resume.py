@@ -37,7 +37,7 @@ if __name__ == "__main__":
 HELD = SCRIPT.replace(
     """
 def process_task(""",
-    """from cloud_tasks.history.finished import FinishedTasks
+    """from cloud_tasks.selection.finished import FinishedTasks
 
 read = FinishedTasks.read
 

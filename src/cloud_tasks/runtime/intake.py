@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.runtime.selection import Everything, Selection
 from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.selection.base import Everything, Selection
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
 

@@ -9,7 +9,7 @@ from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.policy import FailureLimit, RetryRules
-from cloud_tasks.runtime.selection import Everything, Selection
+from cloud_tasks.selection.base import Everything, Selection
 
 
 def _unknown() -> None:

@@ -25,6 +25,7 @@ from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
+from cloud_tasks.runtime.background import listen, tell_alive
 from cloud_tasks.runtime.completer import Completer, Listener
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
@@ -35,14 +36,13 @@ from cloud_tasks.runtime.lifecycle import (
     Lifecycle,
     Stop,
     Stuck,
+    Supervisor,
 )
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
-from cloud_tasks.runtime.side_jobs import listen, tell_alive
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.supervisor import Supervisor
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.summary import RunSummary, StopReason, raise_if_failed
+from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
@@ -295,3 +295,19 @@ class Run:
             reason = StopReason.MAX_NUM_TASKS
         error = self.lifecycle.failure or self._intake.error()
         return raise_if_failed(self._stats.summary(reason, error), error)
+
+
+def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
+    """Return *summary*, unless *error* was the worker's own trouble: then raise that with it.
+
+    Raises:
+        CloudTasksError: *error*; what is none of ours is a defect, and wrapped.
+    """
+    if error is None or summary.exit_code not in (TROUBLE, USAGE):
+        return summary
+    if not isinstance(error, CloudTasksError):
+        wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
+        wrapped.summary = summary
+        raise wrapped from error
+    error.summary = summary
+    raise error

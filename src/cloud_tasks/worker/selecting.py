@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cloud_tasks.runtime.selection import Everything, Findings, Selection, Unfinished
-from cloud_tasks.runtime.wanted import Wanted
+from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.by_id import SelectByTaskId
+from cloud_tasks.selection.resume import Findings, Unfinished
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.text import plural, safe
 
 if TYPE_CHECKING:
-    from cloud_tasks.history.finished import FinishedTasks
+    from cloud_tasks.selection.finished import FinishedTasks
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
@@ -27,10 +28,10 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
     endless, until each was found.
     """
     if settings.task_id:
-        return Wanted(settings.task_id, until_found=not isinstance(source, TaskFileSource))
+        return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
     if settings.resume is None:
         return Everything()
-    from cloud_tasks.history.finished import FinishedTasks
+    from cloud_tasks.selection.finished import FinishedTasks
 
     record = FinishedTasks(settings.event_log_file)
     again = settings.resume == "failed"

@@ -8,7 +8,7 @@ from fakes import FakeClock, Source
 from cloud_tasks.errors import SourceError
 from cloud_tasks.runtime.intake import Intake
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.runtime.wanted import Wanted
+from cloud_tasks.selection.by_id import SelectByTaskId
 from cloud_tasks.task import Delivery, Task
 
 
@@ -27,7 +27,7 @@ def taken(
         [Delivery(Task(name, {}), receipt=at) for at, name in enumerate(source)], requeues=False
     )
     stream.total = len(source)
-    selection = Wanted(wanted, until_found=until_found)
+    selection = SelectByTaskId(wanted, until_found=until_found)
     intake = Intake(stream, Stats(FakeClock()), skip=skip, most=most, selection=selection)
     intake.begin(lambda: False)
     assert intake.expected() is None
@@ -101,7 +101,7 @@ def test_ids_of_other_people_neither_flood_nor_forge_the_message() -> None:
 
 
 def test_what_was_meant_is_found_among_very_many_that_are_alike() -> None:
-    selection = Wanted(["frame-1995421"], until_found=False)
+    selection = SelectByTaskId(["frame-1995421"], until_found=False)
     for n in range(200_000):
         selection.choose([Delivery(Task(f"frame-{n:06}", {}))])
     with pytest.raises(SourceError, match=r"did you mean 'frame-199542'\?"):

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Sequence
 
 from cloud_tasks.errors import SourceError
-from cloud_tasks.runtime.selection import Selection
+from cloud_tasks.selection.base import Selection
 from cloud_tasks.task import Delivery
 
 #: Ids that were not found and are named, with one that is like each of them.
@@ -18,7 +18,7 @@ _ALIKE, _MUCH_ALIKE = 5_000, 10_000
 _LONGEST = 200
 
 
-class Wanted(Selection):
+class SelectByTaskId(Selection):
     """Takes the tasks of *task_ids* and no others, each as often as it is there.
 
     Args:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cloud_tasks.runtime.side_jobs import listen, tell_alive
+from cloud_tasks.runtime.background import listen, tell_alive
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 MAYBE, SURE = Notice("maybe", None, final=False), Notice("sure", 2.0)

@@ -15,8 +15,6 @@ from fakes import FakeClock
 
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.history import finished
-from cloud_tasks.history.finished import FinishedTasks, KeyBag
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -26,10 +24,12 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
-from cloud_tasks.runtime.selection import Verdict
+from cloud_tasks.selection import finished
+from cloud_tasks.selection.finished import FinishedTasks, KeyBag
+from cloud_tasks.selection.resume import PreviousResult
 from cloud_tasks.task import Delivery, Task
 
-NEW, DONE, FAILED, OTHER_DATA = Verdict
+NEW, DONE, FAILED, OTHER_DATA = PreviousResult
 OK = Completed(False, b'"ok"')
 BAD = Raised("ValueError", "no", "Traceback ...\nValueError: no")
 
@@ -61,7 +61,7 @@ class Log:
         found.read(lambda: False)
         return found
 
-    def says(self, *tasks: str | tuple[str, Any]) -> list[Verdict]:
+    def says(self, *tasks: str | tuple[str, Any]) -> list[PreviousResult]:
         """Return what is known of each task: an id, or an id and data."""
         found = self.read()
         pairs = [(t, {}) if isinstance(t, str) else t for t in tasks]
@@ -91,7 +91,7 @@ def log(tmp_path: Path) -> Log:
     ids=str,
 )
 def test_every_end_has_its_meaning(
-    log: Log, outcome: Outcome, retry: bool, verdict: Verdict
+    log: Log, outcome: Outcome, retry: bool, verdict: PreviousResult
 ) -> None:
     assert log.ours("a", outcome, retry=retry).says("a", "b") == [verdict, NEW]
 

@@ -9,70 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cloud_tasks.errors import SourceError
+from cloud_tasks.selection.base import _AT_ONCE, Selection
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Task
 
-#: Deliveries that are looked at in one go.
-_AT_ONCE = 4096
 
-
-class Selection:
-    """Decides which deliveries are run, in the order of the source; this one takes them all.
-
-    Attributes:
-        to_run: how many will be run, where that is known.
-        selects: it may leave some out.
-        finished_before: tasks left out because an earlier run had finished them.
-        failed_before: tasks left out because they failed there.
-        complete: nothing else of the source is wanted.
-    """
-
-    to_run: int | None = None
-    selects = True
-    finished_before = 0
-    failed_before = 0
-    complete = False
-
-    def prepare(self, stopped: Callable[[], bool]) -> None:
-        """Read what is needed, before this run writes anything; blocks, until *stopped*.
-
-        Raises:
-            HistoryError: it can't be read.
-        """
-
-    def plan(self, source: TaskSource, skip: int, stopped: Callable[[], bool]) -> None:
-        """Look ahead where *source* can be read twice; blocks, until *stopped*.
-
-        Args:
-            source: open.
-            skip: so many deliveries will not be shown to ``choose``.
-            stopped: tells whether nobody wants to know any more.
-        """
-
-    @property
-    def ahead(self) -> int:
-        """So many of the next deliveries, at least, are left out."""
-        return 0
-
-    def choose(self, deliveries: Sequence[Delivery]) -> Sequence[int]:
-        """Return for each of *deliveries*, the next ones, 1 if it is run and 0 if not."""
-        return b"\1" * len(deliveries)
-
-    def finish(self, skipped: int) -> None:
-        """The source has ended, after *skipped* deliveries that ``choose`` never saw.
-
-        Raises:
-            SourceError: something that was asked for was not in it.
-        """
-
-
-class Everything(Selection):
-    """Leaves nothing out."""
-
-    selects = False
-
-
-class Verdict(enum.IntEnum):
+class PreviousResult(enum.IntEnum):
     """What is known of a task from earlier runs."""
 
     NEW = 0
@@ -88,7 +30,7 @@ class Record(Protocol):
     def read(self, stopped: Callable[[], bool]) -> None:
         """Read it all; blocks, until *stopped*. Raises HistoryError."""
 
-    def find(self, task: Task) -> Verdict:
+    def find(self, task: Task) -> PreviousResult:
         """Say what is known of *task*, the next one of the source.
 
         Each end that was recorded is that of one task only: of equal tasks, as many are found as
@@ -148,10 +90,10 @@ class Unfinished(Selection):
     ) -> None:
         self._record: Record | None = record
         #: By verdict: whether such a task is run, and how many there were.
-        self._runs = [1] * len(Verdict)
-        self._runs[Verdict.DONE] = 0
-        self._runs[Verdict.FAILED] = int(failed_again)
-        self._counts = [0] * len(Verdict)
+        self._runs = [1] * len(PreviousResult)
+        self._runs[PreviousResult.DONE] = 0
+        self._runs[PreviousResult.FAILED] = int(failed_again)
+        self._counts = [0] * len(PreviousResult)
         self._on_plan = on_plan
         self._on_end = on_end
         #: One byte a delivery; None: there is no plan.
@@ -181,7 +123,7 @@ class Unfinished(Selection):
         self._plan, self._record = plan, None
         self.to_run = plan.count(1)
         self.finished_before = found.done
-        self.failed_before = 0 if self._runs[Verdict.FAILED] else found.failed
+        self.failed_before = 0 if self._runs[PreviousResult.FAILED] else found.failed
         self._note_completeness()
         self._on_plan(found)
 
@@ -214,8 +156,10 @@ class Unfinished(Selection):
     def _findings(self, record: Record) -> Findings:
         counts = self._counts
         changed, names = record.changed()
-        others = counts[Verdict.NEW] + counts[Verdict.OTHER_DATA]
-        return Findings(counts[Verdict.DONE], counts[Verdict.FAILED], others, changed, names)
+        others = counts[PreviousResult.NEW] + counts[PreviousResult.OTHER_DATA]
+        return Findings(
+            counts[PreviousResult.DONE], counts[PreviousResult.FAILED], others, changed, names
+        )
 
     @property
     def ahead(self) -> int:
@@ -229,9 +173,9 @@ class Unfinished(Selection):
         """Decide by the plan, or else by the record."""
         if self._plan is None:
             decided = self._decide(deliveries)
-            self.finished_before = self._counts[Verdict.DONE]
-            if not self._runs[Verdict.FAILED]:
-                self.failed_before = self._counts[Verdict.FAILED]
+            self.finished_before = self._counts[PreviousResult.DONE]
+            if not self._runs[PreviousResult.FAILED]:
+                self.failed_before = self._counts[PreviousResult.FAILED]
             return decided
         planned = self._plan[self._at : self._at + len(deliveries)]
         self._at += len(planned)

@@ -9,11 +9,11 @@ from fakes import FakeClock, Source, deliveries
 
 from cloud_tasks.errors import SourceError
 from cloud_tasks.runtime.intake import Intake
-from cloud_tasks.runtime.selection import Findings, Unfinished, Verdict
 from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.selection.resume import Findings, PreviousResult, Unfinished
 from cloud_tasks.task import Delivery, Malformed, Task
 
-NEW, DONE, FAILED, OTHER_DATA = Verdict
+NEW, DONE, FAILED, OTHER_DATA = PreviousResult
 
 
 def never() -> bool:
@@ -23,7 +23,7 @@ def never() -> bool:
 class Verdicts:
     """Gives out verdicts in order, NEW at the end."""
 
-    def __init__(self, verdicts: Iterable[Verdict]) -> None:
+    def __init__(self, verdicts: Iterable[PreviousResult]) -> None:
         self._verdicts = list(verdicts)
         self.asked: list[str] = []
         self.was_read = False
@@ -31,7 +31,7 @@ class Verdicts:
     def read(self, stopped: Callable[[], bool]) -> None:
         self.was_read = True
 
-    def find(self, task: Task) -> Verdict:
+    def find(self, task: Task) -> PreviousResult:
         assert self.was_read
         self.asked.append(task.task_id)
         return self._verdicts.pop(0) if self._verdicts else NEW
@@ -62,7 +62,7 @@ class Bench:
     def __init__(
         self,
         source: Source,
-        verdicts: Iterable[Verdict],
+        verdicts: Iterable[PreviousResult],
         *,
         failed_again: bool = False,
         skip: int = 0,

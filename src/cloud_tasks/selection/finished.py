@@ -19,7 +19,7 @@ from typing import Any
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event, EventReader, task_end
 from cloud_tasks.events.records import data_digest
-from cloud_tasks.runtime.selection import Verdict
+from cloud_tasks.selection.resume import PreviousResult
 from cloud_tasks.task import Task
 
 #: Ends that are failures, unless the task went back for another try.
@@ -212,32 +212,32 @@ class FinishedTasks:
 
     # -- comparing
 
-    def find(self, task: Task) -> Verdict:
+    def find(self, task: Task) -> PreviousResult:
         """Say what is known of *task*, the next one of the source; see :class:`Record`."""
         own = _key(task.task_id)
         digest = data_digest(task.data) if self._ids.size else None
         key = None if digest is None else _key(f"{task.task_id}\0{digest}")
         if key is not None and self._done.take(key):
             self._matched.append(own)
-            return Verdict.DONE
+            return PreviousResult.DONE
         if self._done_ids.size and self._done_ids.take(own):
-            return Verdict.DONE
+            return PreviousResult.DONE
         if key is not None and self._failed.size and self._failed.take(key):
             self._matched.append(own)
-            return Verdict.FAILED
+            return PreviousResult.FAILED
         if self._failed_ids.size and self._failed_ids.take(own):
-            return Verdict.FAILED
+            return PreviousResult.FAILED
         return self._suspected(task.task_id, own, key)
 
-    def _suspected(self, task_id: str, own: int, key: int | None) -> Verdict:
+    def _suspected(self, task_id: str, own: int, key: int | None) -> PreviousResult:
         if own not in self._ids:
-            return Verdict.NEW
+            return PreviousResult.NEW
         if key is not None and (key in self._done or key in self._failed):
-            return Verdict.NEW  # equal tasks have ended, though not so many
+            return PreviousResult.NEW  # equal tasks have ended, though not so many
         self._suspects.append(own)
         if len(self._suspect_names) < _REMEMBERED:
             self._suspect_names.append(task_id)
-        return Verdict.OTHER_DATA
+        return PreviousResult.OTHER_DATA
 
     def changed(self) -> tuple[int, tuple[str, ...]]:
         """Count the tasks that had other data when they ran; see :class:`Record`."""
