@@ -11,7 +11,7 @@ from cloud_tasks.cli.failures_file import Written, write
 from cloud_tasks.display.tables import print_table
 from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.failed import FailedGroup, FailedTasks
+from cloud_tasks.history.failures import FailedGroup, FailedTasks
 from cloud_tasks.history.layout import find
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.causes import FailureCause
-from cloud_tasks.history.failed import TaskKey
-from cloud_tasks.history.failed_data import Found, write_task_file
+from cloud_tasks.history.commands import rerun_with_file
+from cloud_tasks.history.failures import Found, TaskKey, write_task_file
 from cloud_tasks.history.layout import Traces
-from cloud_tasks.history.rerun import rerun_with_file
-from cloud_tasks.history.runs import Origin, origins
+from cloud_tasks.history.starts import Origin, origins
 from cloud_tasks.text import plural, safe
 
 _SUFFIXES = (".jsonl", ".ndjson")

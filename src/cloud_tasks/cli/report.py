@@ -12,9 +12,9 @@ from typing import Any
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.layout import Traces, find
-from cloud_tasks.history.tally import Tally
-from cloud_tasks.history.tally_runs import read_starts
+from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
+from cloud_tasks.report.tally.tally import Tally
 from cloud_tasks.report.text import lines
 from cloud_tasks.text import safe
 from cloud_tasks.timestamps import Instants

@@ -81,7 +81,7 @@ def find(name: str) -> Traces:
     path = Path(name)
     if path.is_dir():
         # The settings need this module, too, and nothing of what that one needs.
-        from cloud_tasks.history.runs import chosen_log
+        from cloud_tasks.history.starts import chosen_log
 
         directory = RunDir(path)
         elsewhere = chosen_log(directory.runs)

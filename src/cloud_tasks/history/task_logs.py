@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_tasks.errors import HistoryError
-from cloud_tasks.history.lines_with import lines_with
+from cloud_tasks.history.task_events import lines_with
 
 # The last entry of a line: what a crash cut off may stand before it.
 _ENTRY = re.compile(

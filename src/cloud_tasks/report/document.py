@@ -11,14 +11,14 @@ from dataclasses import asdict
 from typing import Any
 
 from cloud_tasks.events.reading import EventReader
+from cloud_tasks.history.commands import rerun_command
 from cloud_tasks.history.layout import Traces
-from cloud_tasks.history.rerun import rerun_command
-from cloud_tasks.history.tally import Tally
-from cloud_tasks.history.tally_failures import Group
-from cloud_tasks.history.tally_idle import gaps, last_beginning, tail
-from cloud_tasks.history.tally_runs import Start
-from cloud_tasks.history.tally_tries import Try
+from cloud_tasks.history.starts import Start
 from cloud_tasks.report.series import buckets, distribution, over_time, singles, timeline
+from cloud_tasks.report.tally.failures import Group
+from cloud_tasks.report.tally.idle import gaps, last_beginning, tail
+from cloud_tasks.report.tally.tally import Tally
+from cloud_tasks.report.tally.tries import Try
 from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]

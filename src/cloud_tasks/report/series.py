@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cloud_tasks.histogram import FINENESS, Histogram
-from cloud_tasks.history.tally import Tally
-from cloud_tasks.history.tally_rows import Row
+from cloud_tasks.report.tally.rows import Row
+from cloud_tasks.report.tally.tally import Tally
 
 SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"

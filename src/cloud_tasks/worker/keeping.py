@@ -11,13 +11,13 @@ from typing import Any
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
+from cloud_tasks.history.commands import RerunCommand
 from cloud_tasks.history.layout import RunDir, logs_beside
+from cloud_tasks.history.run_writer import RunRecord
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
-from cloud_tasks.worker.again import Command
-from cloud_tasks.worker.run_dir import RunRecord
 
 if sys.platform != "win32":
     import fcntl
@@ -41,7 +41,7 @@ class Keeping:
     ) -> None:
         self._settings = settings
         self._resumable = resumable and settings.event_log_to_file and settings.task_file != "-"
-        self.command = Command(args)
+        self.command = RerunCommand(args)
         self._record = None if settings.run_dir is None else RunRecord(settings.run_dir, clock)
         self._folder = -1
 

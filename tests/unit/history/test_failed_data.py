@@ -8,8 +8,7 @@ import pytest
 
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.records import data_digest
-from cloud_tasks.history.failed import TaskKey
-from cloud_tasks.history.failed_data import Found, write_task_file
+from cloud_tasks.history.failures import Found, TaskKey, write_task_file
 
 
 def key(task_id: str, data: dict[str, Any]) -> TaskKey:

@@ -8,9 +8,9 @@ from typing import Any
 
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.layout import RunDir, find
-from cloud_tasks.history.tally import Tally
-from cloud_tasks.history.tally_runs import read_starts
+from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
+from cloud_tasks.report.tally.tally import Tally
 from cloud_tasks.timestamps import timestamp
 
 #: 2026-11-21T19:00:00 UTC.

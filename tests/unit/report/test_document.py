@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from unit.report.logs import BEGAN, HOSTILE, documented, old, ours, raised, run_dir, write
 
-from cloud_tasks.history.rerun import rerun_command
+from cloud_tasks.history.commands import rerun_command
 from cloud_tasks.report.text import lines, memory, money, percent, rate
 from cloud_tasks.timestamps import timestamp
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from cloud_tasks.events.reading import TASK_EVENTS
 from cloud_tasks.histogram import Histogram
-from cloud_tasks.history.tally_failures import Failures, Tries
-from cloud_tasks.history.tally_rows import MOST_ROWS, OTHER_HOSTS, Rows
-from cloud_tasks.history.tally_time import TimeAxis
-from cloud_tasks.history.tally_tries import Slowest, Try, read_try, text
+from cloud_tasks.report.tally.failures import Failures, Tries
+from cloud_tasks.report.tally.rows import MOST_ROWS, OTHER_HOSTS, Rows
+from cloud_tasks.report.tally.time_axis import TimeAxis
+from cloud_tasks.report.tally.tries import Slowest, Try, read_try, text
 from cloud_tasks.timestamps import Instants
 
 #: Tries that are kept one by one; of more there are only counts.

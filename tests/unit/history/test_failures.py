@@ -3,7 +3,7 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-from cloud_tasks.history.failed import FailedTasks, TaskKey
+from cloud_tasks.history.failures import FailedTasks, TaskKey
 
 
 def event(kind: str, task_id: Any = "t1", **fields: Any) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import random
 import pytest
 from unit.report.logs import BEGAN, old, ours, tallied
 
-from cloud_tasks.history.tally_idle import HOST, LATE, NOBODY, SLOT, TAIL, gaps, tail
-from cloud_tasks.history.tally_rows import MOST_ROWS, Lanes
-from cloud_tasks.history.tally_time import BUCKETS, TimeAxis
+from cloud_tasks.report.tally.idle import HOST, LATE, NOBODY, SLOT, TAIL, gaps, tail
+from cloud_tasks.report.tally.rows import MOST_ROWS, Lanes
+from cloud_tasks.report.tally.time_axis import BUCKETS, TimeAxis
 from cloud_tasks.timestamps import Instants
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloud_tasks.events.causes import cause_of_event
-from cloud_tasks.history.tally_tries import Try
+from cloud_tasks.report.tally.tries import Try
 
 #: Further causes are counted together.
 MOST_CAUSES = 1000

@@ -4,12 +4,12 @@ import shlex
 
 import pytest
 
-from cloud_tasks.worker.again import Command
+from cloud_tasks.history.commands import RerunCommand
 
 
-def command(line: str) -> Command:
+def command(line: str) -> RerunCommand:
     argv = shlex.split(line)
-    return Command(None, argv)
+    return RerunCommand(None, argv)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,15 @@ def test_any_task_id_can_be_pasted_into_a_shell(task_id: str, words: str) -> Non
 
 
 def test_a_command_line_that_the_program_made_up_is_not_suggested() -> None:
-    made_up = Command(["--task-file", "t"], ["python", "my.py", "my-own-flag"], ["my-own-flag"])
+    made_up = RerunCommand(
+        ["--task-file", "t"], ["python", "my.py", "my-own-flag"], ["my-own-flag"]
+    )
     assert made_up.resumed() is None
     assert made_up.alone("x") is None
 
 
 def test_a_program_that_passes_its_command_line_on_is_known() -> None:
     for given in (["--tasks", "t"], []):
-        assert Command(given, ["python", "my.py", *given], given).known
-    assert Command(["-v"], ["cloud_tasks", "worker", "-v"], ["worker", "-v"]).known
-    assert not Command([], ["python", "my.py", "-v"], ["-v"]).known
+        assert RerunCommand(given, ["python", "my.py", *given], given).known
+    assert RerunCommand(["-v"], ["cloud_tasks", "worker", "-v"], ["worker", "-v"]).known
+    assert not RerunCommand([], ["python", "my.py", "-v"], ["-v"]).known

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cloud_tasks.history.tally_rows import Row, Rows
-from cloud_tasks.history.tally_time import TimeAxis
+from cloud_tasks.report.tally.rows import Row, Rows
+from cloud_tasks.report.tally.time_axis import TimeAxis
 
 #: A stretch without work is told of from this share of the whole on.
 _LONG = 0.05

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.history.rerun import rerun_with_file
-from cloud_tasks.history.runs import Origin, chosen_log, origins
+from cloud_tasks.history.commands import rerun_with_file
+from cloud_tasks.history.starts import Origin, chosen_log, origins
 
 
 def start(task_file: Any, **more: Any) -> dict[str, Any]:

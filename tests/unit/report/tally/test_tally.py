@@ -9,9 +9,9 @@ import pytest
 from unit.report.logs import BEGAN, HOSTILE, old, ours, raised, tallied, write
 
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.tally import Tally
-from cloud_tasks.history.tally_failures import MOST_CAUSES, OTHER_CAUSES
-from cloud_tasks.history.tally_tries import SLOWEST
+from cloud_tasks.report.tally.failures import MOST_CAUSES, OTHER_CAUSES
+from cloud_tasks.report.tally.tally import Tally
+from cloud_tasks.report.tally.tries import SLOWEST
 
 
 def test_tries_are_counted_by_how_they_ended() -> None:

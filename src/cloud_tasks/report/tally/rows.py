@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import add, or_
 
-from cloud_tasks.history.tally_time import TimeAxis
+from cloud_tasks.report.tally.time_axis import TimeAxis
 
 #: With more slots there is a row a host, and with more hosts one for all others.
 MOST_ROWS = 512

@@ -1,0 +1,1 @@
+"""Count the events of runs in one pass and bounded memory.."""
