@@ -22,7 +22,7 @@ from e2e.queue_site import WAIT
 from servers.pubsub import PubSubEmulator
 
 from cloud_tasks import registry
-from cloud_tasks.cli.sending import IN_FLIGHT
+from cloud_tasks.loading.sender import IN_FLIGHT
 from cloud_tasks.queues.base import Outgoing, QueueProvider
 from cloud_tasks.testing import eventually
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cloud_tasks.cli.loader import ledger_of
 from cloud_tasks.cli.queues import add_job_arguments, default_ledger, parse
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.loading.loader import ledger_of
 from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.text import safe
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud_tasks.cli.ledger import Ledger
-from cloud_tasks.cli.loaded import Loaded
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
+from cloud_tasks.loading.ledger import Ledger, Loaded
 
 IDENTITY = {"provider": "AWS", "queue": "moon"}
 Entries = list[tuple[int, bytes]]

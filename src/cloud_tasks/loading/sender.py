@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from cloud_tasks.cli.entries import Entry, Tally, named
-from cloud_tasks.cli.ledger import Ledger
+from cloud_tasks.loading.entries import Entry, Tally, named
+from cloud_tasks.loading.ledger import Ledger
 from cloud_tasks.queues.base import MessageQueue, QueueLimits
 
 #: Requests under way at a time.

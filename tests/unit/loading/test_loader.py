@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.cli.entries import Entry, Tally, message_of
 from cloud_tasks.cli.load_queue import task_queue_spec
-from cloud_tasks.cli.loader import Loader, Order
-from cloud_tasks.cli.sending import Batches, Sender
 from cloud_tasks.errors import (
     ConfigurationError,
     QueueRefusedError,
@@ -22,6 +19,9 @@ from cloud_tasks.errors import (
     SourceError,
     TaskFormatError,
 )
+from cloud_tasks.loading.entries import Entry, Tally, message_of
+from cloud_tasks.loading.loader import Loader, Order
+from cloud_tasks.loading.sender import Batches, Sender
 from cloud_tasks.queues.base import QueueLimits
 from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.sources.base import TaskSource
