@@ -29,7 +29,7 @@ import cloud_tasks.display.console
 from benchmarks.checkout import environment
 from benchmarks.files import write_tasks
 from benchmarks.light import nothing
-from cloud_tasks.display.drawing import Drawing
+from cloud_tasks.display.screen import Drawing
 from cloud_tasks.worker import Worker
 
 SLOTS = 2

@@ -15,7 +15,7 @@ from cloud_tasks import registry
 from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.primes import prime_tasks
-from cloud_tasks.cli.progress import Progress
+from cloud_tasks.display.status_line import Progress
 from cloud_tasks.events.collector import Seen
 from cloud_tasks.loading.loader import Loader, Order
 from cloud_tasks.queues.base import MessageQueue

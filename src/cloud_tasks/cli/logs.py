@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from cloud_tasks.cli.following import follow
-from cloud_tasks.cli.harmless import Harmless
+from cloud_tasks.display.sanitize import Harmless
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event
 from cloud_tasks.history.layout import Traces, find

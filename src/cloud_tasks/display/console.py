@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks.clock import next_of
 from cloud_tasks.display.capture import flush_streams
-from cloud_tasks.display.eta import Pace
-from cloud_tasks.display.facts import Facts
-from cloud_tasks.display.lines import progress_line
-from cloud_tasks.display.telling import Teller
+from cloud_tasks.display.messages import progress_line
+from cloud_tasks.display.progress import RateEstimator
+from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.task import Delivery
@@ -29,6 +28,10 @@ from cloud_tasks.text import plural
 
 if TYPE_CHECKING:
     from cloud_tasks.display.screen import Screen
+from cloud_tasks.display.crash_report import explanation, is_explained
+from cloud_tasks.display.messages import outcome_line
+from cloud_tasks.events.causes import cause_of
+from cloud_tasks.text import safe
 
 logger = logging.getLogger("cloud_tasks.console")
 
@@ -66,7 +69,7 @@ class Console:
     def __init__(
         self,
         stats: Stats,
-        facts: Facts | None = None,
+        facts: RunInfo | None = None,
         *,
         drawn: bool = False,
         lines: bool = True,
@@ -75,8 +78,8 @@ class Console:
         glance: float = GLANCE,
     ) -> None:
         self._stats = stats
-        self._facts = facts or Facts()
-        self._teller = Teller(self._facts, stats)
+        self._facts = facts or RunInfo()
+        self._teller = FailureReporter(self._facts, stats)
         self._screen = _make_screen() if drawn else None
         self._lines = lines
         self._verbose = verbose
@@ -170,7 +173,7 @@ class Console:
 
     def _draw(self, screen: Screen) -> None:
         try:
-            from cloud_tasks.display.drawing import Drawing
+            from cloud_tasks.display.screen import Drawing
 
             drawing = Drawing(screen, self._stats, self._facts)
             while not self._over.wait(drawing.pause):
@@ -215,7 +218,7 @@ class Glances:
     without one.
     """
 
-    def __init__(self, stats: Stats, facts: Facts, period: float, glance: float) -> None:
+    def __init__(self, stats: Stats, facts: RunInfo, period: float, glance: float) -> None:
         self._stats = stats
         self._facts = facts
         self._period = period
@@ -224,7 +227,7 @@ class Glances:
         self._ended = 0
         self._due = time.monotonic() + period
         self._tenths = 0
-        self._pace = Pace()
+        self._pace = RateEstimator()
 
     @property
     def pause(self) -> float:
@@ -249,3 +252,56 @@ class Glances:
         slots = self._facts.slots()
         left = self._pace.left(now, slots, self._facts.running())
         return progress_line(now, self._pace.rate(slots), left)
+
+
+# MERGED: What is said of a task that is not done: much the first time, little when it comes again.
+
+#: Further causes are not told of one by one: nobody would read them.
+MOST_CAUSES = 100
+
+
+class FailureReporter:
+    """Makes the lines of an outcome, and knows which causes were told.
+
+    Args:
+        facts: what is known of the run.
+        stats: tell how many tasks run.
+    """
+
+    def __init__(self, facts: RunInfo, stats: Stats) -> None:
+        self._facts = facts
+        self._stats = stats
+        self._told: set[str] = set()
+
+    def every(self, delivery: Delivery, outcome: Outcome) -> list[str]:
+        """Return one line for each outcome, and more for a new kind of crash."""
+        lines = [outcome_line(delivery, outcome)]
+        if is_explained(outcome) and self._is_new(outcome):
+            lines += self._explanation(delivery, outcome)
+        return lines
+
+    def new_ones(self, delivery: Delivery, outcome: Outcome) -> list[str]:
+        """Return lines if the cause is new, else none."""
+        if isinstance(outcome, Completed) and not outcome.retry:
+            return []
+        if not self._is_new(outcome):
+            return []
+        lines = [f" x {outcome_line(delivery, outcome)}"]
+        if is_explained(outcome):
+            lines += [f" {line}" for line in self._explanation(delivery, outcome)]
+        elif (command := self._facts.see(delivery.task.task_id)) is not None:
+            lines.append(f"   see: {safe(command, 1000)}")
+        if len(self._told) >= MOST_CAUSES:
+            lines.append(" x further causes of failure are told at the end")
+        return lines
+
+    def _explanation(self, delivery: Delivery, outcome: Outcome) -> list[str]:
+        others = min(self._stats.running, self._facts.slots() - 1)
+        return explanation(delivery.task.task_id, outcome, self._facts, others)
+
+    def _is_new(self, outcome: Outcome) -> bool:
+        cause = cause_of(outcome)
+        if cause in self._told or len(self._told) >= MOST_CAUSES:
+            return False
+        self._told.add(cause)
+        return True

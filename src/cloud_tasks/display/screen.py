@@ -10,16 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, cast
 
 from cloud_tasks.display.capture import Capture, write_all
-from cloud_tasks.display.whole_lines import WholeLines
+from cloud_tasks.display.sanitize import WholeLines
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import ConsoleOptions, RenderResult
     from rich.live import Live
     from rich.text import Text
+from typing import TYPE_CHECKING
+
+from cloud_tasks.display.progress import Line, Picture, RateEstimator, area
+from cloud_tasks.display.run_info import RunInfo
+from cloud_tasks.runtime.stats import Stats
+
+if TYPE_CHECKING:
+    from cloud_tasks.system.machine import MachineWatch
+
 
 #: A line of the area: texts and their styles.
-Line = Sequence[tuple[str, str]]
+ScreenLine = Sequence[tuple[str, str]]
 #: So much text is shown without waiting for the next redraw.
 _MUCH = 64 * 1024
 _USUAL_SIZE = (80, 24)
@@ -129,7 +138,7 @@ class Screen:
             width, height = _USUAL_SIZE
         return width or _USUAL_SIZE[0], height or _USUAL_SIZE[1]
 
-    def draw(self, area: Sequence[Line] | None, *, everything: bool = False) -> None:
+    def draw(self, area: Sequence[ScreenLine] | None, *, everything: bool = False) -> None:
         """Show what was printed, and *area* below it; None: as it was. May block.
 
         Args:
@@ -151,7 +160,7 @@ class Screen:
         """Only pass on what is printed, from now on."""
         self._plain = True
 
-    def _show(self, above: str, area: Sequence[Line] | None) -> None:
+    def _show(self, above: str, area: Sequence[ScreenLine] | None) -> None:
         if self._plain:
             self._terminal.write(above)
             return
@@ -233,7 +242,7 @@ def _rich_console(file: _Terminal) -> RichConsole:
     )  # fmt: skip
 
 
-def _text(area: Sequence[Line]) -> Text:
+def _text(area: Sequence[ScreenLine]) -> Text:
     from rich.text import Text
 
     whole = Text(no_wrap=True, overflow="crop", end="")
@@ -266,3 +275,81 @@ class _Verbatim:
         from rich.segment import Segment
 
         yield Segment(self._text)
+
+
+# MERGED: Putting together what stands on the screen, turn by turn.
+
+#: Seconds between two redraws. Each turn of this thread takes the interpreter's lock from those
+#: that do the work, so there are no more turns than redraws,
+_REDRAW = 0.25
+#: unless so many bytes come between two of them that the pipe might get full: then so soon again.
+_FLOOD, _SOON = 16 * 1024, 0.02
+#: Seconds between two looks at the machine: shorter ones say little.
+_LOOK = 1.0
+
+
+class Drawing:
+    """Draws the progress of a run on *screen*. Everything belongs to the thread that draws.
+
+    Args:
+        screen: shows it.
+        stats: the counts.
+        facts: what else is known.
+    """
+
+    def __init__(self, screen: Screen, stats: Stats, facts: RunInfo) -> None:
+        self._screen = screen
+        self._stats = stats
+        self._facts = facts
+        self._pace = RateEstimator()
+        self._due = time.monotonic() + _REDRAW
+        self._watch = _machine_watch()
+        self._machine = self._watch.look()
+        self._look_due = 0.0
+        self._flood = False
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next turn."""
+        left = max(0.0, self._due - time.monotonic())
+        return min(left, _SOON) if self._flood else left
+
+    def turn(self) -> None:
+        """Take in what was printed, and show it when it is time."""
+        self._flood = self._screen.collect() >= _FLOOD
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + _REDRAW
+            self._screen.draw(self._area(now))
+        elif self._screen.is_full:
+            self._screen.draw(None)
+
+    def _area(self, now: float) -> list[Line]:
+        if now >= self._look_due:
+            self._look_due = now + _LOOK
+            self._machine = self._watch.look()
+        snapshot, slots, running = (
+            self._stats.snapshot(),
+            self._facts.slots(),
+            self._facts.running(),
+        )
+        self._pace.note(snapshot.elapsed, snapshot.ended)
+        left = self._pace.left(snapshot, slots, running)
+        picture = Picture(
+            name=self._facts.name,
+            now=snapshot,
+            slots=slots,
+            rate=self._pace.rate(slots),
+            left=left,
+            ends=None if left is None else time.time() + left,
+            max_runtime=self._facts.max_runtime,
+            running=running,
+            machine=self._machine,
+        )
+        return area(picture, self._screen.width, unicode=self._screen.speaks_unicode)
+
+
+def _machine_watch() -> MachineWatch:
+    from cloud_tasks.system.machine import MachineWatch
+
+    return MachineWatch()

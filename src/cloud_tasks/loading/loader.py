@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud_tasks.cli.progress import Progress
+from cloud_tasks.display.status_line import Progress
 from cloud_tasks.errors import CloudTasksError, ConfigurationError, SourceError
 from cloud_tasks.loading.entries import Entry, Tally, message_of, named
 from cloud_tasks.loading.ledger import Ledger, Loaded

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.display.lines import summary_lines
+from cloud_tasks.display.messages import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 from cloud_tasks.executors.base import Capabilities
 from cloud_tasks.executors.common.call import UserFunction

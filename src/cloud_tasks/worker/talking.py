@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloud_tasks.display.console import Console
-from cloud_tasks.display.facts import Facts
+from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.screen import is_drawn
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.runtime.stats import Stats
@@ -16,7 +16,7 @@ def make_console(
 ) -> Console:
     """Return the console of a run of the function *name*; it says nothing yet."""
     able = executor.capabilities
-    facts = Facts(
+    facts = RunInfo(
         name=name,
         # The executor's own number holds once it has started.
         slots=lambda: 1 if able.needs_main_thread else executor.slots,

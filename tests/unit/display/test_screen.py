@@ -16,15 +16,15 @@ from emulator import Emulator
 from fakes import FakeClock, deliveries
 
 from cloud_tasks.display.console import Console
-from cloud_tasks.display.facts import Facts
-from cloud_tasks.display.screen import Line, Screen, is_drawn
+from cloud_tasks.display.run_info import RunInfo
+from cloud_tasks.display.screen import Screen, ScreenLine, is_drawn
 from cloud_tasks.executors.base import Running
 from cloud_tasks.outcome import Raised
 from cloud_tasks.policy import RetryRules, decide
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.testing import eventually
 
-AREA: list[Line] = [[(" first ", "bold"), ("12 %", "")], [(" second", "red")]]
+AREA: list[ScreenLine] = [[(" first ", "bold"), ("12 %", "")], [(" second", "red")]]
 
 
 @contextlib.contextmanager
@@ -249,7 +249,7 @@ def test_a_defect_in_drawing_costs_the_drawing_and_nothing_else(
         raise ZeroDivisionError
 
     with emulated() as emulator:
-        console = Console(Stats(FakeClock()), Facts(running=fail), drawn=True)
+        console = Console(Stats(FakeClock()), RunInfo(running=fail), drawn=True)
         console.start()
         eventually(lambda: "can't be drawn any more" in caplog.text)
         subprocess.run(["sh", "-c", "echo heard all the same"], check=True)
@@ -260,7 +260,7 @@ def test_a_defect_in_drawing_costs_the_drawing_and_nothing_else(
 def test_a_console_draws_until_it_is_stopped() -> None:
     with emulated() as emulator:
         stats = Stats(FakeClock(), total=4)
-        console = Console(stats, Facts(name="primes"), drawn=True)
+        console = Console(stats, RunInfo(name="primes"), drawn=True)
         console.start()
         emulator.until("primes  ╺")
         for delivery in deliveries(3):

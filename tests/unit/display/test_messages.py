@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_tasks.display.lines import outcome_line, progress_line, summary_lines
+from cloud_tasks.display.messages import outcome_line, progress_line, summary_lines
 from cloud_tasks.outcome import (
     Aborted,
     Completed,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_tasks.cli.harmless import Harmless
+from cloud_tasks.display.sanitize import Harmless
 
 
 def shown(*pieces: bytes, colours: bool = True) -> str:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_tasks.display.crash import explanation, is_explained
-from cloud_tasks.display.facts import Facts
+from cloud_tasks.display.crash_report import explanation, is_explained
+from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -25,7 +25,7 @@ Current thread 0x00007f (most recent call first):
   File "/site/call.py", line 1 in call
   File "/site/child.py", line 2 in main
 """
-FACTS = Facts(
+FACTS = RunInfo(
     slots=lambda: 16,
     isolated=True,
     see=lambda task_id: f"cloud_tasks logs run {task_id}",
@@ -33,11 +33,11 @@ FACTS = Facts(
 )
 
 
-def lines_of(outcome: Outcome, facts: Facts = FACTS, others: int = 15) -> list[str]:
+def lines_of(outcome: Outcome, facts: RunInfo = FACTS, others: int = 15) -> list[str]:
     return explanation("task-0042", outcome, facts, others)
 
 
-def told(outcome: Outcome, facts: Facts = FACTS, others: int = 15) -> str:
+def told(outcome: Outcome, facts: RunInfo = FACTS, others: int = 15) -> str:
     return " ".join(" ".join(lines_of(outcome, facts, others)).split())
 
 
@@ -104,15 +104,15 @@ def test_small_numbers_are_in_megabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "others"), [(Facts(), 5), (FACTS, 0)], ids=["shared fate", "nobody else"]
+    ("facts", "others"), [(RunInfo(), 5), (FACTS, 0)], ids=["shared fate", "nobody else"]
 )
-def test_of_others_only_what_is_known_is_said(facts: Facts, others: int) -> None:
+def test_of_others_only_what_is_known_is_said(facts: RunInfo, others: int) -> None:
     assert "affected" not in told(Exited(-11), facts, others)
 
 
 def test_what_nobody_knows_is_left_out() -> None:
-    assert lines_of(Exited(None), Facts()) == ["  why did my task die: docs/what-can-go-wrong.md"]
-    assert "--num-simultaneous-tasks" not in told(Exited(-9, "out of memory"), Facts())
+    assert lines_of(Exited(None), RunInfo()) == ["  why did my task die: docs/what-can-go-wrong.md"]
+    assert "--num-simultaneous-tasks" not in told(Exited(-9, "out of memory"), RunInfo())
 
 
 @pytest.mark.parametrize("number", range(1, 65))
@@ -123,7 +123,7 @@ def test_every_signal_can_be_explained(number: int) -> None:
 
 def test_hostile_output_and_ids_stay_in_their_lines() -> None:
     evil = "\x1b[2J\r\ud800\x00" + "x" * 10_000
-    facts = Facts(see=lambda task_id: f"see {task_id}", alone=lambda task_id: f"alone {task_id}")
+    facts = RunInfo(see=lambda task_id: f"see {task_id}", alone=lambda task_id: f"alone {task_id}")
     remains = Remains(f'File "{evil}"', f"{evil}\n{evil}", 1, 1)
     for line in explanation(evil, Exited(-9, evil, remains=remains), facts):
         assert line.isprintable()

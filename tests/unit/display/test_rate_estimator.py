@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_tasks.display.eta import Pace
+from cloud_tasks.display.progress import RateEstimator
 from cloud_tasks.executors.base import Running
 from cloud_tasks.runtime.stats import Snapshot
 
@@ -13,9 +13,11 @@ def at(elapsed: float, ended: int, total: int | None, running: int = 2) -> Snaps
     return Snapshot(elapsed, ended, ended, 0, running, total, run_time=TIMES)
 
 
-def steady(rate: float, seconds: int, pace: Pace | None = None, start: int = 0) -> Pace:
+def steady(
+    rate: float, seconds: int, pace: RateEstimator | None = None, start: int = 0
+) -> RateEstimator:
     """Tell *pace* of so many seconds at *rate*, twice a second."""
-    pace = pace or Pace()
+    pace = pace or RateEstimator()
     for half in range(1, 2 * seconds + 1):
         pace.note(start + half / 2, int((start + half / 2) * rate))
     return pace
@@ -39,7 +41,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
 
 
 def test_a_quiet_minute_between_long_tasks_is_not_taken_for_the_rate() -> None:
-    pace = Pace()
+    pace = RateEstimator()
     for second in range(1, 601):
         pace.note(second, 16 * (second // 300))
     assert pace.rate(16) == pytest.approx(32 / 600)
@@ -50,7 +52,7 @@ def test_nothing_is_said_at_the_start_nor_where_nobody_can_know() -> None:
     assert pace.left(at(4.9, 40, 1000), 2) is None
     assert pace.left(at(30, 300, None), 2) is None
     assert pace.left(at(30, 3, 1000), 2) is None
-    assert Pace().left(at(30, 300, 1000), 2) is None
+    assert RateEstimator().left(at(30, 300, 1000), 2) is None
 
 
 def test_few_tasks_do_not_need_two_a_slot_to_be_estimated() -> None:

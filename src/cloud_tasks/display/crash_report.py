@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import textwrap
 
-from cloud_tasks.display.facts import Facts
-from cloud_tasks.display.whole_lines import without_controls
+from cloud_tasks.display.run_info import RunInfo
+from cloud_tasks.display.sanitize import without_controls
 from cloud_tasks.outcome import Exited, Outcome, OverMemory, Remains, TimedOut
 from cloud_tasks.text import plural, safe
 
@@ -44,7 +44,7 @@ def is_explained(outcome: Outcome) -> bool:
             return False
 
 
-def explanation(task_id: str, outcome: Outcome, facts: Facts, others: int = 0) -> list[str]:
+def explanation(task_id: str, outcome: Outcome, facts: RunInfo, others: int = 0) -> list[str]:
     """Return the lines below the one that says how *task_id* ended.
 
     Args:

@@ -19,7 +19,7 @@ def _nobody_knows(task_id: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunInfo:
     """What is known of a run, and whom to ask for the rest.
 
     Attributes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_tasks.display.whole_lines import WholeLines
+from cloud_tasks.display.sanitize import WholeLines
 
 
 def taken(*parts: bytes, everything: bool = True, encoding: str = "utf-8") -> str:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from fakes import FakeClock
 
-from cloud_tasks.display.facts import Facts
-from cloud_tasks.display.telling import MOST_CAUSES, Teller
+from cloud_tasks.display.console import MOST_CAUSES, FailureReporter
+from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.outcome import Completed, Exited, Outcome, Raised
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.task import Delivery, Task
@@ -19,8 +19,8 @@ def raised(text: str) -> Outcome:
     return Raised("ValueError", text, "")
 
 
-def teller(facts: Facts | None = None) -> Teller:
-    return Teller(facts or Facts(), Stats(FakeClock()))
+def teller(facts: RunInfo | None = None) -> FailureReporter:
+    return FailureReporter(facts or RunInfo(), Stats(FakeClock()))
 
 
 def test_each_new_cause_is_told_once() -> None:
@@ -34,7 +34,7 @@ def test_each_new_cause_is_told_once() -> None:
 
 
 def test_what_a_task_printed_can_be_found() -> None:
-    tell = teller(Facts(see=lambda task_id: f"cloud_tasks logs run {task_id}")).new_ones
+    tell = teller(RunInfo(see=lambda task_id: f"cloud_tasks logs run {task_id}")).new_ones
     assert tell(delivery("t1"), raised("no"))[1:] == ["   see: cloud_tasks logs run t1"]
 
 
@@ -51,7 +51,7 @@ def test_a_crash_is_explained_the_first_time() -> None:
 def test_other_running_tasks_are_counted_without_the_one_that_died() -> None:
     stats = Stats(FakeClock())
     stats.submitted = 40
-    tell = Teller(Facts(slots=lambda: 4, isolated=True), stats)
+    tell = FailureReporter(RunInfo(slots=lambda: 4, isolated=True), stats)
     assert "The 3 other running tasks" in "\n".join(tell.every(delivery(), CRASH))
 
 
