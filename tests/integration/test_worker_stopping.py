@@ -14,7 +14,7 @@ from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.testing import eventually
-from cloud_tasks.worker import compose
+from cloud_tasks.worker import build
 
 SPOT = "--simulate-spot-termination-after"
 DELAY = "--simulate-spot-termination-delay"
@@ -42,7 +42,7 @@ def _notice_after_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
             eventually(lambda: site.started or stop.is_set(), PATIENCE)
             return super().wait(stop)
 
-    monkeypatch.setattr(compose, "SimulatedProbe", Patient)
+    monkeypatch.setattr(build, "SimulatedProbe", Patient)
 
 
 def meanwhile(site: Site, action: Callable[[], object]) -> threading.Thread:

@@ -29,11 +29,15 @@ from cloud_tasks.settings.table import Settings, worker_data_values
 from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 from cloud_tasks.worker.banner import banner
-from cloud_tasks.worker.collector import spared_what_exists
-from cloud_tasks.worker.compose import executor_class, make_executor, make_run, make_task_source
-from cloud_tasks.worker.keeping import Keeping
-from cloud_tasks.worker.logs import root_logger_set_up
-from cloud_tasks.worker.talking import make_console
+from cloud_tasks.worker.build import (
+    executor_class,
+    make_console,
+    make_executor,
+    make_run,
+    make_task_source,
+)
+from cloud_tasks.worker.process_setup import gc_frozen, root_logger_set_up
+from cloud_tasks.worker.run_artifacts import RunArtifacts
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
@@ -59,7 +63,7 @@ class Program:
         )
         self._executor = executor if not isinstance(executor, str | None) else self._load(parser)
         self._check_source(parser, task_source)
-        self._keeping = Keeping(
+        self._keeping = RunArtifacts(
             self._resolved.settings, args, self._clock, resumable=not self._resolved.from_queue
         )
         self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
@@ -85,7 +89,7 @@ class Program:
             self._check_runtime(parser, settings)
 
     def _check_runtime(self, parser: argparse.ArgumentParser, settings: Settings) -> None:
-        from cloud_tasks.worker.queues import unfit_runtime
+        from cloud_tasks.worker.build import unfit_runtime
 
         sentence = unfit_runtime(settings)
         if sentence is not None:
@@ -104,7 +108,7 @@ class Program:
             if run.needs_main_thread:
                 return self._report(run.run)
             # It brings asyncio, which the others do without.
-            from cloud_tasks.worker.in_thread import in_thread
+            from cloud_tasks.worker.process_setup import in_thread
 
             return await in_thread(run, lambda: self._report(run.run))
 
@@ -177,7 +181,7 @@ class Program:
             )
             self._say_hello(executor.capabilities)
             self._pass_on()
-            stack.enter_context(spared_what_exists())
+            stack.enter_context(gc_frozen())
             yield self._run
 
     def _hear(self, delivery: Delivery, outcome: Outcome) -> None:

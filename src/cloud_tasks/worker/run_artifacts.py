@@ -26,7 +26,7 @@ if sys.platform != "win32":
 _COMPLETE = (StopReason.DONE, StopReason.MAX_NUM_TASKS)
 
 
-class Keeping:
+class RunArtifacts:
     """The run directory and the task logs of one run, as its settings want them.
 
     Args:
