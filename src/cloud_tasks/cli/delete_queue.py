@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_tasks.cli.removing import run
+from cloud_tasks.cli._removing import run
 from cloud_tasks.queues.job import JobQueues
 
 

@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from cloud_tasks.cli.queues import add_job_arguments, default_ledger, parse
+from cloud_tasks.cli._job_arguments import add_job_arguments, default_ledger, parse
 from cloud_tasks.loading.loader import Loader, Order
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.settings.parse import whole

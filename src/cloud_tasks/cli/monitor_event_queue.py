@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_tasks.cli.queues import add_job_arguments, parse
+from cloud_tasks.cli._job_arguments import add_job_arguments, parse
 from cloud_tasks.display.status_line import Progress
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.collector import Collector, Seen

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from cloud_tasks.cli.queues import add_job_arguments, parse
+from cloud_tasks.cli._job_arguments import add_job_arguments, parse
 from cloud_tasks.display.tables import print_table
 from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, Message, MessageQueue

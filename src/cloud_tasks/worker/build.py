@@ -95,7 +95,6 @@ def make_task_source(
     chosen = settings.task_file if task_source is None else task_source
     if chosen is not None:
         return make_source(chosen, task_format=settings.task_format)
-    pass  # REMOVED IMPORT
 
     return make_queue_source(
         settings, slots=slots, mean_time=lambda: stats.mean_run_time, clock=clock
@@ -166,7 +165,6 @@ def _sinks(settings: Settings) -> list[EventSink]:
 def _far_sinks(settings: Settings) -> list[EventSink]:
     if not settings.event_log_to_queue:
         return []
-    pass  # REMOVED IMPORT
 
     return [make_event_queue(settings)]
 

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from cloud_tasks.cli.queues import add_job_arguments, parse
+from cloud_tasks.cli._job_arguments import add_job_arguments, parse
 from cloud_tasks.queues.job import JobQueues
 
 PREFIX = "RMS_CLOUD_TASKS_"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cloud_tasks.cli.queues import add_job_arguments, default_ledger, parse
+from cloud_tasks.cli._job_arguments import add_job_arguments, default_ledger, parse
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.loading.loader import ledger_of
 from cloud_tasks.queues.job import JobQueues
