@@ -1,13 +1,9 @@
-"""cloud_tasks.timestamps."""
+"""Write and read timestamps: ISO 8601 in UTC, as events and messages carry them."""
 
 from __future__ import annotations
 
 import functools
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 from typing import Any
 
 

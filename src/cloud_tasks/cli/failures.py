@@ -188,7 +188,8 @@ def _talk(reader: EventReader, failed: FailedTasks, written: Written | None) -> 
             print(f"cloud_tasks: {line}", file=sys.stderr)
 
 
-# MERGED: The failed tasks of a run as a task file: where to, from where, and what to do with it.
+# MERGED: The failed tasks of a run as a task file: where to, from where, and what to do with
+# MERGED: it.
 
 _SUFFIXES = (".jsonl", ".ndjson")
 

@@ -254,7 +254,8 @@ class Glances:
         return progress_line(now, self._pace.rate(slots), left)
 
 
-# MERGED: What is said of a task that is not done: much the first time, little when it comes again.
+# MERGED: What is said of a task that is not done: much the first time, little when it comes
+# MERGED: again.
 
 #: Further causes are not told of one by one: nobody would read them.
 MOST_CAUSES = 100

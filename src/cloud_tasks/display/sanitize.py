@@ -80,7 +80,8 @@ def _colour_only(found: re.Match[str]) -> str:
     return found[0] if found["colour"] is not None else ""
 
 
-# MERGED: What tasks printed, on a terminal: colours stay, whatever else would drive it is only shown.
+# MERGED: What tasks printed, on a terminal: colours stay, whatever else would drive it is only
+# MERGED: shown.
 
 # Colour; a line end; what moves the cursor, hides or reorders text.
 _SPECIAL = re.compile(

@@ -116,8 +116,10 @@ class EventReader:
 
 # MERGED: Reading from a line of ours how a task ended, without reading all of the line.
 # MERGED:
-# MERGED: A line that has another form than usual is left to a parser. What is found is what a parser would
-# MERGED: find: the pattern matches whole lines of valid JSON only, in which each field that is read stands
+# MERGED: A line that has another form than usual is left to a parser. What is found is what a
+# MERGED: parser would
+# MERGED: find: the pattern matches whole lines of valid JSON only, in which each field that is
+# MERGED: read stands
 # MERGED: once.
 
 #: Longer lines are left to the parser: matching a result of megabytes would save nothing.

@@ -12,15 +12,17 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
 from cloud_tasks.executors.common import log_setup
-from cloud_tasks.executors.common.call import Reply, call
+from cloud_tasks.executors.common.call import BadResultError, Interruption, Reply, call
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.interrupt import Alarm, Overdue, Rung
@@ -28,12 +30,6 @@ from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
-
-if TYPE_CHECKING:
-    import sys
-import traceback
-
-from cloud_tasks.executors.common.call import BadResultError, Interruption
 
 logger = logging.getLogger(__name__)
 

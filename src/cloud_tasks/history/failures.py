@@ -169,9 +169,11 @@ def _when(event: Mapping[str, Any]) -> str | None:
     return when if isinstance(when, str) else None
 
 
-# MERGED: Finding the data of failed tasks again, which events don't carry, and writing a task file.
+# MERGED: Finding the data of failed tasks again, which events don't carry, and writing a task
+# MERGED: file.
 # MERGED:
-# MERGED: They are in the run's own list of failures, if it has a run directory, or else in the task file
+# MERGED: They are in the run's own list of failures, if it has a run directory, or else in the
+# MERGED: task file
 # MERGED: that the run was given.
 
 T = TypeVar("T")

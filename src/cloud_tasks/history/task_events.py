@@ -100,7 +100,8 @@ def _last_line_end(path: Path, size: int) -> int:
     return 0 if end < 0 else start + end + 1
 
 
-# MERGED: Finding the few lines of a large file that hold a JSON string, without parsing the others.
+# MERGED: Finding the few lines of a large file that hold a JSON string, without parsing the
+# MERGED: others.
 
 
 def needles(text: str) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""cloud_tasks.queues.job."""
+"""Find and open the queues of a job: tasks, events, dead letters."""
 
 from __future__ import annotations
 

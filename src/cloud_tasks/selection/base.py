@@ -1,4 +1,4 @@
-"""cloud_tasks.selection.base."""
+"""Define how a run chooses tasks, and the choice of all of them."""
 
 from __future__ import annotations
 

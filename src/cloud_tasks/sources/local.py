@@ -18,7 +18,7 @@ def make_source(task_source: Any, *, task_format: str | None = None) -> TaskSour
     Args:
         task_source: the name of a task file (``-`` is standard input), a ``pathlib.Path``, a
             ``filecache.FCPath``, or a function that returns an iterable of tasks.
-        task_format: one of :data:`cloud_tasks.sources.files.task_file.FORMATS`, for a task file whose
+        task_format: one of ``sources.files.task_file.FORMATS``, for a task file whose
             name doesn't tell its format.
 
     Raises:

@@ -1,4 +1,4 @@
-"""cloud_tasks.system.machine."""
+"""Report what this machine has left, and how much of it is in use."""
 
 from __future__ import annotations
 

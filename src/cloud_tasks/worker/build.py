@@ -282,7 +282,8 @@ class _Warning:
         logger.warning("%s: %s fails%s, trying again: %s", self._queue, operation, since, error)
 
 
-# MERGED: From settings to the choice of tasks, and what is said of it: ``--task-id``, ``--resume``.
+# MERGED: From settings to the choice of tasks, and what is said of it: ``--task-id``,
+# MERGED: ``--resume``.
 console = logging.getLogger("cloud_tasks.console")
 
 

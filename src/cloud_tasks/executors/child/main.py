@@ -1,7 +1,7 @@
 """What runs in a child process: boot once, then one task after the other.
 
 Started by :mod:`~cloud_tasks.executors.loky` or :mod:`~cloud_tasks.executors.spawn`; talks to
-its parent over one private socket in the words of :mod:`~cloud_tasks.executors.common.protocol`. It ends
+its parent over one private socket, see :mod:`~cloud_tasks.executors.common.protocol`. It ends
 when the socket closes. It imports little: every fresh process pays for it.
 """
 

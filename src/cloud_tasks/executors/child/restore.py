@@ -198,7 +198,8 @@ def _umask() -> int:
     return now
 
 
-# MERGED: Noting that somebody has called a function, for much less than looking at what it changed.
+# MERGED: Noting that somebody has called a function, for much less than looking at what it
+# MERGED: changed.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -210,7 +210,8 @@ def _wait_for(processes: list[Any]) -> None:
 
 # MERGED: What a process does at its end, without the rest of what Python does there.
 # MERGED:
-# MERGED: Python takes all its modules apart, which costs a forked process several times as much as its
+# MERGED: Python takes all its modules apart, which costs a forked process several times as much
+# MERGED: as its
 # MERGED: whole life. This runs what was registered with ``atexit``, and nothing else.
 if TYPE_CHECKING:
     from typing import Any, TypeVar
@@ -337,9 +338,11 @@ def renew_random_state() -> None:
         numpy_random.seed(struct.unpack("8I", os.urandom(32)))
 
 
-# MERGED: Processes that lost their parent below this one: they become its children, and can be ended.
+# MERGED: Processes that lost their parent below this one: they become its children, and can be
+# MERGED: ended.
 # MERGED:
-# MERGED: Linux gives an orphan to the nearest process above it that has asked for them. So what a task
+# MERGED: Linux gives an orphan to the nearest process above it that has asked for them. So what
+# MERGED: a task
 # MERGED: started in the manner of a daemon is found at the task's end.
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -256,7 +256,8 @@ def _shown(value: Any) -> str:
     return f"{text[:80]}{'…' if len(text) > 80 else ''} (a {kind})"
 
 
-# MERGED: Results that JSON refused at first: what is wrong with them, or how to write them after all.
+# MERGED: Results that JSON refused at first: what is wrong with them, or how to write them
+# MERGED: after all.
 # MERGED:
 # MERGED: Apart from ``call`` because few tasks need it.
 

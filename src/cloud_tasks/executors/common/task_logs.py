@@ -1,4 +1,4 @@
-"""cloud_tasks.executors.common.task_logs."""
+"""Name the files in which a slot keeps what its tasks print."""
 
 from __future__ import annotations
 

@@ -308,7 +308,8 @@ class Agenda:
             self.next = when
 
 
-# MERGED: What must have happened by now: a boot, a reply, the end of a process, of a whole pool.
+# MERGED: What must have happened by now: a boot, a reply, the end of a process, of a whole
+# MERGED: pool.
 
 #: Seconds that a task may be on its way into the function, beyond its time limit.
 _START_ALLOWANCE = 10.0

@@ -239,7 +239,8 @@ def _nothing() -> None:
     """Nothing to tidy up: the copy belongs to the user's own cache, or is the file itself."""
 
 
-# MERGED: Unpacking gzip data as it comes: nothing waits for more than is needed for the next bytes.
+# MERGED: Unpacking gzip data as it comes: nothing waits for more than is needed for the next
+# MERGED: bytes.
 
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 

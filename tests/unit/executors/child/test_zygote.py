@@ -12,9 +12,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux give
 
 _PROGRAM = """
 import json, os, subprocess, sys, time
-from cloud_tasks.executors import orphans
+from cloud_tasks.executors.child import zygote
 
-orphans.adopt()
+zygote.adopt()
 kept = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
 daemon = '''
 import os, time
@@ -24,9 +24,9 @@ if os.fork(): os._exit(0)
 print(os.getpid(), flush=True); os.close(1); time.sleep(60)
 '''
 pid = int(subprocess.run([sys.executable, "-S", "-c", daemon], stdout=subprocess.PIPE).stdout)
-found = orphans.children()
+found = zygote.children()
 rounds = 0
-while not orphans.end({kept.pid}):
+while not zygote.end({kept.pid}):
     rounds += 1
     time.sleep(0.01)
 gone = not os.path.exists(f"/proc/{pid}")

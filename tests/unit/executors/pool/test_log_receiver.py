@@ -102,7 +102,7 @@ def test_a_record_arrives_as_it_was_with_task_and_slot(
     (record,) = catcher.records
     assert record.getMessage() == "3 of four"
     assert (record.name, record.levelname, record.levelno) == ("there.module", "WARNING", 30)
-    assert (record.filename, record.module) == ("test_log_channel.py", "test_log_channel")
+    assert (record.filename, record.module) == ("test_log_receiver.py", "test_log_receiver")
     assert record.funcName == test_a_record_arrives_as_it_was_with_task_and_slot.__name__
     assert record.threadName == threading.current_thread().name
     assert record.process == os.getpid()
