@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.queues.job import JobQueues
-from cloud_tasks.settings.providers import instead_of
+from cloud_tasks.settings.providers import instead_of, required_settings
 from cloud_tasks.settings.table import ROWS
 
 #: The settings of a worker by which it finds its queues; the same flags and variables here.
@@ -95,8 +95,9 @@ def _missing(args: argparse.Namespace) -> Iterator[str]:
     if args.job_id is None and args.queue_name is None:
         other = ROWS["queue_name"]
         yield ROWS["job_id"].complaint(f"this or {other.flag} ({other.env}) is needed")
-    if args.provider == "GCP" and args.project_id is None:
-        yield ROWS["project_id"].complaint("is needed for a queue of GCP")
+    for name in required_settings(args.provider):
+        if getattr(args, name) is None:
+            yield ROWS[name].complaint(f"is needed for a queue of {args.provider}")
 
 
 def default_ledger(name: str) -> Path:

@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(eq=False, slots=True)
@@ -227,15 +227,18 @@ class QueueAdmin(abc.ABC):
 
 
 class QueueProvider(abc.ABC):
-    """One cloud's queues. Constructing one imports no SDK and asks nobody.
+    """The queues of one cloud. The constructor imports no SDK and makes no request.
 
     Args:
-        project_id: the project, where the provider has such.
-        endpoint_url: another server that speaks its protocol.
+        project_id: the project, for providers that have projects.
+        endpoint_url: address of another server that speaks the provider's protocol.
         exactly_once: the queues are of the kind that delivers each message once.
     """
 
+    #: Limits of every queue of this provider. A task can't run for longer than ``longest_hold``.
     limits: QueueLimits
+    #: Names of the settings that must be given, besides those that every queue needs.
+    required_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -33,6 +33,17 @@ def instead_of(name: str) -> list[str]:
     return [] if name in registered else [*ours, *registered]
 
 
+def required_settings(name: str | None) -> tuple[str, ...]:
+    """Return the settings that must be given for queues of provider *name*.
+
+    Imports the provider's module. Returns nothing for a name without queues.
+    """
+    if name is None or instead_of(name):
+        return ()
+    required: tuple[str, ...] = registry.load("queue", name).required_settings
+    return required
+
+
 def _registered(*kinds: str) -> list[str]:
     """Return the names that other packages registered, without those that are ours."""
     # Reading the metadata of every installed distribution takes tens of milliseconds: done for

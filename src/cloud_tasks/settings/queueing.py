@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.settings.draft import Draft
-from cloud_tasks.settings.providers import instead_of
+from cloud_tasks.settings.providers import instead_of, required_settings
 from cloud_tasks.settings.table import ROWS
 
 #: More tasks than that can't be kept from the other workers of a queue.
@@ -97,8 +97,9 @@ def _need_queue(draft: Draft, purpose: str) -> None:
     if not (draft.given("job_id") or draft.given("queue_name")):
         or_name = f"this or {_shown('queue_name')} is needed {purpose}"
         draft.problems.append(ROWS["job_id"].complaint(or_name))
-    if provider == "GCP" and not draft.given("project_id"):
-        draft.problems.append(ROWS["project_id"].complaint("is needed for a queue of GCP"))
+    for name in required_settings(provider):
+        if not draft.given(name):
+            draft.problems.append(ROWS[name].complaint(f"is needed for a queue of {provider}"))
 
 
 def _check_skip(draft: Draft) -> None:

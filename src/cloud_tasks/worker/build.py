@@ -209,12 +209,19 @@ def unfit_runtime(settings: Settings) -> str | None:
     Raises:
         ConfigurationError: no such provider.
     """
-    longest = _provider_class(settings).limits.longest_hold - _AROUND_A_TASK
+    hold = _provider_class(settings).limits.longest_hold
+    longest = hold - _AROUND_A_TASK
     if settings.max_runtime <= longest:
         return None
+    unlimited = [
+        f"--provider {name} or "
+        for name in registry.names("queue")
+        if math.isinf(registry.load("queue", name).limits.longest_hold)
+    ]
     return (
         f"must be {longest:.0f} or less, for {settings.provider} gives a task to another worker "
-        "after 12 hours, running or not: split the tasks, or use --provider GCP or --task-file"
+        f"after {hold / 3600:g} hours, running or not: split the tasks, or use "
+        f"{''.join(unlimited)}--task-file"
     )
 
 

@@ -18,6 +18,7 @@ class PubSubProvider(QueueProvider):
     """
 
     limits = LIMITS
+    required_settings = ("project_id",)
 
     def queue(self, name: str) -> PubSubQueue:
         """Return the queue *name* of the project."""
