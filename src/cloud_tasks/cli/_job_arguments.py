@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.queues.job import JobQueues
-from cloud_tasks.settings.providers import instead_of, required_settings
+from cloud_tasks.settings.providers import alternatives_to, required_settings
 from cloud_tasks.settings.table import ROWS
 
 #: The settings of a worker by which it finds its queues; the same flags and variables here.
@@ -89,7 +89,7 @@ def _fill(args: argparse.Namespace, names: Sequence[str], environ: Mapping[str, 
 def _missing(args: argparse.Namespace) -> Iterator[str]:
     if args.provider is None:
         yield ROWS["provider"].complaint("is needed")
-    elif others := instead_of(args.provider):
+    elif others := alternatives_to(args.provider):
         sentence = f"one of {', '.join(others)} is needed: {args.provider} has no queues here"
         yield ROWS["provider"].complaint(sentence)
     if args.job_id is None and args.queue_name is None:

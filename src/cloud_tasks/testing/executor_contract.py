@@ -37,7 +37,7 @@ from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, all_slots_
 from cloud_tasks.worker_data import WorkerData
 
 
-class bool_:  # noqa: N801 - NumPy's spelling
+class bool_:
     """Like NumPy's bool: true or false, and no bool."""
 
     def __init__(self, value: bool) -> None:
