@@ -14,21 +14,18 @@ a copy, a pipe, or the same file with a bad entry mended.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 import stat
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-
-if sys.platform != "win32":
-    import fcntl
-import hashlib
+from cloud_tasks.system.append_file import append, lock, open_append
 
 _FORMAT = "load-ledger-1"
 _LINE = re.compile(rb"(\d+) (\d+) ([0-9a-f]{16})")
@@ -76,7 +73,7 @@ class Ledger:
             ConfigurationError: as :meth:`read`, or another command is writing it.
         """
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._descriptor = open_append(self.path)
             self._check_kind()
             self._lock()
             content = self.path.read_bytes()
@@ -146,8 +143,7 @@ class Ledger:
         self._append(json.dumps({**self._identity, "load": self.load_id}).encode() + b"\n")
 
     def _append(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        append(self._descriptor, data)
         os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -168,17 +164,13 @@ class Ledger:
             raise OSError(errno.EINVAL, "it is no ordinary file")
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._descriptor)
         except BlockingIOError as error:
             raise ConfigurationError(
                 f"the ledger {str(self.path)!r} is in use by another load_queue: "
                 "wait for its end, or name another one with --ledger"
             ) from error
-        except OSError:  # a file system without locks
-            return
 
     def _parsed(self, content: bytes) -> Loaded:
         lines = content.split(b"\n")[:-1]
