@@ -246,9 +246,7 @@ def test_the_death_of_a_part_is_told_and_ends_the_rest(
 ) -> None:
     with started(tmp_path, NO_NOTICE) as process:
         processes = with_running_tasks(process)
-        named = [
-            p for p, words in processes.items() if "runpy" in words and role in words
-        ]
+        named = [p for p, words in processes.items() if "runpy" in words and role in words]
         # What a worker has just forked bears its name until it is something of its own.
         (victim,) = [p for p in named if parent_of(p) == process.pid]
         victim.kill()

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sum_of_results(log: Path, start: int) -> int:
-    """Add up the results that were logged from byte *start* on."""
+    """Return the sum of the results in *log* from the byte *start* on."""
     total = 0
     with log.open("rb") as lines:
         lines.seek(start)

@@ -185,6 +185,11 @@ class Loader:
         )
 
 
+def default_ledger(name: str) -> Path:
+    """Return the path of the ledger of queue *name* if the user gives none."""
+    return Path(f"{name.replace('/', '_')}.load-ledger")
+
+
 def ledger_of(job: JobQueues, path: Path) -> Ledger:
     """Return the ledger at *path* as one of *job*'s task queue."""
     provider = job.provider

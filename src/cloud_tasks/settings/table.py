@@ -41,7 +41,9 @@ _CONSOLE = "Console and exit status"
 #: Shortest and longest lease that a worker chooses by itself, and by how much it is longer than
 #: the longest runtime, in seconds: time to receive a task before it runs and to settle it after.
 _SHORTEST_LEASE, _LONGEST_LEASE, _LEASE_MARGIN = 30.0, 120.0, 10.0
-_LEASE_RULE = f"min({_LONGEST_LEASE:g}, max({_SHORTEST_LEASE:g}, --max-runtime + {_LEASE_MARGIN:g}))"
+_LEASE_RULE = (
+    f"min({_LONGEST_LEASE:g}, max({_SHORTEST_LEASE:g}, --max-runtime + {_LEASE_MARGIN:g}))"
+)
 
 
 def default_lease(max_runtime: float) -> float:

@@ -8,17 +8,24 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-#: Talk to a person: its lines stand as they are.
+#: The logger of what is printed for a person: its messages stand as they are.
 CONSOLE = "cloud_tasks.console"
-_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _CLOCK = "%H:%M:%S"
+#: The loggers of this package. Their names mean nothing to a user.
+_OURS = "cloud_tasks"
 
 
 class Formatter(logging.Formatter):
-    """One line a record, with the task that it came from, but for what is said to a person."""
+    """Write a record as one line, with the id of its task, if any; a traceback follows.
+
+    ::
+
+        12:00:00 warning: 1 task has other data than when last run       (a logger of ours)
+        12:00:00 WARNING mymodule [task-0042]: the text                  (any other)
+    """
 
     def __init__(self) -> None:
-        super().__init__(_LINE, _CLOCK)
+        super().__init__("%(asctime)s", _CLOCK)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of *record*."""
@@ -28,12 +35,12 @@ class Formatter(logging.Formatter):
         return f"{clock}{record.getMessage()}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
-        """Return the first line."""
+        """Return the first line of *record*."""
+        ours = record.name.partition(".")[0] == _OURS
+        who = record.levelname.lower() if ours else f"{record.levelname} {record.name}"
         task_id = getattr(record, "task_id", None)
-        if task_id is None:
-            return super().formatMessage(record)
-        where = f"{record.levelname} {record.name} [{_on_one_line(str(task_id))}]"
-        return f"{record.asctime} {where}: {record.message}"
+        where = "" if task_id is None else f" [{_on_one_line(str(task_id))}]"
+        return f"{record.asctime} {who}{where}: {record.message}"
 
 
 def _on_one_line(text: str) -> str:
