@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import functools
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -18,7 +19,6 @@ from typing import Any
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import signal_name
-from cloud_tasks.json_text import writer
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -50,7 +50,9 @@ def date_as_text(value: Any) -> str:
 
 
 #: Writes data so that equal ones have equal text.
-_canonical = writer(sort_keys=True, separators=(",", ":"), default=date_as_text)
+_encode_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), default=date_as_text, check_circular=False
+).encode
 
 
 class Recorder:
@@ -215,7 +217,7 @@ def data_digest(data: Mapping[str, Any]) -> str | None:
     Equal data give equal digests in every run, on every machine and Python.
     """
     try:
-        text = _canonical(data if type(data) is dict else dict(data))
+        text = _encode_canonical(data if type(data) is dict else dict(data))
     except (TypeError, ValueError, RecursionError):
         return None
     digest = _hash().copy()
