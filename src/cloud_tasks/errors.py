@@ -8,7 +8,7 @@
     │   ├── TaskFormatError    its content is not a list of tasks, or an entry is not a task
     │   └── QueueError         a provider's queue can't be used
     │       ├── QueueUnavailableError   temporarily; trying again may help
-    │       └── QueueRefusedError       no credentials, no permission, wrong region: retries don't help
+    │       └── QueueRefusedError       no credentials, no permission, wrong region
     │           └── QueueMissingError   there is no such queue
     ├── EventLogError          an event could not be made durable
     ├── HistoryError           the records of an earlier run are missing or not usable
