@@ -9,7 +9,7 @@ from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.policy import FailureLimit, RetryRules
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 
 
 def _unknown() -> None:
@@ -46,7 +46,7 @@ class RunOptions:
     max_result_bytes: int = 64 * 2**20
     skip: int = 0
     most: int | None = None
-    selection: Selection = field(default_factory=Everything)
+    selection: Selection = field(default_factory=SelectAll)
     rules: RetryRules = field(default_factory=RetryRules)
     failure_limit: FailureLimit | None = None
     task_logs: str | None = None
