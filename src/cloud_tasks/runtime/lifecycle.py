@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from cloud_tasks.clock import Clock, next_of
 from cloud_tasks.errors import EventLogError, SourceError
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.runtime.completer import PATIENCE, Completer
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.outbox import Outbox
@@ -92,8 +91,7 @@ class Lifecycle:
     handlers: a SimpleQueue may be put to while it is being put to.
 
     Args:
-        executor: is shut down by and by.
-        flags: tell running tasks.
+        executor: is shut down by and by, and tells running tasks.
         grace: seconds that running tasks get after a stop.
         under_way: tells how many tasks the executor has.
     """
@@ -101,12 +99,10 @@ class Lifecycle:
     def __init__(
         self,
         executor: Executor,
-        flags: FlagPage,
         grace: float,
         under_way: Callable[[], int],
     ) -> None:
         self._executor = executor
-        self._flags = flags
         self._grace = grace
         self._under_way = under_way
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -152,7 +148,7 @@ class Lifecycle:
             self._drain(self._grace, "the grace period was over")
             self._say_goodbye(message.reason)
         # Last: a task that ends when it sees it makes room that nobody shall fill.
-        self._flags.request_shutdown()
+        self._executor.request_shutdown()
 
     def _say_goodbye(self, reason: StopReason) -> None:
         running = min(self._under_way(), self._executor.slots)
@@ -177,7 +173,7 @@ class Lifecycle:
         after = math.inf if notice.kill_after is None else notice.kill_after
         logger.warning("this machine will be taken away (%s): no new task starts", notice.kind)
         self._drain(after, f"the machine is taken away ({notice.kind})")
-        self._flags.announce_termination()
+        self._executor.announce_termination()
 
     def fail(self, failure: Failure) -> None:
         """End for a trouble of ours; what runs may finish unless *now*."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors.base import ExecutorOptions
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.policy import FailureLimit, RetryRules
 from cloud_tasks.selection.base import SelectAll, Selection
 
@@ -58,7 +57,6 @@ class RunOptions:
 
     def for_executor(
         self,
-        flags: FlagPage,
         *,
         before_wait: Callable[[], None],
         on_broken: Callable[[ExecutorBrokenError], None],
@@ -66,7 +64,6 @@ class RunOptions:
         """Return what the executor is told, see there."""
         return ExecutorOptions(
             slots=self.slots,
-            flags=flags,
             memory_limit=self.memory_limit,
             max_result_bytes=self.max_result_bytes,
             log_level=self.log_level,

@@ -23,7 +23,6 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.background import listen, tell_alive
 from cloud_tasks.runtime.completer import Completer, Listener
@@ -90,11 +89,8 @@ class Run:
         self._probes = probes
         self._options = options
         self._stats = stats
-        self._flags = FlagPage.create(options.slots)
-        if self.needs_main_thread:
-            self._flags.close()  # nobody else maps it, so its file need not stay
         self._recorder = Recorder(clock)
-        self.lifecycle = Lifecycle(executor, self._flags, options.grace, lambda: stats.running)
+        self.lifecycle = Lifecycle(executor, options.grace, lambda: stats.running)
         self._intake = Intake(
             source, stats, skip=options.skip, most=options.most, selection=options.selection
         )
@@ -182,7 +178,6 @@ class Run:
         return self._result()
 
     def _open(self) -> None:
-        self._cleanup.callback(self._flags.close)
         self._cleanup.callback(self._outbox.close)
         self._options.selection.prepare(lambda: self.lifecycle.draining)
         for sink in self._sinks:
@@ -194,7 +189,6 @@ class Run:
             self._function,
             self._worker_data,
             self._options.for_executor(
-                self._flags,
                 before_wait=self._completer.flush,
                 on_broken=lambda error: self.lifecycle.post(Failure(error)),
             ),
@@ -211,9 +205,8 @@ class Run:
             self._start_thread(self._dispatch, name="dispatcher")
             self._supervisor.work()
         self._over.set()
+        # Now, because what follows can take long: a kill then leaves no process or file behind.
         self._executor.shutdown()
-        # Now, as what follows can take long: whoever kills us then shall find nothing left behind.
-        self._flags.close()
 
     def _start_side_jobs(self) -> None:
         for probe in self._probes:

@@ -55,9 +55,9 @@ from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 
-#: Descriptors kept free for everything that is not a slot: the guardian, the poller, the wake-up,
-#: a process being started, the log channel, the event log, a file of the user's.
-_RESERVE = 19
+#: Descriptors kept free for everything that is not a slot: the watchdog, the poller, the wake-up,
+#: the flag page, a process being started, the log channel, the event log, a file of the user's.
+_RESERVE = 20
 
 
 class SlotPool(Executor, abc.ABC):
@@ -120,9 +120,7 @@ class SlotPool(Executor, abc.ABC):
         # Whoever opens the folder may have gone to another one before.
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
         options = replace(options, slots=self.slots, task_logs=logs_at)
-        self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
+        self.flags = self._page = flags = FlagPage.create(self.slots)
         boot = boot_message(
             function=payload,
             worker_data=data,
@@ -171,8 +169,7 @@ class SlotPool(Executor, abc.ABC):
             poller.close()
             if self._log_channel is not None:
                 self._log_channel.end()
-            if self._own_flags is not None:
-                self._own_flags.close()
+            flags.close()
             raise ExecutorBrokenError(f"no process could be started: {error}") from error
         return Engine(nursery, poller, flags, searcher, options, reused=self.reused)
 
@@ -276,5 +273,4 @@ class SlotPool(Executor, abc.ABC):
             self._log_channel.join()
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()
