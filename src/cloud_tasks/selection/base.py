@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Sequence
 
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery
 
 
-class Selection(abc.ABC):
-    """A choice of the deliveries to run, made in the order of the source.
+class Selection:
+    """A choice of the deliveries to run, made in their order; subclasses override ``choose``.
 
     A run calls ``prepare``, ``plan``, then ``choose`` for all deliveries but the skipped ones,
     then ``finish``; all but ``prepare`` in the dispatcher's thread.
@@ -50,9 +49,9 @@ class Selection(abc.ABC):
         """Return how many of the next deliveries, at least, are left out."""
         return 0
 
-    @abc.abstractmethod
     def choose(self, deliveries: Sequence[Delivery]) -> Sequence[int]:
         """Return for each of *deliveries*, the next ones, 1 if it is run and 0 if not."""
+        raise NotImplementedError
 
     def finish(self, skipped: int) -> None:
         """Check the result at the end of the source, of which *skipped* deliveries were skipped.

@@ -241,7 +241,7 @@ def test_a_file_without_any_event_is_refused(log: Log, content: bytes) -> None:
 def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(HistoryError, match="is no file"):
+        with pytest.raises(HistoryError, match="is not a file"):
             FinishedTasks(path).read(lambda: False)
 
 
