@@ -11,6 +11,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import (
@@ -188,7 +189,8 @@ class Run:
         self._executor.start(
             self._function,
             self._worker_data,
-            self._options.for_executor(
+            replace(
+                self._options.executor,
                 before_wait=self._completer.flush,
                 on_broken=lambda error: self.lifecycle.post(Failure(error)),
             ),

@@ -16,7 +16,7 @@ from cloud_tasks.errors import ConfigurationError, QueueError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.events.sink import EventSink
-from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.policy import RetryRules
@@ -131,13 +131,10 @@ def make_run(
 
 
 def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
-    memory = settings.max_memory_allowed_per_task
     return RunOptions(
-        slots=settings.num_simultaneous_tasks,
+        executor=_executor_options(settings, task_logs),
         max_runtime=settings.max_runtime,
         grace=settings.shutdown_grace_period,
-        memory_limit=None if memory is None else int(memory * _GIB),
-        max_result_bytes=int(settings.max_result_size * _MIB),
         skip=settings.tasks_to_skip or 0,
         most=settings.max_num_tasks,
         selection=make_selection(settings, source),
@@ -149,12 +146,21 @@ def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> R
             max_attempts=settings.max_attempts,
         ),
         failure_limit=settings.max_failures,
+        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
+        instance_id=lambda: _instance_id(settings),
+    )
+
+
+def _executor_options(settings: Settings, task_logs: str | None) -> ExecutorOptions:
+    memory = settings.max_memory_allowed_per_task
+    return ExecutorOptions(
+        slots=settings.num_simultaneous_tasks,
+        memory_limit=None if memory is None else int(memory * _GIB),
+        max_result_bytes=int(settings.max_result_size * _MIB),
+        log_level=logging.DEBUG if settings.verbose else logging.INFO,
         task_logs=task_logs,
         environment=thread_limits(settings.num_simultaneous_tasks, usable_cores(), os.environ),
         post_mortem=settings.pdb,
-        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _instance_id(settings),
-        log_level=logging.DEBUG if settings.verbose else logging.INFO,
     )
 
 

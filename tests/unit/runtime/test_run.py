@@ -24,7 +24,7 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.sink import EventSink
-from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.inline import InlineExecutor
@@ -103,7 +103,9 @@ class Bench:
             sinks=list(sinks),
             far_sinks=list(far_sinks),
             probes=list(probes),
-            options=RunOptions(slots=2, rules=RetryRules(requeues=True), **options),
+            options=RunOptions(
+                executor=ExecutorOptions(slots=2), rules=RetryRules(requeues=True), **options
+            ),
             clock=clock,
             stats=self.stats,
             listener=forget,

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.task_data import TaskData

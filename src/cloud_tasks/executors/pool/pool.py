@@ -23,11 +23,14 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
@@ -46,7 +49,7 @@ from cloud_tasks.executors.pool.loop import Engine
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.processes import ChildProcesses, boot_message
+from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
 from cloud_tasks.system import machine
@@ -121,15 +124,19 @@ class SlotPool(Executor, abc.ABC):
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
         options = replace(options, slots=self.slots, task_logs=logs_at)
         self.flags = self._page = flags = FlagPage.create(self.slots)
-        boot = boot_message(
+        boot = partial(
+            protocol.BootMessage,
+            sys_path=list(sys.path),
+            argv=list(sys.argv),
             function=payload,
             worker_data=data,
             main=function.main,
-            flags=flags.path,
+            flag_file=flags.path,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
-            memory_limit=options.memory_limit,
-            logging_plan=log_setup.plan_for_children(options.log_level),
+            # Memory that earlier tasks left would be counted as the next one's.
+            retire_above=options.memory_limit // 2 if options.memory_limit else 0,
+            logging=log_setup.plan_for_children(options.log_level),
             task_logs=options.task_logs,
         )
         searcher = CrashCollector(flags, options.task_logs)
@@ -154,7 +161,7 @@ class SlotPool(Executor, abc.ABC):
 
     def _make_engine(
         self,
-        boot: dict[str, Any],
+        boot: Callable[[int], protocol.BootMessage],
         flags: FlagPage,
         searcher: CrashCollector,
         options: ExecutorOptions,
@@ -163,7 +170,9 @@ class SlotPool(Executor, abc.ABC):
         try:
             self._log_channel = open_channel(options)
             log = None if self._log_channel is None else self._log_channel.fileno()
-            nursery = self.nursery(self._launch, boot, poller, flags.path, options.environment, log)
+            nursery = self.nursery(
+                self._launch, boot, poller, flags.path, options.environment, log, reused=self.reused
+            )
             nursery.open()
         except OSError as error:
             poller.close()
