@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
 
@@ -52,7 +52,7 @@ class Intake:
         self._skip = self._to_skip = skip
         self._most = most
         self._left = math.inf if most is None else most
-        self._selection = selection or Everything()
+        self._selection = selection or SelectAll()
         self.ended = self._left == 0
         self.limited = self.ended
         self.first_bad: list[Malformed] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.policy import FailureLimit, RetryRules
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 
 
 def _unknown() -> None:
@@ -36,7 +36,7 @@ class RunOptions:
     grace: float = 30.0
     skip: int = 0
     most: int | None = None
-    selection: Selection = field(default_factory=Everything)
+    selection: Selection = field(default_factory=SelectAll)
     rules: RetryRules = field(default_factory=RetryRules)
     failure_limit: FailureLimit | None = None
     keep_alive: float = 0.0

@@ -27,9 +27,9 @@ from cloud_tasks.runtime.completer import Listener
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 from cloud_tasks.selection.by_id import SelectByTaskId
-from cloud_tasks.selection.resume import Findings, Unfinished
+from cloud_tasks.selection.resume import Findings, SelectUnfinished
 from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
@@ -310,7 +310,7 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
     if settings.task_id:
         return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
     if settings.resume is None:
-        return Everything()
+        return SelectAll()
     from cloud_tasks.selection.finished import FinishedTasks
 
     record = FinishedTasks(settings.event_log_file)
@@ -322,7 +322,7 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
         most=settings.max_num_tasks,
         whole=not settings.tasks_to_skip,
     )
-    return Unfinished(record, failed_again=again, on_plan=voice.begin, on_end=voice.warn)
+    return SelectUnfinished(record, rerun_failed=again, on_plan=voice.begin, on_end=voice.warn)
 
 
 class _Voice:
@@ -347,9 +347,9 @@ class _Voice:
         """Say what will be done; None: it turns out task by task."""
         record = self._record
         log = safe(str(record.path))
-        if record.spoilt:
+        if record.bad_lines:
             logger.warning(
-                "%s in %s are no events: passed over", plural(record.spoilt, "line"), log
+                "%s in %s are no events: passed over", plural(record.bad_lines, "line"), log
             )
         if not (record.done or record.failed):
             why = f"there is no {log}" if record.missing else f"{log} tells of no task that ended"
@@ -385,7 +385,7 @@ class _Voice:
 
     def warn(self, found: Findings) -> None:
         """Say what its user may not have meant."""
-        if self._whole and found.strangers and (self._record.done or self._record.failed):
+        if self._whole and found.no_overlap and (self._record.done or self._record.failed):
             logger.warning(
                 "none of the tasks that %s tells of is in %s: is it the log of another job?",
                 safe(str(self._record.path)),
