@@ -16,7 +16,7 @@ from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.collector import Collector, ReceivedEvents
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.queues.job import JobQueues, opened
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.parse import seconds
 from cloud_tasks.summary import StopReason
 from cloud_tasks.text import plural, safe
@@ -107,12 +107,12 @@ def _print_events(lines: list[bytes]) -> None:
 
 @contextlib.contextmanager
 def _until_signal(stop: threading.Event) -> Iterator[None]:
-    def hear(reason: StopReason) -> None:
-        if stop.is_set():  # somebody is in a hurry: what was received comes again
+    def on_signal(reason: StopReason) -> None:
+        if stop.is_set():  # the second one: received events will be delivered again
             raise KeyboardInterrupt
         stop.set()
 
-    with heard(hear):
+    with signal_handlers(on_signal):
         yield
 
 

@@ -23,7 +23,7 @@ from cloud_tasks.policy import RetryRules
 from cloud_tasks.queues.base import MessageQueue, QueueProvider
 from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.queues.retrying import RetryingQueue
-from cloud_tasks.runtime.completer import Listener
+from cloud_tasks.runtime.completer import OnOutcome
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
@@ -110,7 +110,7 @@ def make_run(
     executor: Executor,
     clock: Clock,
     stats: Stats,
-    listener: Listener,
+    on_outcome: OnOutcome,
     task_logs: str | None,
 ) -> Run:
     """Build a run from its parts; *task_logs* is the folder for what tasks print, if any."""
@@ -120,13 +120,13 @@ def make_run(
         source=source,
         executor=executor,
         sinks=_sinks(settings),
-        far_sinks=_far_sinks(settings),
+        remote_sinks=_remote_sinks(settings),
         probes=_probes(settings),
         options=_options(settings, source, task_logs),
         clock=clock,
         stats=stats,
-        listener=listener,
-        hear_all=settings.verbose,
+        on_outcome=on_outcome,
+        all_outcomes=settings.verbose,
     )
 
 
@@ -136,7 +136,7 @@ def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> R
         max_runtime=settings.max_runtime,
         grace=settings.shutdown_grace_period,
         skip=settings.tasks_to_skip or 0,
-        most=settings.max_num_tasks,
+        limit=settings.max_num_tasks,
         selection=make_selection(settings, source),
         rules=RetryRules(
             on_exit=settings.retry_on_exit,
@@ -168,7 +168,7 @@ def _sinks(settings: Settings) -> list[EventSink]:
     return [JsonlSink(settings.event_log_file)] if settings.event_log_to_file else []
 
 
-def _far_sinks(settings: Settings) -> list[EventSink]:
+def _remote_sinks(settings: Settings) -> list[EventSink]:
     if not settings.event_log_to_queue:
         return []
 
