@@ -151,4 +151,4 @@ class Shutdowns(FuturesExecutor):
 
 
 def forget(delivery: Delivery, outcome: Outcome) -> None:
-    """Be a listener that does not care."""
+    """Ignore an outcome."""

@@ -16,7 +16,7 @@ from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.collector import Collector, ReceivedEvents
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.queues.job import JobQueues, opened
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.parse import argument, seconds
 from cloud_tasks.summary import StopReason
 from cloud_tasks.text import plural, safe
@@ -105,7 +105,7 @@ def _until_signal(stop: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.set()
 
-    with heard(on_signal):
+    with signal_handlers(on_signal):
         yield
 
 

@@ -1,4 +1,4 @@
-"""What a run is told."""
+"""Define the options of a run."""
 
 from __future__ import annotations
 
@@ -10,34 +10,32 @@ from cloud_tasks.policy import FailureLimit, RetryRules
 from cloud_tasks.selection.base import SelectAll, Selection
 
 
-def _unknown() -> None:
-    """Know no name of this machine."""
-
-
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is told; seconds and bytes.
+    """The options of a run.
+
+    What has a default in the settings has none here: a default here means "off" or "no limit".
 
     Attributes:
-        executor: the options of the executor, but for its callbacks: these are the run's.
-        max_runtime: of a task.
-        grace: for running tasks after a stop.
-        skip: leave out so many tasks.
-        most: start no more than so many.
-        selection: chooses which others are run.
-        rules: which ends are retried.
-        failure_limit: end the run when more tasks failed; None: never.
-        keep_alive: seconds between two signs of life; 0: none.
-        instance_id: returns the provider's name for this machine; may block.
+        executor: the options of the executor, without the callbacks, which the run adds.
+        max_runtime: limit of each task, in seconds.
+        grace: seconds that running tasks get after a stop.
+        skip: number of tasks to leave out at the beginning of the source.
+        limit: number of tasks to start, at most; None means no limit.
+        selection: chooses among the tasks after the skipped ones.
+        rules: which outcomes are retried.
+        failure_limit: ends the run when too many tasks have failed; None means no limit.
+        keep_alive: seconds between two keep-alive events; 0 means none.
+        instance_id: returns the provider's name of this machine, None if unknown; may block.
     """
 
-    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
-    max_runtime: float = 600.0
-    grace: float = 30.0
+    executor: ExecutorOptions
+    max_runtime: float
+    grace: float
     skip: int = 0
-    most: int | None = None
+    limit: int | None = None
     selection: Selection = field(default_factory=SelectAll)
     rules: RetryRules = field(default_factory=RetryRules)
     failure_limit: FailureLimit | None = None
     keep_alive: float = 0.0
-    instance_id: Callable[[], str | None] = _unknown
+    instance_id: Callable[[], str | None] = lambda: None

@@ -146,13 +146,13 @@ def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
         source=plan.source,
         executor=executor,
         sinks=[JsonlSink(settings.event_log_file)] if settings.event_log_to_file else [],
-        far_sinks=[_make_queue_sink(settings)] if settings.event_log_to_queue else [],
+        remote_sinks=[_make_queue_sink(settings)] if settings.event_log_to_queue else [],
         probes=_make_probes(settings),
         options=_make_options(settings, plan.source, plan.artifacts.task_logs),
         clock=plan.clock,
         stats=plan.stats,
-        listener=on_outcome,
-        hear_all=settings.verbose,
+        on_outcome=on_outcome,
+        all_outcomes=settings.verbose,
     )
     return run, executor, console
 
@@ -353,7 +353,7 @@ def _make_options(settings: Settings, source: TaskSource, task_logs: str | None)
         max_runtime=settings.max_runtime,
         grace=settings.shutdown_grace_period,
         skip=settings.tasks_to_skip or 0,
-        most=settings.max_num_tasks,
+        limit=settings.max_num_tasks,
         selection=_make_selection(settings, source),
         rules=RetryRules(
             on_exit=settings.retry_on_exit,

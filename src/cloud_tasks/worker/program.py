@@ -26,7 +26,7 @@ from cloud_tasks.display.messages import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.runtime.run import Run
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.table import worker_data_values
 from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
@@ -101,6 +101,9 @@ class Program:
                 reason, now = self._requests.popleft()
                 run.stop(reason, now=now)
 
+    def _blocked_in_source(self) -> bool:
+        return self._run is not None and self._run.blocked_in_source
+
     @contextlib.contextmanager
     def _prepared(self) -> Iterator[tuple[Run, Console]]:
         """Build the run, with logging and signals set up around it and restored afterwards."""
@@ -111,7 +114,7 @@ class Program:
         plan = self._plan
         with contextlib.ExitStack() as stack:
             stack.enter_context(root_logger_set_up(plan.resolved.settings.verbose))
-            stack.enter_context(heard(self._request_stop))
+            stack.enter_context(signal_handlers(self._request_stop, self._blocked_in_source))
             plan.stats.begin()
             run, executor, screen = build(plan, self.data)
             stack.callback(plan.artifacts.close)

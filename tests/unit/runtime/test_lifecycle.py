@@ -11,7 +11,7 @@ from fakes import Shutdowns
 
 from cloud_tasks.errors import EventLogError, SourceError
 from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
@@ -34,7 +34,7 @@ def life(executor: Shutdowns) -> Lifecycle:
 def test_begins_running_with_nothing_to_say(life: Lifecycle) -> None:
     assert (life.state, life.reason, life.failure) == (State.RUNNING, StopReason.DONE, None)
     assert not life.draining
-    assert life.next(0) is None
+    assert life.next_message(0) is None
 
 
 def test_a_stop_drains_within_the_grace_period(life: Lifecycle, executor: Shutdowns) -> None:
@@ -156,7 +156,11 @@ def test_no_task_starts_from_the_moment_of_the_request_on(life: Lifecycle) -> No
         life.post(message)
         draining.append(life.draining)
     assert draining == [False, True]
-    assert [life.next(1), life.next(1), life.next(0)] == [AllDone(), INT, None]
+    assert [life.next_message(1), life.next_message(1), life.next_message(0)] == [
+        AllDone(),
+        INT,
+        None,
+    ]
 
 
 @pytest.fixture
@@ -171,13 +175,13 @@ def signals_arrive() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signals_arrive")
 def test_a_burst_of_signals_in_the_middle_of_each_other_blocks_nobody(life: Lifecycle) -> None:
-    with heard(lambda reason: life.post(Stop(reason))):
+    with signal_handlers(lambda reason: life.post(Stop(reason))):
         for _ in range(200):
             os.kill(os.getpid(), signal.SIGINT)
             life.post(TERM)
             os.kill(os.getpid(), signal.SIGTERM)
     got = 0
-    while life.next(0) is not None:
+    while life.next_message(0) is not None:
         got += 1
     assert got == 600
 

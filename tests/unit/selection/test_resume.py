@@ -80,13 +80,13 @@ class Bench:
             on_end=self.ends.append,
         )
         selection.prepare(never)
-        self.intake = Intake(source, self.stats, skip=skip, most=most, selection=selection)
+        self.intake = Intake(source, self.stats, skip=skip, limit=most, selection=selection)
 
     def taken(self, n: int = 3, stopped: Callable[[], bool] = never) -> list[str]:
         self.intake.begin(stopped)
         found: list[Delivery] = []
         while not self.intake.ended:
-            found += self.intake.take(n)[0]
+            found += self.intake.receive(n)[0]
         self.intake.finish()
         return [delivery.task.task_id for delivery in found]
 
