@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
-from cloud_tasks.loading.loader import Loader, Order, default_ledger
+from cloud_tasks.display.command_output import StatusLine
+from cloud_tasks.loading.loader import Loader, LoadOptions, default_ledger
 from cloud_tasks.settings.parse import argument, whole
 from cloud_tasks.settings.table import default_lease
 from cloud_tasks.sources.files.task_file import FORMATS
@@ -26,20 +27,21 @@ def main(argv: list[str]) -> int:
         parser.error("give one task file, as TASK_FILE or by --task-file")
     source = make_source(names[0], task_format=args.task_format)
     lease = default_lease(args.max_runtime) if args.lease is None else args.lease
-    order = Order(
+    options = LoadOptions(
         start=args.start_task,
         limit=args.limit,
         dry_run=args.dry_run,
         ledger=None if args.no_ledger else Path(args.ledger or default_ledger(job.name)),
         spec=job.task_queue_spec(lease=lease, max_attempts=args.max_attempts),
     )
-    work = Loader(job, source, order)
-    work.run()
+    loader = Loader(job, source, options)
+    with StatusLine(loader.progress) as status:
+        loader.run(status.print)
     if args.json:
-        print(json.dumps(work.report(), indent=2))
+        print(json.dumps(loader.report(), indent=2))
     else:
-        print("\n".join(work.lines()))
-    return _PROBLEMS if work.tally.refused else _DONE
+        print("\n".join(loader.lines()))
+    return _PROBLEMS if loader.result.refused else _DONE
 
 
 def _parser() -> argparse.ArgumentParser:

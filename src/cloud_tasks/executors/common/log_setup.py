@@ -44,10 +44,12 @@ class Formatter(logging.Formatter):
 
 
 def _on_one_line(text: str) -> str:
-    """Write what a terminal would obey, and line ends, as escapes."""
+    """Write control characters and line ends as escapes, for a terminal."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    from cloud_tasks.text import safe  # not at the top, because child processes import this module
+
+    return safe(text, len(text))
 
 
 def stderr_handler() -> logging.Handler:
