@@ -80,7 +80,7 @@ def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | No
     # A line that is rewritten, and events, would spoil each other.
     progress = Progress(lambda: _counts(seen), live=False if show else None)
     stop = threading.Event()
-    with progress, opened(job.provider.queue(job.events), stop, say=progress.say) as queue:
+    with progress, opened(job.provider.queue(job.events), stop, notify=progress.say) as queue:
         queue.check()
         with _sink(output) as sink, _until_signal(stop):
             if output is not None:

@@ -143,7 +143,7 @@ def sample(job: JobQueues, n: int) -> list[Sampled]:
     """
     patience = {"receive": _PATIENCE}
     queue = job.provider.queue(job.name)
-    with opened(queue, threading.Event(), say=_say, budgets=patience) as queue:
+    with opened(queue, threading.Event(), notify=_say, budgets=patience) as queue:
         received: list[Message] = []
         try:
             for messages in _received(queue, n):

@@ -107,7 +107,7 @@ class Loader:
     def _send(self, loaded: Loaded) -> bool:
         stop, say = threading.Event(), self._progress.say
         queue = self._job.provider.queue(self._job.name)
-        with opened(queue, stop, say=say, budgets={"send": _PATIENCE}) as patient:
+        with opened(queue, stop, notify=say, budgets={"send": _PATIENCE}) as patient:
             sender = Sender(patient, self.tally, ledger=self._ledger, complain=say)
             try:
                 return self._pass(sender, loaded)

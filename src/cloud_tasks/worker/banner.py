@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.queues.names import events_name
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource

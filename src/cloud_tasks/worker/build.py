@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloud_tasks import registry
 from cloud_tasks.clock import Clock
-from cloud_tasks.errors import ConfigurationError, QueueError
+from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.events.sink import EventSink
@@ -20,9 +20,8 @@ from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.policy import RetryRules
-from cloud_tasks.queues.base import MessageQueue, QueueProvider
-from cloud_tasks.queues.names import dead_name, events_name
-from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.queues.base import QueueProvider, dead_name, events_name
+from cloud_tasks.queues.job import with_retries
 from cloud_tasks.runtime.completer import Listener
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
@@ -249,10 +248,10 @@ def make_queue_source(
     dead = provider.queue(dead_name(name))
     draining, ending = threading.Event(), threading.Event()
     return QueueSource(
-        RetryingQueue(queue, stop=draining, on_trouble=_Warning(queue)),
+        with_retries(queue, draining, notify=logger.warning),
         Settler(
-            RetryingQueue(queue, stop=ending, on_trouble=_Warning(queue)),
-            RetryingQueue(dead, stop=ending, on_trouble=_Warning(dead)),
+            with_retries(queue, ending, notify=logger.warning),
+            with_retries(dead, ending, notify=logger.warning),
             stop=ending,
             clock=clock,
         ),
@@ -273,20 +272,7 @@ def make_event_queue(settings: Settings) -> QueueSink:
     queue = make_provider(settings).queue(events_name(str(settings.queue_name)))
     # A worker that can't tell what it did waits; it doesn't lose anything meanwhile.
     budgets = {"send": math.inf}
-    return QueueSink(
-        RetryingQueue(queue, stop=threading.Event(), budgets=budgets, on_trouble=_Warning(queue))
-    )
-
-
-class _Warning:
-    """Says that requests to *queue* fail."""
-
-    def __init__(self, queue: MessageQueue) -> None:
-        self._queue = queue
-
-    def __call__(self, operation: str, error: QueueError, seconds: float) -> None:
-        since = f" for {seconds:.0f} s" if seconds >= 1 else ""
-        logger.warning("%s: %s fails%s, trying again: %s", self._queue, operation, since, error)
+    return QueueSink(with_retries(queue, threading.Event(), notify=logger.warning, budgets=budgets))
 
 
 # MERGED: From settings to the choice of tasks, and what is said of it: ``--task-id``,

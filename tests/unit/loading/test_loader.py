@@ -219,7 +219,7 @@ def test_trouble_that_passes_ends_no_load(desk: Desk, capsys: pytest.CaptureFixt
     desk.stored.refuse("send", 3, QueueUnavailableError("not now"))
     desk.stored.fail_messages("send", 2, "busy")
     assert desk.load(tasks(25)).tally.loaded == 25
-    assert "send fails, trying on: not now" in capsys.readouterr().err
+    assert "send fails, trying again: not now" in capsys.readouterr().err
 
 
 def test_bad_entries_are_named_by_position_and_hurt_no_neighbour(
