@@ -12,7 +12,7 @@ import pytest
 from e2e.queue_site import WAIT, QueueSite, QueueWorker, Sqs
 from servers.relay import Relay
 
-from cloud_tasks.queues.names import events_name
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.queues.retrying import BUDGETS
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import MetadataServer

@@ -18,8 +18,7 @@ from servers.sqs_faults import error
 
 from cloud_tasks import registry
 from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
-from cloud_tasks.queues.base import Depth, Message, Outgoing, QueueSpec
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.queues.base import Depth, Message, Outgoing, QueueSpec, dead_name, events_name
 from cloud_tasks.queues.sqs.provider import SqsProvider
 from cloud_tasks.queues.sqs.queue import SqsQueue
 

@@ -76,7 +76,7 @@ def monitor(
     # A line that is rewritten would garble the events on the same terminal.
     progress = StatusLine(lambda: _counts(received), rewrite=not show)
     stop = threading.Event()
-    with progress, opened(job.provider.queue(job.events), stop, say=progress.print) as queue:
+    with progress, opened(job.provider.queue(job.events), stop, notify=progress.print) as queue:
         queue.check()
         with _sink(output) as sink, _until_signal(stop):
             if output is not None:

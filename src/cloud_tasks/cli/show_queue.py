@@ -116,7 +116,7 @@ def sample(job: JobQueues, n: int) -> list[Sampled]:
     """
     patience = {"receive": _PATIENCE}
     queue = job.provider.queue(job.name)
-    with opened(queue, threading.Event(), say=_print_trouble, budgets=patience) as queue:
+    with opened(queue, threading.Event(), notify=_print_trouble, budgets=patience) as queue:
         received: list[Message] = []
         try:
             for messages in _received(queue, n):

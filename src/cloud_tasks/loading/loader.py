@@ -130,9 +130,9 @@ class Loader:
         """Send all but *previous*; return as :meth:`_pass`."""
         stop = threading.Event()
         queue = self._job.provider.queue(self._job.name)
-        say = self._on_message
-        with opened(queue, stop, say=say, budgets={"send": _PATIENCE}) as patient:
-            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=say)
+        notify = self._on_message
+        with opened(queue, stop, notify=notify, budgets={"send": _PATIENCE}) as patient:
+            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=notify)
             try:
                 return self._pass(sender, previous)
             finally:

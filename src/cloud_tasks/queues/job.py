@@ -1,4 +1,8 @@
-"""Find, open, size and remove the queues of a job: tasks, events, dead letters."""
+"""Name, size, empty and delete the queues of a job, and open a queue whose requests are retried.
+
+A job has three queues: NAME for its tasks, NAME-events for their events, and NAME-dead for the
+tasks that were given up. Every program opens them here, so trouble is reported in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cloud_tasks.errors import QueueError, QueueMissingError
-from cloud_tasks.queues.base import Depth, MessageQueue, QueueAdmin, QueueProvider, QueueSpec
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.queues.base import (
+    Depth,
+    MessageQueue,
+    QueueAdmin,
+    QueueProvider,
+    QueueSpec,
+    dead_name,
+    events_name,
+)
 from cloud_tasks.queues.retrying import RetryingQueue
 
 T = TypeVar("T")
@@ -26,9 +37,9 @@ class JobQueues:
     """The queues of one job at one provider.
 
     Attributes:
-        provider_name: as the registry has it.
+        provider_name: name of the provider in the registry.
         provider: makes the queues.
-        name: of the task queue.
+        name: name of the task queue.
     """
 
     provider_name: str
@@ -47,7 +58,7 @@ class JobQueues:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The names of all three queues by their purpose."""
+        """The names of all three queues, by their role."""
         return {"tasks": self.name, "events": self.events, "dead": self.dead}
 
     def task_queue_spec(self, *, lease: float, max_attempts: int) -> QueueSpec:
@@ -111,28 +122,44 @@ class JobQueues:
         return done
 
 
+def with_retries(
+    queue: MessageQueue,
+    stop: threading.Event,
+    *,
+    notify: Callable[[str], None],
+    budgets: Mapping[str, float] | None = None,
+) -> RetryingQueue:
+    """Return *queue* with retries; makes no request.
+
+    Args:
+        queue: makes the requests.
+        stop: once set, nothing is retried any more.
+        notify: called with a sentence, in the thread of the request, when an operation first
+            fails, and then once a minute until it works; must not raise.
+        budgets: seconds that operations are retried for, where the default doesn't fit.
+    """
+
+    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
+        since = f" for {seconds:.0f} s" if seconds >= 1 else ""
+        notify(f"{queue}: {operation} fails{since}, trying again: {error}")
+
+    return RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
+
+
 @contextlib.contextmanager
 def opened(
     queue: MessageQueue,
     stop: threading.Event,
     *,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     budgets: Mapping[str, float] | None = None,
-) -> Iterator[MessageQueue]:
-    """Yield *queue* with retries around its requests, and close it at the end.
+) -> Iterator[RetryingQueue]:
+    """Open *queue* with retries for a ``with`` block; at its end, set *stop* and close the queue.
 
-    Args:
-        queue: makes the requests.
-        stop: once set, nothing is retried any more; it is set at the end.
-        say: prints a sentence about trouble, at first and once a minute.
-        budgets: seconds for which operations are retried, where the default isn't right.
+    The arguments are those of :func:`with_retries`.
     """
-
-    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
-        say(f"{operation} fails, trying on: {error}")
-
     try:
-        yield RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
+        yield with_retries(queue, stop, notify=notify, budgets=budgets)
     finally:
         stop.set()
         queue.close()

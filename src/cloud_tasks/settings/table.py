@@ -12,7 +12,7 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.policy import FailureLimit
-from cloud_tasks.queues.names import events_name
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.settings.parse import (
     amount,
     count_or_auto,

@@ -22,8 +22,7 @@ from functools import partial
 
 import pytest
 
-from cloud_tasks.queues.base import MessageQueue
-from cloud_tasks.queues.names import dead_name
+from cloud_tasks.queues.base import MessageQueue, dead_name
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.queue_harness import LONG, SOON, NewProvider, arrivals, put, take
 from cloud_tasks.testing.queue_requests import QueueRequests

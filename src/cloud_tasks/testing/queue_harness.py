@@ -17,8 +17,8 @@ from cloud_tasks.queues.base import (
     QueueAdmin,
     QueueProvider,
     QueueSpec,
+    dead_name,
 )
-from cloud_tasks.queues.names import dead_name
 
 NewProvider: TypeAlias = Callable[[], QueueProvider]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.queues.names import events_name
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.selection.resume import Findings
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import Resolved

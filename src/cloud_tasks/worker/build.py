@@ -27,7 +27,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.display.console import Console
 from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.screen import is_drawn
-from cloud_tasks.errors import ConfigurationError, QueueError
+from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.executors.base import Executor, ExecutorOptions
@@ -36,9 +36,8 @@ from cloud_tasks.executors.function import FunctionSpec, specify
 from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.policy import RetryRules
-from cloud_tasks.queues.base import MessageQueue, QueueProvider
-from cloud_tasks.queues.names import dead_name, events_name
-from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.queues.base import QueueProvider, dead_name, events_name
+from cloud_tasks.queues.job import with_retries
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
@@ -206,10 +205,10 @@ def _make_queue_source(settings: Settings, stats: Stats, clock: Clock) -> QueueS
     # A drain ends the retries of a receive; those of settling go on until the source is closed.
     draining, ending = threading.Event(), threading.Event()
     return QueueSource(
-        RetryingQueue(queue, stop=draining, on_trouble=_QueueWarning(queue)),
+        with_retries(queue, draining, notify=logger.warning),
         Settler(
-            RetryingQueue(queue, stop=ending, on_trouble=_QueueWarning(queue)),
-            RetryingQueue(dead, stop=ending, on_trouble=_QueueWarning(dead)),
+            with_retries(queue, ending, notify=logger.warning),
+            with_retries(dead, ending, notify=logger.warning),
             stop=ending,
             clock=clock,
         ),
@@ -260,17 +259,6 @@ def _check_runtime(parser: argparse.ArgumentParser, resolved: Resolved) -> None:
     )
 
 
-class _QueueWarning:
-    """Log that requests to *queue* fail."""
-
-    def __init__(self, queue: MessageQueue) -> None:
-        self._queue = queue
-
-    def __call__(self, operation: str, error: QueueError, seconds: float) -> None:
-        since = f" for {seconds:.0f} s" if seconds >= 1 else ""
-        logger.warning("%s: %s fails%s, trying again: %s", self._queue, operation, since, error)
-
-
 # -- which of them run
 
 
@@ -308,15 +296,9 @@ def _make_selection(settings: Settings, source: TaskSource) -> Selection:
 
 def _make_queue_sink(settings: Settings) -> QueueSink:
     queue = _make_provider(settings).queue(events_name(str(settings.queue_name)))
-    return QueueSink(
-        RetryingQueue(
-            queue,
-            stop=threading.Event(),
-            # Without end: a worker that can't report waits, and loses nothing meanwhile.
-            budgets={"send": math.inf},
-            on_trouble=_QueueWarning(queue),
-        )
-    )
+    # Retried without end: a worker that can't report waits, and loses nothing meanwhile.
+    budgets = {"send": math.inf}
+    return QueueSink(with_retries(queue, threading.Event(), notify=logger.warning, budgets=budgets))
 
 
 def _make_probes(settings: Settings) -> list[TerminationProbe]:

@@ -229,7 +229,7 @@ def test_trouble_that_passes_ends_no_load(desk: Desk) -> None:
     desk.stored.refuse("send", 3, QueueUnavailableError("not now"))
     desk.stored.fail_messages("send", 2, "busy")
     assert desk.load(tasks(25)).result.sent == 25
-    assert "send fails, trying on: not now" in " ".join(desk.messages)
+    assert "send fails, trying again: not now" in " ".join(desk.messages)
 
 
 def test_bad_entries_are_named_by_position_and_hurt_no_neighbour(desk: Desk) -> None:
