@@ -20,11 +20,11 @@ _MB, _GB = 2**20, 2**30
 
 #: What usually sends a signal to a task, where nobody else is known to have.
 _USUAL = {
-    signal.SIGSEGV: "Code written in C used memory that is not its own.",
-    signal.SIGBUS: "Code written in C used memory that is not there, or a mapped file shrank.",
-    signal.SIGABRT: "Code written in C gave up by itself, as after a failed assertion.",
-    signal.SIGFPE: "Code written in C computed something impossible, as a division by zero.",
-    signal.SIGILL: "Code written in C is made for another kind of CPU.",
+    signal.SIGSEGV: "Native code accessed invalid memory (segmentation fault).",
+    signal.SIGBUS: "Native code accessed missing memory (bus error), or a mapped file shrank.",
+    signal.SIGABRT: "Native code ended the process by abort(), as after a failed assertion.",
+    signal.SIGFPE: "Native code made an arithmetic error, such as a division by zero.",
+    signal.SIGILL: "Native code was compiled for another kind of CPU (illegal instruction).",
     signal.SIGKILL: "Somebody killed it.",
     signal.SIGTERM: "Somebody told it to end.",
 }

@@ -54,8 +54,7 @@ from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Delivery
-from cloud_tasks.termination.base import TerminationProbe
-from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.termination.base import SimulatedProbe, TerminationProbe
 from cloud_tasks.worker.banner import ResumeReporter
 from cloud_tasks.worker.run_artifacts import RunArtifacts
 from cloud_tasks.worker_data import WorkerData

@@ -79,7 +79,7 @@ def test_a_crash_in_c_shows_where_python_was_innermost_first() -> None:
     assert lines[at] == '  it was in    File "/home/me/cubes.py", line 88 in load'
     assert lines[at + 1].endswith("line 12 in process_task")
     assert "child.py" not in "".join(lines)
-    assert "Code written in C used memory that is not its own." in lines[0]
+    assert "Native code accessed invalid memory (segmentation fault)." in lines[0]
 
 
 def test_a_traceback_of_python_itself_is_read_from_its_end() -> None:
