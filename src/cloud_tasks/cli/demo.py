@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     """Count primes on all cores and compare with the known value; returns the exit code.
 
     Raises:
-        ConfigurationError: the demo of a queue is wanted, which is an example.
+        ConfigurationError: with ``--queue``, because the demo of a queue is an example.
     """
     if "--queue" in argv:
         raise ConfigurationError(
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--queue",
         action="store_true",
-        help="say where the demo of a queue is: tasks through a queue, with a spot notice, on this "
-        "machine and without an account",
+        help="print where the demo of a queue is: tasks through a queue, with a spot notice, on "
+        "this machine and without an account",
     )
     with tempfile.TemporaryDirectory(prefix="cloud_tasks-demo-") as folder:
         events = Path(folder, "events.log")

@@ -102,13 +102,14 @@ def _check_is_log(name: str, reader: EventReader) -> None:
         )
 
 
-def _chosen(groups: list[FailedGroup], wanted: str) -> list[FailedGroup]:
-    if wanted.isdecimal() and 0 < int(wanted[:9]) <= len(groups):
-        return [groups[int(wanted[:9]) - 1]]
-    chosen = [group for group in groups if wanted in group.cause.text]
+def _chosen(groups: list[FailedGroup], cause: str) -> list[FailedGroup]:
+    """Return the groups whose cause contains the text *cause*, or the one of that number."""
+    if cause.isdecimal() and 0 < int(cause[:9]) <= len(groups):
+        return [groups[int(cause[:9]) - 1]]
+    chosen = [group for group in groups if cause in group.cause.text]
     if not chosen:
         raise ConfigurationError(
-            f"no cause of failure contains {wanted!r}: leave out --cause to see all "
+            f"no cause of failure contains {cause!r}: leave out --cause to see all "
             f"{len(groups):,} of them"
         )
     return chosen
@@ -129,10 +130,10 @@ def _print_groups(
             print(f"and {tasks} for {plural(len(rest), 'other cause')}: --all lists them")
     else:
         print("no task has failed")
-    again = failed.to_run_again()
-    if again:
-        causes = ", ".join(f"{safe(text, 100)} ({n:,})" for text, n in list(again.items())[:5])
-        print(f"to be run again: {plural(sum(again.values()), 'task')}: {causes}")
+    pending = failed.to_run_again()
+    if pending:
+        causes = ", ".join(f"{safe(text, 100)} ({n:,})" for text, n in list(pending.items())[:5])
+        print(f"to be run again: {plural(sum(pending.values()), 'task')}: {causes}")
 
 
 def _row(group: FailedGroup) -> tuple[str, ...]:
@@ -239,11 +240,11 @@ class Written:
             "whose id was found with other data only": found.other_data,
             "whose data JSON can't hold": found.unwritable,
         }
-        told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
         hint = "" if self.looked else "; name the task file of the run with --task-file FILE"
         return (
             f"{found.lost:,} of {plural(self.wanted, 'failed task')} could not be written: "
-            f"{told}{hint}"
+            f"{counts}{hint}"
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -153,5 +153,5 @@ def _report(received: ReceivedEvents) -> dict[str, object]:
 def _summary(received: ReceivedEvents) -> str:
     parts = [f"{safe(name, 80)} {n:,}" for name, n in received.types.most_common()]
     parts += [f"{name} {n:,}" for name, n in _others(received).items()]
-    told = f"   {'   '.join(parts)}" if parts else ""
-    return f"{plural(received.types.total(), 'event')}{told}"
+    counts = f"   {'   '.join(parts)}" if parts else ""
+    return f"{plural(received.types.total(), 'event')}{counts}"

@@ -73,7 +73,7 @@ _AROUND_A_TASK = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker knows before it runs.
+    """Everything that is known of a worker before it runs.
 
     Attributes:
         function: the user's.
