@@ -321,18 +321,15 @@ class LoadPass:
 
     def _items(self) -> Iterator[tuple[int, Task | Malformed]]:
         position = 0
-        while True:
-            # One at a time, because only so the order of good and bad ones is known, and with
-            # it the position.
-            batch = self._source.receive(1)
+        # One at a time, because only so the order of good and bad ones is known, and with it the
+        # position.
+        for batch in self._source.batches(1):
             for delivery in batch.deliveries:
                 yield position, delivery.task
                 position += 1
             for malformed in batch.malformed:
                 yield position, malformed
                 position += 1
-            if batch.ended:
-                return
 
     def _entry(self, position: int, item: Task | Malformed, *, told: bool) -> Entry | None:
         """Make the message of *item*; None: there can't be one, which is *told* then."""

@@ -109,7 +109,7 @@ class Unfinished(Selection):
 
     def plan(self, source: TaskSource, skip: int, stopped: Callable[[], bool]) -> None:
         """Compare the whole source with the record, and let go of the record."""
-        twin = source.again()
+        twin = source.clone()
         if twin is None or self._record is None:
             self._on_plan(None)
             return
@@ -132,16 +132,18 @@ class Unfinished(Selection):
     ) -> int | None:
         """Fill *plan*; return how much of it is needed."""
         twin.open()
-        needed, ended = 0, False
-        while not ended and not stopped():
-            batch = twin.receive(_AT_ONCE)
-            ended = batch.ended
+        needed = 0
+        for batch in twin.batches(_AT_ONCE):
             plan += self._decide(batch.deliveries[skip:])
             skip = max(0, skip - len(batch.deliveries))
             if batch.malformed:
                 # They are told of when they are read, which they were when the next task is.
                 needed = len(plan) + 1
-        return max(needed, plan.rfind(1) + 1) if ended else None
+            if batch.ended:
+                return max(needed, plan.rfind(1) + 1)
+            if stopped():
+                break
+        return None
 
     def _decide(self, deliveries: Sequence[Delivery]) -> bytes:
         assert self._record is not None

@@ -256,10 +256,10 @@ def make_queue_source(
             clock=clock,
         ),
         lease=float(settings.lease or 0.0),
-        appetite=PrefetchPolicy(
+        policy=PrefetchPolicy(
             slots=slots,
             mean_time=mean_time,
-            most=settings.max_num_tasks,
+            max_tasks=settings.max_num_tasks,
             idle=settings.exit_when_idle,
         ),
         stop=draining,

@@ -20,7 +20,7 @@ _SIGNS = {
 _WITH_HEADING = ("csv", "tsv")
 
 
-def guess_count(path: Path, task_format: str, *, patience: float = 0.25) -> int | None:
+def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> int | None:
     """Return about how many tasks are in a local file; None: who knows.
 
     Args:

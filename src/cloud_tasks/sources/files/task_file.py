@@ -98,19 +98,19 @@ class TaskFileSource(StreamSource):
         self._local = local
         return opening.open_file(local, self._name)
 
-    def again(self) -> TaskFileSource | None:
+    def clone(self) -> TaskFileSource | None:
         """Return a source that reads the file, or the copy of a remote one, anew; None: a pipe."""
         if self._local is None or self._feed is None or self._feed.live:
             return None
         return TaskFileSource(self._local, task_format=self._known_format())
 
-    def guess_total(self) -> int | None:
+    def estimate_total(self) -> int | None:
         """Return about how many tasks are in the file, by a quick look; None: a pipe."""
         if self._local is None or self._feed is None or self._feed.live:
             return None
-        from cloud_tasks.sources.files.count import guess_count
+        from cloud_tasks.sources.files.count import estimate_count
 
-        return guess_count(self._local, self._known_format())
+        return estimate_count(self._local, self._known_format())
 
     def _format(self, feed: ByteFeed) -> str:
         if (feed.live or self._piped) and not self._told_format():
