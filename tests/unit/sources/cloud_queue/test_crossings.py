@@ -16,8 +16,8 @@ from cloud_tasks.testing.source_contract import receive
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    # Leases are looked at often, however long they are.
-    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.leases.LONGEST_LOOK", 0.1)
+    # Leases are checked often, however long they are.
+    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.leases.MAX_CHECK_INTERVAL", 0.1)
     yield from closing(Bench())
 
 

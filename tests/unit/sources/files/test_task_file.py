@@ -84,7 +84,7 @@ def test_a_suffix_that_tells_the_format_wins(tmp_path: Path) -> None:
 def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path: Path) -> None:
     path = write(tmp_path / "f.txt", JSON)
     assert refusal(path) == (
-        f"the task file {path} has a name that doesn't tell its format: end it in "
+        f"the task file {path} has a name without a known suffix: end it in "
         ".json, .yaml, .yml, .jsonl, .ndjson, .csv, .tsv (also with .gz), "
         "or give the task format (json, yaml, jsonl, csv, tsv)"
     )
@@ -418,7 +418,7 @@ def test_a_url_is_fetched_anew_each_time_and_no_copy_stays(
     assert refusal("fake://bucket/none.json").startswith(
         "the task file fake://bucket/none.json can't be fetched: FileNotFoundError"
     )
-    assert "doesn't tell its format" in refusal("fake://bucket/none.txt")
+    assert "a name without a known suffix" in refusal("fake://bucket/none.txt")
     assert not list(caches.iterdir())
 
 
