@@ -56,7 +56,7 @@ class QueueSourceContract(SourceContract):
                 clock=Clock(),
             ),
             lease=60.0,
-            appetite=PrefetchPolicy(1000, lambda: None, idle=self.idle),
+            policy=PrefetchPolicy(1000, lambda: None, idle=self.idle),
             stop=draining,
             clock=Clock(),
         )

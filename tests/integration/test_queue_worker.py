@@ -104,7 +104,7 @@ def time_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_STOPPED", (20.0, 20.0))
     monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_KILLED", (20.0, 20.0))
-    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.PATIENCE_IN_HASTE", 20.0)
+    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.CLOSE_TIMEOUT_NOW", 20.0)
 
 
 def threads_since(before: set[threading.Thread]) -> list[str]:

@@ -86,10 +86,7 @@ def _read(name: str, task_format: str | None) -> _Report:
     began = time.monotonic()
     try:
         source.open()
-        ended = False
-        while not ended:
-            batch = source.receive(_BATCH)
-            ended = batch.ended
+        for batch in source.batches(_BATCH):
             if batch.deliveries:
                 report.first_id = report.first_id or batch.deliveries[0].task.task_id
                 report.last_id = batch.deliveries[-1].task.task_id

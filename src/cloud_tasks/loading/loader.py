@@ -347,18 +347,15 @@ class LoadPass:
 
     def _items(self) -> Iterator[tuple[int, Task | Malformed]]:
         position = 0
-        while True:
-            # One at a time, because a batch doesn't tell the order of good and bad entries, and
-            # the position depends on it.
-            batch = self._source.receive(1)
+        # One at a time, because a batch doesn't tell the order of good and bad entries, and the
+        # position depends on it.
+        for batch in self._source.batches(1):
             for delivery in batch.deliveries:
                 yield position, delivery.task
                 position += 1
             for malformed in batch.malformed:
                 yield position, malformed
                 position += 1
-            if batch.ended:
-                return
 
     def _entry(self, position: int, item: Task | Malformed, *, report: bool) -> Entry | None:
         """Return the entry of *item*; None: it has no valid message, which *report* counts."""

@@ -212,10 +212,10 @@ def _make_queue_source(settings: Settings, stats: Stats, clock: Clock) -> QueueS
             clock=clock,
         ),
         lease=float(settings.lease or 0.0),
-        appetite=PrefetchPolicy(
+        policy=PrefetchPolicy(
             slots=settings.num_simultaneous_tasks,
             mean_time=lambda: stats.mean_run_time,
-            most=settings.max_num_tasks,
+            max_tasks=settings.max_num_tasks,
             idle=settings.exit_when_idle,
         ),
         stop=draining,
