@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
-from cloud_tasks.display.status_line import Progress
+from cloud_tasks.display.command_output import StatusLine
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.collector import Collector, ReceivedEvents
 from cloud_tasks.events.jsonl import JsonlSink
@@ -81,9 +81,9 @@ def monitor(
     """
     received = ReceivedEvents()
     # A line that is rewritten, and events, would spoil each other.
-    progress = Progress(lambda: _counts(received), live=False if show else None)
+    progress = StatusLine(lambda: _counts(received), rewrite=not show)
     stop = threading.Event()
-    with progress, opened(job.provider.queue(job.events), stop, say=progress.say) as queue:
+    with progress, opened(job.provider.queue(job.events), stop, say=progress.print) as queue:
         queue.check()
         with _sink(output) as sink, _until_signal(stop):
             if output is not None:
@@ -93,10 +93,10 @@ def monitor(
                 received,
                 sink=sink,
                 on_events=_print_events if show else None,
-                on_malformed=progress.say,
+                on_malformed=progress.print,
                 stop=stop,
             ).run(idle)
-        progress.say(_summary(received))
+        progress.print(_summary(received))
     return received
 
 
