@@ -318,7 +318,7 @@ class Supervisor:
                 timeouts = self._timeouts()
                 deadline = min(deadline, now + sum(timeouts))
             if deadline <= now:
-                logger.warning("the queue was not told of everything: some tasks will run again")
+                logger.warning("not every task could be settled in time: some will run again")
                 break
             self._handle_at_end(deadline - now)
         while self._handle_at_end(0):
