@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +93,22 @@ def cause_of_event(event: Mapping[str, Any]) -> FailureCause:
     Accepts events of any kind, also of the older system, with values of any type. Where an event
     lacks details, the text is less specific.
     """
-    kind = event.get("event_type")
-    describe = _CAUSES.get(kind) if isinstance(kind, str) else None
-    return FailureCause("unknown cause", None) if describe is None else describe(event)
+    match event.get("event_type"):
+        case "task_exception" | "fatal_exception" | "non_fatal_exception":
+            return _exception(event)
+        case "task_exited":
+            return _exited(event)
+        case "task_timed_out":
+            text = "ran too long"
+        case "task_aborted":
+            text = _with_reason("aborted", _line(event.get("reason")))
+        case "task_dead":
+            text = _with_reason("given up", folded(_line(event.get("reason"))))
+        case "task_completed":
+            text = "asked for another try" if event.get("retry") else "done"
+        case _:
+            text = "unknown cause"
+    return FailureCause(text, None)
 
 
 def _exception(event: Mapping[str, Any]) -> FailureCause:
@@ -117,34 +130,8 @@ def _exited(event: Mapping[str, Any]) -> FailureCause:
     return FailureCause(exit_text(code, _line(hint) or None), where)
 
 
-def _timed_out(event: Mapping[str, Any]) -> FailureCause:
-    return FailureCause("ran too long", None)
-
-
-def _aborted(event: Mapping[str, Any]) -> FailureCause:
-    reason = _line(event.get("reason"))
-    return FailureCause(f"aborted: {reason}" if reason else "aborted", None)
-
-
-def _dead(event: Mapping[str, Any]) -> FailureCause:
-    reason = _line(event.get("reason"))
-    return FailureCause(f"given up: {folded(reason)}" if reason else "given up", None)
-
-
-def _completed(event: Mapping[str, Any]) -> FailureCause:
-    return FailureCause("asked for another try" if event.get("retry") else "done", None)
-
-
-_CAUSES: Mapping[str, Callable[[Mapping[str, Any]], FailureCause]] = {
-    "task_exception": _exception,
-    "task_exited": _exited,
-    "task_timed_out": _timed_out,
-    "task_aborted": _aborted,
-    "task_dead": _dead,
-    "task_completed": _completed,
-    "fatal_exception": _exception,
-    "non_fatal_exception": _exception,
-}
+def _with_reason(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else text
 
 
 def _line(text: object) -> str:

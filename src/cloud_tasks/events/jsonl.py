@@ -33,7 +33,7 @@ class JsonlSink(EventSink):
     """The event log at *path*.
 
     Args:
-        path: of the file.
+        path: path of the file, which is created where it is missing.
         check_period: seconds between two checks whether the file was moved.
         sync: return from ``write`` only when the events would survive a loss of power. After a
             disk error, lines that are written again may be in the file twice.
@@ -71,18 +71,21 @@ class JsonlSink(EventSink):
         self._checked = time.monotonic()
 
     def _mend(self) -> None:
-        """Take away the part of a line at the end, if no other worker may be writing it."""
-        if not is_torn(self._descriptor):
-            self._share()
-            return
-        if not self._alone():
-            self._starts_torn = True
-            return
-        try:
-            self._end_last_line()
-        except OSError:  # a full disk, or a file that can only be appended to
-            self._starts_torn = True
-        self._share()
+        """Remove the part of a line at the end, unless another worker may be writing it."""
+        if is_torn(self._descriptor):
+            try:
+                alone = lock(self._descriptor)
+            except BlockingIOError:
+                alone = False
+            if not alone:
+                self._starts_torn = True
+                return
+            try:
+                self._end_last_line()
+            except OSError:  # a full disk, or a file that can only be appended to
+                self._starts_torn = True
+        with contextlib.suppress(BlockingIOError):  # another worker is mending the file
+            lock(self._descriptor, shared=True)
 
     def _end_last_line(self) -> None:
         """Remove the last line if it is the beginning of an event, else append its line end."""
@@ -99,22 +102,11 @@ class JsonlSink(EventSink):
         )
 
     def _torn(self, begin: int, size: int) -> bool:
-        """True if the last line is an event cut short, and no line of another kind of file."""
+        """Return True if the last line is part of an event, not a line of another kind of file."""
         if read_at(self._descriptor, begin, 2) not in (b"{", b'{"'):
             return False
         length = size - begin
         return length > _LONGEST_TAIL or not _is_event(read_at(self._descriptor, begin, length))
-
-    def _alone(self) -> bool:
-        """True if it is certain that no other worker has the file open."""
-        try:
-            return lock(self._descriptor)
-        except BlockingIOError:
-            return False
-
-    def _share(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # another worker mends the file just now
-            lock(self._descriptor, shared=True)
 
     def write(self, lines: list[bytes]) -> None:
         """Append *lines*; returns after ``write(2)`` has.
@@ -143,9 +135,9 @@ class JsonlSink(EventSink):
         if self._descriptor < 0:  # the last attempt failed
             self.open()
             return
-        now = time.monotonic()
         if self._rest:
             return
+        now = time.monotonic()
         # A removal is checked each time, because events written after it are lost; a move, which
         # keeps them, only once in a period.
         exists = os.fstat(self._descriptor).st_nlink > 0

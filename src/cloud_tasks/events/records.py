@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import functools
+import itertools
 import json
 import os
 import socket
@@ -69,7 +70,8 @@ class Recorder:
     def __init__(self, clock: Clock, hostname: str | None = None) -> None:
         self._clock = clock
         self._run = os.urandom(6).hex()
-        self._count = 0
+        # Its `next` is atomic, as the outcomes of several threads need.
+        self._numbers = itertools.count(1)
         self._host = encode_basestring_ascii(hostname or socket.gethostname())
 
     def task_event(
@@ -138,8 +140,7 @@ class Recorder:
         )
 
     def _identity(self) -> str:
-        self._count += 1
-        return f', "event_id": "{self._run}-{self._count}"'
+        return f', "event_id": "{self._run}-{next(self._numbers)}"'
 
 
 def _detail(outcome: Outcome) -> tuple[str, bytes]:

@@ -30,7 +30,7 @@ class Intake:
 
     Args:
         source: the source, opened before ``begin``.
-        stats: counts what is left out.
+        stats: counts the tasks that are not run.
         skip: number of tasks to skip at the beginning.
         limit: number of tasks to run, at most; None means no limit.
         selection: chooses among the tasks after the skipped ones.

@@ -1,18 +1,19 @@
 """Lead a run from its first task to its end: stops, notices, failures, and what follows from each.
 
-    RUNNING ──── the source has ended, no task runs ────────────────────────► drain_and_close
-       │                                                                        ▲
-       │ signal, stop(), final notice, failure of the worker                    │ no task runs
-       ▼                                                                        │
-    DRAINING: no new task starts, running ones go on ─────────────────────────► │
-       │                                                                        │
-       │ grace period over (in the executor), second stop, stop(now=True)       │
-       ▼                                                                        │
-    KILLING: running tasks are aborted ───────────────────────────────────────► │
+    RUNNING ──────────────────────────► no task runs any more ──► drain_and_close
+       │ signal, stop(), final notice,     ▲       ▲
+       │ failure of the worker             │       │
+       ▼                                   │       │
+    DRAINING: no new task starts ──────────┘       │
+       │ second signal or stop(),                  │
+       │ stop(now=True), event log lost            │
+       ▼                                           │
+    KILLING: running tasks are aborted ────────────┘
 
 Any thread, and signal handlers, post messages to :class:`Lifecycle`; only the
-:class:`Supervisor`'s thread handles them. A failure of the source changes no state: the tasks it
-gave before are run to their end. While a sink refuses events, the dispatcher is paused and the
+:class:`Supervisor`'s thread handles them. When the grace period of a drain is over, the executor
+aborts running tasks by itself. A failure of the source changes no state: the tasks that it gave
+before are run to their end. While a sink refuses events, the dispatcher is paused and the
 supervisor retries for up to 30 s.
 """
 
@@ -318,7 +319,7 @@ class Supervisor:
                 timeouts = self._timeouts()
                 deadline = min(deadline, now + sum(timeouts))
             if deadline <= now:
-                logger.warning("the queue was not told of everything: some tasks will run again")
+                logger.warning("not every task could be settled in time: some will run again")
                 break
             self._handle_at_end(deadline - now)
         while self._handle_at_end(0):

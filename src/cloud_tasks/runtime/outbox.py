@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cloud_tasks.clock import next_of
@@ -41,14 +40,6 @@ _WARN_EVERY = 60.0
 
 #: A delivery that has ended, or an entry that is not a task, and the decision about it.
 Settled: TypeAlias = tuple[Delivery | Malformed, Decision]
-
-
-@dataclass(slots=True)
-class _Parcel:
-    """Events, and the deliveries to settle when all of them are sent."""
-
-    lines: list[bytes] = field(default_factory=list)
-    settled: list[Settled] = field(default_factory=list)
 
 
 class Outbox:
@@ -78,7 +69,9 @@ class Outbox:
         self._sinks = sinks
         self._on_full = on_full
         self._on_failure = on_failure
-        self._inbox: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
+        #: Events, and the deliveries to settle once all of them are sent; None ends the thread.
+        self._inbox: queue.SimpleQueue[tuple[list[bytes], list[Settled]] | None]
+        self._inbox = queue.SimpleQueue()
         # At most _ROOMY: a larger batch that fills up would already count as a backlog.
         settle = source.limits.settle if source.limits.requeues else 10
         self._batch_size = min(max(1, settle), _ROOMY)
@@ -89,10 +82,10 @@ class Outbox:
         self._linger = True
         self._broken = False
         self._ended = False
-        # For the thread only: events to send; deliveries with the number of events to be sent
-        # before each; deliveries that may be settled.
+        # For the thread only: events to send; deliveries, with the number of events that must be
+        # sent before; deliveries that may be settled.
         self._lines: list[bytes] = []
-        self._parcels: deque[tuple[int, list[Settled]]] = deque()
+        self._unsent: deque[tuple[int, list[Settled]]] = deque()
         self._settled: list[Settled] = []
         self._received = self._sent = 0
         self._opened = self._closed = False
@@ -117,7 +110,7 @@ class Outbox:
         if not self.needed:
             return
         self._count(len(lines), sum(map(len, lines)))
-        self._inbox.put(_Parcel(lines, settled))
+        self._inbox.put((lines, settled))
 
     def stop_lingering(self) -> None:
         """Send each event at once from now on; end the opening of a sink that still blocks."""
@@ -126,7 +119,7 @@ class Outbox:
             self._closed = not self._opened
         if self._closed:
             self.close()
-        self._inbox.put(_Parcel())
+        self._inbox.put(([], []))
 
     def finish(self, timeout: Callable[[], float]) -> None:
         """Wait until all events are sent and all deliveries settled.
@@ -184,10 +177,11 @@ class Outbox:
             if parcel is None:
                 self._ended = True
                 return True
-            self._lines += parcel.lines
-            self._received += len(parcel.lines)
-            if parcel.settled:
-                self._parcels.append((self._received, parcel.settled))
+            lines, settled = parcel
+            self._lines += lines
+            self._received += len(lines)
+            if settled:
+                self._unsent.append((self._received, settled))
             self._release_sent()
             if self._lines or self._settled:
                 deadline = min(deadline, time.monotonic() + _LINGER)
@@ -195,8 +189,8 @@ class Outbox:
 
     def _release_sent(self) -> None:
         """Mark those deliveries for settling whose events are all sent."""
-        while self._parcels and self._parcels[0][0] <= self._sent:
-            self._settled += self._parcels.popleft()[1]
+        while self._unsent and self._unsent[0][0] <= self._sent:
+            self._settled += self._unsent.popleft()[1]
 
     def _send(self, due: bool) -> None:
         """Write full batches of events to every sink, and if *due* the rest as well."""
@@ -234,8 +228,6 @@ class Outbox:
                 else:
                     self._source.dead_letter(items)
 
-    # -- the backlog
-
     def _count(self, lines: int, size: int) -> None:
         """Add *lines* and their *size* in bytes to the backlog, or subtract them if negative."""
         # The callback is under the lock: in the wrong order the last call would say "full".
@@ -249,13 +241,9 @@ class Outbox:
             if full is not self._full:
                 self._full = full
                 self._on_full(full)
-                if full:
-                    self._warn()
-
-    def _warn(self) -> None:
-        now = time.monotonic()
-        if now - self._warned >= _WARN_EVERY:
-            self._warned = now
-            logger.warning(
-                "%d events wait to be sent: no new task starts until there are fewer", self._waiting
-            )
+                if full and time.monotonic() - self._warned >= _WARN_EVERY:
+                    self._warned = time.monotonic()
+                    logger.warning(
+                        "%d events wait to be sent: no new task starts until there are fewer",
+                        self._waiting,
+                    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -85,7 +84,9 @@ class Stats:
         self._began = clock.monotonic()
         self._lock = threading.Lock()
         self._counts: Counter[type] = Counter()
-        self._causes: dict[str, list[str | int]] = {}
+        self._causes: Counter[str] = Counter()
+        #: By cause, the id of the first task with it.
+        self._examples: dict[str, str] = {}
         self._run_times = Histogram()
         self._slot_time = 0.0
         self._ended = 0
@@ -126,12 +127,14 @@ class Stats:
                 self._run_times.add(measures.run_time)
 
     def _count_cause(self, cause: str, task_id: str) -> None:
-        if cause not in self._causes:
-            if len(self._causes) >= _MAX_CAUSES:
-                cause = _OTHER
-            self._causes.setdefault(cause, [0, task_id])
-        entry = self._causes[cause]
-        entry[0] = int(entry[0]) + 1
+        if cause not in self._causes and len(self._causes) >= _MAX_CAUSES:
+            cause = _OTHER
+        self._causes[cause] += 1
+        self._examples.setdefault(cause, task_id)
+
+    def _most_frequent(self, n: int | None = None) -> tuple[Cause, ...]:
+        ranked = self._causes.most_common(n)
+        return tuple(Cause(text, count, self._examples[text]) for text, count in ranked)
 
     def exceeds(self, limit: FailureLimit) -> bool:
         """Return True if too many tasks have failed; aborted tasks have not failed."""
@@ -177,12 +180,7 @@ class Stats:
                 skipped=self.skipped + self.finished_before + self.failed_before,
                 bad_entries=self.bad_entries,
                 cause_count=len(self._causes),
-                causes=tuple(
-                    Cause(text, int(count), str(example))
-                    for text, (count, example) in heapq.nlargest(
-                        _NAMED, self._causes.items(), key=lambda item: int(item[1][0])
-                    )
-                ),
+                causes=self._most_frequent(_NAMED),
                 run_time=_percentiles(self._run_times),
             )
 
@@ -197,7 +195,6 @@ class Stats:
         total = self._expected()
         with self._lock:
             counts: Mapping[type, int] = self._counts
-            ranked = sorted(self._causes.items(), key=lambda item: -int(item[1][0]))
             return RunSummary(
                 stop_reason=reason,
                 completed=counts[Completed],
@@ -216,7 +213,7 @@ class Stats:
                 elapsed=elapsed,
                 rate=self._ended / elapsed if elapsed > 0 else 0.0,
                 run_time=_percentiles(self._run_times),
-                causes=tuple(Cause(t, int(n), str(example)) for t, (n, example) in ranked),
+                causes=self._most_frequent(),
                 trouble=None if trouble is None else str(trouble),
                 misused=isinstance(trouble, ConfigurationError),
                 not_started=None if total is None else max(0, total - self._ended),

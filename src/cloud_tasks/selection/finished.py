@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from cloud_tasks.errors import HistoryError
+from cloud_tasks.events.causes import is_failure
 from cloud_tasks.events.reading import Event, EventReader, task_end
 from cloud_tasks.events.records import data_digest
 from cloud_tasks.selection.resume import PreviousResult
 from cloud_tasks.task import Task
 
-#: Types of events that mean a failure, unless the task is to be run again.
-_FAILURES = ("task_exception", "task_timed_out", "task_exited", "task_dead")
 #: Buckets of a bag, a power of two: of a million keys a few hundred are sorted at a time.
 _BUCKETS = 4096
 _MASK = _BUCKETS - 1
@@ -199,7 +198,7 @@ class FinishedTasks:
     def _add(self, event: Event) -> None:
         kind = event.get("event_type")
         done = kind == "task_completed"
-        if not done and kind not in _FAILURES:
+        if not done and not is_failure(event):
             return
         # A task that is to be run again has not ended. One that was given up has, and its event
         # lacks the field.
