@@ -8,13 +8,13 @@ import os
 import sys
 from typing import Any
 
-from cloud_tasks.display.sanitize import Harmless
+from cloud_tasks.display.sanitize import ControlEscaper
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event
 from cloud_tasks.history.follow import follow
-from cloud_tasks.history.layout import Traces, find
+from cloud_tasks.history.layout import RunFiles, find_run
 from cloud_tasks.history.task_events import events_of
-from cloud_tasks.history.task_logs import TaskLogs, Try
+from cloud_tasks.history.task_logs import LoggedAttempt, TaskLogs
 from cloud_tasks.text import plural, safe
 from cloud_tasks.timestamps import timestamp
 
@@ -31,17 +31,17 @@ def main(argv: list[str]) -> int:
         parser.error("--json shows the output so far, -f what follows: give one of them")
     if args.follow and args.attempt is not None:
         parser.error("-f follows the last attempt: leave out --attempt")
-    traces = find(args.run)
-    logs = TaskLogs(traces.logs)
+    run_files = find_run(args.run)
+    logs = TaskLogs(run_files.logs)
     if args.follow:
         with _Output() as output:
-            follow(traces, logs, args.task_id, output.write, _say)
+            follow(run_files, logs, args.task_id, output.write, _say)
         return 0
-    attempts = logs.tries(args.task_id)
+    attempts = logs.attempts(args.task_id)
     if attempts:
         _show(attempts, args)
     else:
-        _show_last_lines(traces, logs, args)
+        _show_last_lines(run_files, logs, args)
     return 0
 
 
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(attempts: list[Try], args: argparse.Namespace) -> None:
+def _show(attempts: list[LoggedAttempt], args: argparse.Namespace) -> None:
     number = len(attempts) if args.attempt is None else args.attempt
     if not 1 <= number <= len(attempts):
         raise HistoryError(
@@ -91,18 +91,18 @@ def _show(attempts: list[Try], args: argparse.Namespace) -> None:
         _say("it has printed nothing")
 
 
-def _facts(attempt: Try) -> str:
+def _facts(attempt: LoggedAttempt) -> str:
     when = "time unknown" if attempt.started is None else timestamp(attempt.started)[:19]
     return f"{when.replace('T', ' ')}   slot {attempt.slot}   {plural(attempt.size(), 'byte')}"
 
 
-def _show_last_lines(traces: Traces, logs: TaskLogs, args: argparse.Namespace) -> None:
+def _show_last_lines(run_files: RunFiles, logs: TaskLogs, args: argparse.Namespace) -> None:
     """Show the last lines that the event log has of a task without task logs.
 
     Raises:
         HistoryError: it has none; the sentence says why.
     """
-    events = list(events_of(traces.events, args.task_id))
+    events = list(events_of(run_files.events, args.task_id))
     last = next((text for event in reversed(events) if (text := _last_output(event))), None)
     if last is not None:
         if args.json:
@@ -116,7 +116,7 @@ def _show_last_lines(traces: Traces, logs: TaskLogs, args: argparse.Namespace) -
     if not logs.exist:
         raise HistoryError(
             f"the output of {name} was not kept: there are no task logs in "
-            f"{str(traces.logs)!r}: run it with --task-logs"
+            f"{str(run_files.logs)!r}: run it with --task-logs"
         )
     if events:
         raise HistoryError(f"{name} has ended, but its function was never called with --task-logs")
@@ -132,7 +132,7 @@ def _last_output(event: Event) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
-def _print_json(task_id: str, text: str, number: int | None, attempts: list[Try]) -> None:
+def _print_json(task_id: str, text: str, number: int | None, attempts: list[LoggedAttempt]) -> None:
     document: dict[str, Any] = {
         "task_id": task_id,
         "attempt": number,
@@ -160,7 +160,7 @@ class _Output:
 
     def __init__(self) -> None:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self._filter = Harmless(colours=not plain) if sys.stdout.isatty() else None
+        self._filter = ControlEscaper(colours=not plain) if sys.stdout.isatty() else None
 
     def write(self, piece: bytes) -> None:
         if self._filter is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cloud_tasks.history.layout import Traces
+from cloud_tasks.history.layout import RunFiles
 from cloud_tasks.history.task_events import EndWatch
-from cloud_tasks.history.task_logs import TaskLogs, Try
+from cloud_tasks.history.task_logs import LoggedAttempt, TaskLogs
 
 #: Seconds between two looks at the files.
 _PERIOD = 0.1
@@ -16,7 +16,7 @@ _ROUNDED = 2e-6
 
 
 def follow(
-    traces: Traces,
+    run_files: RunFiles,
     logs: TaskLogs,
     task_id: str,
     write: Callable[[bytes], None],
@@ -28,18 +28,18 @@ def follow(
     for a task that has not begun, unless the event log has its end.
 
     Args:
-        traces: of the run.
+        run_files: of the run.
         logs: of the run.
         task_id: of the task.
         write: receives the output.
         say: prints a sentence for the user.
     """
-    attempt = _wait_for_begin(traces, logs, task_id, say)
+    attempt = _wait_for_begin(run_files, logs, task_id, say)
     if attempt is None:
         say("it has ended without a line in the task logs")
         return
     since = time.time() if attempt.started is None else attempt.started - _ROUNDED
-    watch = EndWatch(traces.events, task_id, attempt.slot, since)
+    watch = EndWatch(run_files.events, task_id, attempt.slot, since)
     written = 0
     while True:
         # The end is checked first, and then the output read, because nothing is printed after it.
@@ -53,16 +53,16 @@ def follow(
 
 
 def _wait_for_begin(
-    traces: Traces, logs: TaskLogs, task_id: str, say: Callable[[str], None]
-) -> Try | None:
+    run_files: RunFiles, logs: TaskLogs, task_id: str, say: Callable[[str], None]
+) -> LoggedAttempt | None:
     """Return the task's last attempt once there is one; None: the task ended without any."""
-    watch = EndWatch(traces.events, task_id, None, 0.0)
+    watch = EndWatch(run_files.events, task_id, None, 0.0)
     said = False
     while True:
         looked = time.monotonic()
         # In this order: what began and ended in between is in the logs.
         ended = watch.has_come()
-        attempts = logs.tries(task_id)
+        attempts = logs.attempts(task_id)
         if attempts:
             return attempts[-1]
         if ended:

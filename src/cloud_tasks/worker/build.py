@@ -136,7 +136,7 @@ def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
 
     def on_outcome(delivery: Delivery, outcome: Outcome) -> None:
         plan.artifacts.on_outcome(delivery, outcome)
-        console.hear(delivery, outcome)
+        console.on_outcome(delivery, outcome)
 
     run = Run(
         plan.function,
@@ -371,8 +371,8 @@ def _make_console(plan: Plan, executor: Executor) -> Console:
         running=executor.running,
         max_runtime=settings.max_runtime,
         isolated=able.isolates_crashes,
-        see=plan.artifacts.logs_command,
-        alone=plan.artifacts.debug_command,
+        logs_command=plan.artifacts.logs_command,
+        debug_command=plan.artifacts.debug_command,
     )
     # The debugger needs the whole terminal, whatever --progress says.
     mode = "off" if settings.pdb else settings.progress

@@ -105,7 +105,7 @@ class RunArtifacts:
 
     def debug_command(self, task_id: str) -> str | None:
         """Return the command that runs one task in the debugger; None: it is unknown."""
-        return self._command.alone(task_id, "--debug") if self._resumable else None
+        return self._command.for_task(task_id, "--debug") if self._resumable else None
 
     def _leaves_work(self, summary: RunSummary) -> bool:
         """Return whether a later run could go on where this one ended."""
