@@ -35,7 +35,7 @@ NOT_MEASURED = Measures()
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class CrashInfo:
     """What a process that ended in the middle of a task left behind. None: there was none.
 
     Attributes:
@@ -94,7 +94,7 @@ class TimedOut:
 
     max_runtime: float
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Exited:
     exit_code: int | None
     hint: str | None = None
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class OverMemory:
     limit: int
     used: int
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from cloud_tasks.json_text import writer
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 from cloud_tasks.task import Delivery
@@ -145,12 +145,12 @@ def _detail(outcome: Outcome) -> tuple[str, bytes]:
         case Raised():
             return "task_exception", _text("exception", outcome.traceback)
         case TimedOut():
-            return "task_timed_out", _last_output(outcome.remains)
+            return "task_timed_out", _last_output(outcome.crash_info)
         case Exited():
             return "task_exited", _exit(outcome)
         case OverMemory():
             text = _text("exception", memory_text(outcome))
-            return "task_exception", text + _last_output(outcome.remains)
+            return "task_exception", text + _last_output(outcome.crash_info)
         case Aborted():
             return "task_aborted", _text("reason", outcome.reason)
         case _:
@@ -167,25 +167,25 @@ def memory_text(outcome: OverMemory) -> str:
 
 def _exit(outcome: Exited) -> bytes:
     code = "null" if outcome.exit_code is None else str(outcome.exit_code)
-    remains = outcome.remains or Remains()
+    crash_info = outcome.crash_info or CrashInfo()
     parts = [f', "exit_code": {code}'.encode()]
     for key, text in (("signal", signal_name(outcome.exit_code)), ("hint", outcome.hint)):
         if text is not None:
             parts.append(_text(key, text))
-    for key, size in (("memory_mb", remains.memory), ("free_memory_mb", remains.free_memory)):
+    for key, size in (("memory_mb", crash_info.memory), ("free_memory_mb", crash_info.free_memory)):
         if size is not None:
             parts.append(f', "{key}": {size / _MIB:.1f}'.encode())
     # What may be long comes last, where `cutting` looks for it.
-    if remains.traceback is not None:
-        parts.append(_text("traceback", remains.traceback))
-    parts.append(_last_output(remains))
+    if crash_info.traceback is not None:
+        parts.append(_text("traceback", crash_info.traceback))
+    parts.append(_last_output(crash_info))
     return b"".join(parts)
 
 
-def _last_output(remains: Remains | None) -> bytes:
-    if remains is None or remains.last_output is None:
+def _last_output(crash_info: CrashInfo | None) -> bytes:
+    if crash_info is None or crash_info.last_output is None:
         return b""
-    return _text("last_output", remains.last_output)
+    return _text("last_output", crash_info.last_output)
 
 
 def _text(key: str, value: str) -> bytes:

@@ -10,7 +10,7 @@ from fakes import FakeClock
 
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.events.truncation import MOST, event_id, shortened, stripped
-from cloud_tasks.outcome import Completed, Exited, Measures, OverMemory, Raised, Remains
+from cloud_tasks.outcome import Completed, CrashInfo, Exited, Measures, OverMemory, Raised
 from cloud_tasks.task import Delivery, Task
 
 #: Would be taken for keys of the event by whoever doesn't look closely.
@@ -134,8 +134,8 @@ def test_stripping_takes_exception_and_stack_trace_away() -> None:
 @pytest.mark.parametrize("trace", ["short", "t" * 2 * MOST, ESCAPED * MOST])
 @pytest.mark.parametrize("last", ["short", "l" * 2 * MOST, ESCAPED * MOST])
 def test_what_a_crash_left_is_cut_and_the_rest_stays(trace: str, last: str) -> None:
-    remains = Remains(trace, last, 2**20, 2**30)
-    outcome = Exited(-11, "hint", Measures(1, 2.0), remains)
+    crash_info = CrashInfo(trace, last, 2**20, 2**30)
+    outcome = Exited(-11, "hint", Measures(1, 2.0), crash_info)
     line = recorder().task_event(delivery(), outcome, retry=False)
     whole, short, bare = (json.loads(e) for e in (line, shortened(line), stripped(line) or b""))
     assert len(shortened(line)) < 3 * MOST
@@ -149,7 +149,7 @@ def test_what_a_crash_left_is_cut_and_the_rest_stays(trace: str, last: str) -> N
 
 
 def test_the_last_lines_of_a_task_over_its_memory_are_cut() -> None:
-    outcome = OverMemory(1, 2, remains=Remains(last_output="l" * 2 * MOST))
+    outcome = OverMemory(1, 2, crash_info=CrashInfo(last_output="l" * 2 * MOST))
     short = json.loads(shortened(recorder().task_event(delivery(), outcome, retry=False)))
     assert short["exception"].startswith("MemoryError")
     assert set(short["last_output"]) == {"l"}

@@ -18,7 +18,7 @@ import time
 from cloud_tasks.executors.common import task_logs
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.pool.state import Job
-from cloud_tasks.outcome import Remains
+from cloud_tasks.outcome import CrashInfo
 from cloud_tasks.system.cgroups import ControlGroups
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _TOGETHER = 5.0
 
 
 class CrashCollector:
-    """Collects the ``Remains`` of tasks.
+    """Collects the ``CrashInfo`` of tasks.
 
     Args:
         flags: the flag page of the pool, which holds the tracebacks of crashes.
@@ -62,7 +62,7 @@ class CrashCollector:
 
     def after_death(
         self, job: Job, slot: int, traceback: str | None, *, called: bool
-    ) -> Remains | None:
+    ) -> CrashInfo | None:
         """Collect what is known of *job*, whose process has died; None: nothing.
 
         Args:
@@ -72,13 +72,13 @@ class CrashCollector:
             called: its function was called; else the last output is that of an earlier attempt.
         """
         last = self._last_output(job, slot) if called else None
-        found = Remains(traceback, last, job.memory, job.free_memory)
-        return None if found == Remains() else found
+        found = CrashInfo(traceback, last, job.memory, job.free_memory)
+        return None if found == CrashInfo() else found
 
-    def after_exit(self, job: Job, slot: int) -> Remains | None:
+    def after_exit(self, job: Job, slot: int) -> CrashInfo | None:
         """Return the last output of a *job* that ended its process by ``sys.exit``."""
         last = self._last_output(job, slot)
-        return None if last is None else Remains(last_output=last)
+        return None if last is None else CrashInfo(last_output=last)
 
     def _last_output(self, job: Job, slot: int) -> str | None:
         if self._folder is None:

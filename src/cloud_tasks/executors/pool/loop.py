@@ -330,7 +330,7 @@ class PoolLoop:
                 # Before the outcome is resolved: callbacks of the future may take long.
                 self._continue(child, job, outcome, now)
         if isinstance(outcome, Exited):
-            outcome = replace(outcome, remains=self._crashes.after_exit(job, child.slot.index))
+            outcome = replace(outcome, crash_info=self._crashes.after_exit(job, child.slot.index))
         job.resolve(outcome)
 
     def _continue(self, child: Child, replied: Job, outcome: Outcome, now: float) -> None:
@@ -384,8 +384,8 @@ class PoolLoop:
             hint = child.boot_error or self._oom_watch.hint(code)
             outcome = job.kill_outcome or Exited(code, hint)
             called = started is not None
-            remains = self._crashes.after_death(job, slot, traceback, called=called)
-            job.resolve(after_death(outcome, slot, job.assigned_at, started, remains))
+            crash_info = self._crashes.after_death(job, slot, traceback, called=called)
+            job.resolve(after_death(outcome, slot, job.assigned_at, started, crash_info))
         # The others were not called: the death is not theirs.
         self._scheduler.pipeline.take_back(child)
 

@@ -3,7 +3,7 @@
 ::
 
     reply ──► from_reply ──► reply_outcome ──► Completed, Raised, Exited
-    death ──► after_death ──► Exited, TimedOut, OverMemory, Aborted, with measures and remains
+    death ──► after_death ──► Exited, TimedOut, OverMemory, Aborted, with measures and crash info
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import replace
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.outcome import (
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 
@@ -73,20 +73,20 @@ def after_death(
     slot: int,
     assigned_at: float,
     started: float | None,
-    remains: Remains | None = None,
+    crash_info: CrashInfo | None = None,
 ) -> Outcome:
-    """Complete the *outcome* of a task whose process is dead, with measures and remains.
+    """Complete the *outcome* of a task whose process is dead, with measures and crash info.
 
     Args:
         outcome: without measures.
         slot: index of the slot that ran it.
         assigned_at: when the slot was assigned, monotonic.
         started: when the function was called, by the same clock; None: it was not.
-        remains: see ``crash_info``.
+        crash_info: see ``crash_info``.
     """
     now = time.monotonic()
     if isinstance(outcome, Exited | TimedOut | OverMemory):
-        outcome = replace(outcome, remains=remains)
+        outcome = replace(outcome, crash_info=crash_info)
     if started is None:
         return replace(outcome, measures=Measures(slot, now - assigned_at))
     run_time = now - started
