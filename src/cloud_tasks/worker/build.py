@@ -73,7 +73,7 @@ _AROUND_A_TASK = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is known of a worker before it runs.
+    """The settings of a worker and the parts that are checked before it runs.
 
     Attributes:
         function: the user's.
