@@ -102,6 +102,7 @@ def data_packages() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_packages")
 def test_mars_was_never_closer_than_in_2003(tmp_path: Path) -> None:
     code, out, err = printed(tmp_path, "mars", "--num-simultaneous-tasks", "2")
