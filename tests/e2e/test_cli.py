@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 #: Some run several commands, one after the other.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.interpreter, pytest.mark.timeout(300)]
 
 COMMAND = [sys.executable, "-m", "cloud_tasks"]
 

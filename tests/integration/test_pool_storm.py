@@ -24,7 +24,7 @@ from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 
 #: Some of them start a hundred processes, which a busy machine does in a minute or so.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.interpreter, pytest.mark.timeout(300)]
 
 
 class Killer(threading.Thread):

@@ -11,6 +11,8 @@ import pytest
 
 from cloud_tasks.executors.awaited import once_imported
 
+pytestmark = pytest.mark.interpreter
+
 NAME = "awaited_by_a_test"
 
 

@@ -7,6 +7,8 @@ import pytest
 from cloud_tasks.executors.cgroups import ControlGroups
 from cloud_tasks.executors.process import OomWatch
 
+pytestmark = pytest.mark.interpreter
+
 MB = 2**20
 
 

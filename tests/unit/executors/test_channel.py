@@ -8,6 +8,8 @@ import pytest
 from cloud_tasks.executors import wire
 from cloud_tasks.executors.channel import Channel, ForgedFrameError
 
+pytestmark = pytest.mark.interpreter
+
 TOKEN = b"8 bytes."
 
 

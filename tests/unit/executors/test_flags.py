@@ -14,6 +14,8 @@ import pytest
 
 from cloud_tasks.executors.flags import FlagPage
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def page() -> Iterator[FlagPage]:

@@ -21,6 +21,8 @@ from cloud_tasks.executors.child import RunningTask
 from cloud_tasks.executors.log_channel import LogChannel
 from cloud_tasks.testing import eventually
 
+pytestmark = pytest.mark.interpreter
+
 WAIT = 20.0
 HERE = log_channel.__name__
 

@@ -13,6 +13,8 @@ import pytest
 from cloud_tasks.executors.process import descendants
 from cloud_tasks.testing import eventually
 
+pytestmark = pytest.mark.interpreter
+
 ALONE = "print(flush=True); input()"
 #: Its child was started by another thread, and has a session and a child of its own.
 PARENT = """
