@@ -32,16 +32,17 @@ def leaves_nothing_behind() -> Iterator[None]:
     processes, files = set(_descendants()), _flag_files()
     pools = {mark for process in processes for mark in _pools_of(process)}
     yield
-    eventually(
-        lambda: not _left_over(processes, pools),
-        _PATIENCE,
-        what=f"left behind: {[_shown(p) for p in _left_over(processes, pools)]}",
-    )
-    eventually(
-        lambda: not {path for path in _flag_files() - files if not _held_elsewhere(path)},
-        _PATIENCE,
-        what=f"left behind: {_flag_files() - files}",
-    )
+    if left := _left_over(processes, pools):
+        shown = [_shown(process) for process in left]
+        eventually(
+            lambda: not _left_over(processes, pools), _PATIENCE, what=f"left behind: {shown}"
+        )
+    if new := _flag_files() - files:
+        eventually(
+            lambda: not {path for path in _flag_files() - files if not _held_elsewhere(path)},
+            _PATIENCE,
+            what=f"left behind: {new}",
+        )
 
 
 def _descendants() -> list[psutil.Process]:
