@@ -14,7 +14,7 @@ import pytest
 from e2e.command import run_command
 
 #: Some run several commands, one after the other.
-pytestmark = [pytest.mark.interpreter, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 COMMAND = [sys.executable, "-m", "cloud_tasks"]
 
@@ -75,6 +75,7 @@ def test_the_demo_keeps_its_events_where_it_is_told(tmp_path: Path) -> None:
     assert len(results(tmp_path / "kept.log")) == 3
 
 
+@pytest.mark.interpreter
 def test_a_function_of_a_module_runs_without_a_program(tmp_path: Path, module: Path) -> None:
     done = run("worker", "work:double", "--task-file", "tasks.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -193,6 +194,7 @@ def test_the_check_says_where_a_file_is_cut(tmp_path: Path) -> None:
     assert "line 1" in done.stdout
 
 
+@pytest.mark.interpreter
 def test_a_wrong_command_is_a_usage_error(tmp_path: Path) -> None:
     done = run_here("fly", cwd=tmp_path)
     assert done.returncode == 2
@@ -200,6 +202,7 @@ def test_a_wrong_command_is_a_usage_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.interpreter
 def test_every_command_of_the_help_has_a_help_of_its_own(tmp_path: Path) -> None:
     from cloud_tasks.cli import COMMANDS
 
@@ -211,6 +214,7 @@ def test_every_command_of_the_help_has_a_help_of_its_own(tmp_path: Path) -> None
         assert f"cloud_tasks {name}" in done.stdout
 
 
+@pytest.mark.interpreter
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "settings", "--json"],
@@ -232,6 +236,7 @@ def test_the_peer_of_the_same_package_name_is_pointed_out(tmp_path: Path) -> Non
     assert done.returncode == 0
 
 
+@pytest.mark.interpreter
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def name(path: Path) -> str:
     return path.relative_to(SRC).as_posix()
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
@@ -56,6 +58,11 @@ def imports(node: ast.AST) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in part.names)
         elif isinstance(part, ast.ImportFrom) and part.module and not part.level:
             yield part.module.partition(".")[0]
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(imports(tree(path)))
 
 
 def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -82,7 +89,7 @@ def test_a_function_is_short_enough_to_be_seen_at_once() -> None:
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_library_is_imported_at_home_only(library: str) -> None:
-    importers = {name(path) for path in MODULES if library in imports(tree(path))}
+    importers = {name(path) for path in MODULES if library in imported(path)}
     at_home = {i for i in importers for home in HOMES[library] if i == home or i.startswith(home)}
     assert importers == at_home
 
@@ -91,7 +98,7 @@ def test_no_other_library_is_imported_at_all() -> None:
     import sys
 
     known = {*sys.stdlib_module_names, "cloud_tasks", *HOMES}
-    used = {library for path in MODULES for library in imports(tree(path))}
+    used = {library for path in MODULES for library in imported(path)}
     assert used <= known
 
 
