@@ -20,8 +20,6 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 
-pytestmark = pytest.mark.interpreter
-
 
 class Logs:
     """The folder of task logs of a pool with one slot."""

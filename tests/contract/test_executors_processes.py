@@ -18,8 +18,6 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 
-pytestmark = pytest.mark.interpreter
-
 ALL_KINDS = ["fork", "subprocess", "new session", "daemon"]
 
 

@@ -15,8 +15,6 @@ from cloud_tasks.executors.call import UserFunction
 from cloud_tasks.outcome import Completed, Raised
 from cloud_tasks.testing.executor_harness import Pool, running
 
-pytestmark = pytest.mark.interpreter
-
 MB = 2**20
 
 

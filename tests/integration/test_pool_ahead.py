@@ -22,7 +22,6 @@ from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, running
 
 pytestmark = [
-    pytest.mark.interpreter,
     pytest.mark.skipif(not hasattr(os, "eventfd"), reason="without eventfd nothing is sent ahead"),
     pytest.mark.timeout(300),  # dozens of processes die and are started anew
 ]

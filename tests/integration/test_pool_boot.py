@@ -19,8 +19,6 @@ from cloud_tasks.task import Task
 from cloud_tasks.testing.executor_harness import WAIT
 from cloud_tasks.worker_data import WorkerData
 
-pytestmark = pytest.mark.interpreter
-
 _MODULE = """
 import os
 from pathlib import Path

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from integration import pool_programs
 
-pytestmark = pytest.mark.interpreter
-
 EXECUTORS = ["loky", "spawn", "forkserver"]
 
 _FEW_DESCRIPTORS = """

@@ -12,8 +12,6 @@ from integration import pool_programs
 
 from cloud_tasks.testing import eventually
 
-pytestmark = pytest.mark.interpreter
-
 WAIT = 40.0
 EXECUTORS = ["loky", "spawn", "forkserver"]
 
