@@ -28,11 +28,11 @@ def run_command(
         env: its whole environment; None means that of the test.
         stdin: the text of standard input.
     """
-    streams = {name: _stream() for name in ("stdout", "stderr")}
+    out, err = _stream(), _stream()
     before = Path.cwd()
     with (
         mock.patch.dict(os.environ, dict(env or os.environ), clear=True),
-        mock.patch.multiple(sys, stdin=_stream(stdin or ""), **streams),
+        mock.patch.multiple(sys, stdin=_stream(stdin or ""), stdout=out, stderr=err),
     ):
         os.chdir(cwd)
         try:
@@ -41,13 +41,14 @@ def run_command(
             code = end.code
         finally:
             os.chdir(before)
-            for stream in streams.values():
-                stream.flush()
-    if isinstance(code, str):  # as Python does at its end
-        streams["stderr"].write(f"{code}\n")
-        code = 1
-    out, err = (_text(streams[name]) for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(arguments, int(code or 0), out, err)  # type: ignore[call-overload]
+            out.flush()
+            err.flush()
+    if code is None or isinstance(code, int):
+        status = code or 0
+    else:  # text is printed, as Python does at its end
+        status = 1
+        err.write(f"{code}\n")
+    return subprocess.CompletedProcess(arguments, status, _text(out), _text(err))
 
 
 def _stream(text: str = "") -> io.TextIOWrapper:
