@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.display.tables import print_table
+from cloud_tasks.display.command_output import print_table
 from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.causes import FailureCause
 from cloud_tasks.events.reading import EventReader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
 from cloud_tasks.report.tally.tally import Tally
 from cloud_tasks.report.text import lines
+from cloud_tasks.system.append_file import draft_beside
 from cloud_tasks.text import safe
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 
 def main(argv: list[str]) -> int:
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def _instant(value: str) -> float:
-    instant = Instants().read(value)
+    instant = PlausibleTimestamps().parse(value)
     if instant is None:
         raise argparse.ArgumentTypeError(f"{value!r} is no time such as 2026-11-21T19:07:44")
     return instant
@@ -73,12 +73,11 @@ def _write(target: str, found: dict[str, Any]) -> None:
     """Write the page; what was there before stays until it is whole."""
     from cloud_tasks.report.page import page
 
-    made = Path(target).with_name(f".{Path(target).name}.{os.getpid()}")
     try:
-        made.write_text(page(found), encoding="utf-8")
-        made.replace(target)
+        with draft_beside(Path(target)) as draft:
+            draft.write_text(page(found), encoding="utf-8")
+            draft.replace(target)
     except OSError as error:
-        made.unlink(missing_ok=True)
         raise HistoryError(
             f"the page {target!r} can't be written: {error.strerror or error}; "
             "choose another place with -o"

@@ -94,10 +94,7 @@ class FuturesExecutor(Executor):
             payload = function.pickled_for_anywhere()
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
-        self._own_flags = FlagPage.create(options.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        self._flags = flags
+        self.flags = self._page = flags = FlagPage.create(options.slots)
         if self._in_threads:
             mine = worker_data.for_task()
             mine.connect(flags)
@@ -233,7 +230,7 @@ class FuturesExecutor(Executor):
                     nearest = min([*pending, self._close_at])
                     self._condition.wait(None if nearest == math.inf else nearest - now)
             for job in late:
-                started = self._flags.started(job.cell, job.number, job.sent)
+                started = self._page.started(job.cell, job.number, job.sent)
                 verdict = TimedOut(job.max_runtime)
                 self._tell(job, after_death(verdict, job.cell, job.sent, started))
         self._abandon()
@@ -241,7 +238,7 @@ class FuturesExecutor(Executor):
     def _deadline(self, job: _Job, now: float) -> float:
         # Where the flag file is not shared the start is never seen: then nothing is reported
         # before the task returns, for a report must not come early.
-        started = self._flags.started(job.cell, job.number, job.sent)
+        started = self._page.started(job.cell, job.number, job.sent)
         return max(job.sent, now if started is None else started) + job.max_runtime
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
@@ -285,8 +282,7 @@ class FuturesExecutor(Executor):
         if not wait:
             return
         self._timer.join()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()
 
     def _abandon(self) -> None:
         with self._condition:

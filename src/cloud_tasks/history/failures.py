@@ -20,6 +20,7 @@ from cloud_tasks.events.causes import FailureCause, cause_of_event, is_failure
 from cloud_tasks.events.reading import TASK_EVENTS
 from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.sources.local import make_source
+from cloud_tasks.system.append_file import draft_beside
 
 #: Of each group.
 EXAMPLES = 5
@@ -224,17 +225,14 @@ def write_task_file(
         HistoryError: the file can't be written.
     """
     path = Path(os.path.realpath(path))
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
+        with draft_beside(path) as draft:
             with draft.open("x", encoding="ascii") as output:
                 found = _Search(wanted, output).run(failures, task_files)
                 output.flush()
                 os.fsync(output.fileno())
             if found.written or not wanted:
                 draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise HistoryError(f"{str(path)!r} can't be written: {error.strerror or error}") from error
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ def read_starts(path: Path) -> list[Start]:
 
     Blocks while it reads. A file that can't be read has none.
     """
-    instants = Instants()
+    timestamps = PlausibleTimestamps()
     starts: list[Start] = []
     try:
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                _take(line, starts, instants)
+                _take(line, starts, timestamps)
                 if len(starts) > _KEPT:
                     del starts[_KEPT // 2]
     except OSError:
@@ -136,7 +136,7 @@ def read_starts(path: Path) -> list[Start]:
     return starts
 
 
-def _take(line: str, starts: list[Start], instants: Instants) -> None:
+def _take(line: str, starts: list[Start], timestamps: PlausibleTimestamps) -> None:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -144,9 +144,9 @@ def _take(line: str, starts: list[Start], instants: Instants) -> None:
     if not isinstance(record, dict):
         return
     if record.get("event") == "start":
-        starts.append(Start(record, instants.read(record.get("started"))))
+        starts.append(Start(record, timestamps.parse(record.get("started"))))
     elif record.get("event") == "end" and starts:
-        starts[-1].ended = instants.read(record.get("ended"))
+        starts[-1].ended = timestamps.parse(record.get("ended"))
         summary = record.get("summary")
         starts[-1].summary = summary if isinstance(summary, dict) else {}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader
-from cloud_tasks.timestamps import instant
+from cloud_tasks.timestamps import timestamp_or_none
 
 _TAIL = 65536
 
@@ -82,10 +82,10 @@ class EndWatch:
 def _end(event: Event) -> float | None:
     """Return when the function of the task ended, or else when the event was made."""
     # That may be later than the start of the next task in the same slot.
-    started, run_time = instant(event.get("started")), event.get("run_time")
+    started, run_time = timestamp_or_none(event.get("started")), event.get("run_time")
     if started is not None and isinstance(run_time, int | float):
         return started + run_time
-    return instant(event.get("timestamp"))
+    return timestamp_or_none(event.get("timestamp"))
 
 
 def _last_line_end(path: Path, size: int) -> int:

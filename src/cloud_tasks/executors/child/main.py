@@ -55,24 +55,25 @@ class TaskRunner:
         crashes: writes down how it crashes.
     """
 
-    def __init__(self, socket: Socket, boot: dict[str, Any], log: int | None) -> None:
+    def __init__(self, socket: Socket, boot: protocol.BootMessage, log: int | None) -> None:
         self._socket = socket
-        self._main: tuple[str, str] | None = boot["main"]
-        self._slot: int = boot["slot"]
+        self._main = boot.main
+        self._slot = boot.slot
         self._running = RunningTask(self._slot)
-        self._max_result_bytes: int = boot["max_result_bytes"]
-        self._retire_above: int = boot["retire_above"]
-        self._reused: bool = boot["reused"]
-        self._flags = FlagPage(boot["flags"])
+        self._max_result_bytes = boot.max_result_bytes
+        self._retire_above = boot.retire_above
+        self._reused = boot.reused
+        self._flags = FlagPage(boot.flag_file)
         self.crashes = self._flags.catch_crashes(self._slot)
-        self._output = self._make_output(boot["task_logs"])
+        self._output = self._make_output(boot.task_logs)
         changes = _note_changes() if self._reused else None
-        self._function: UserFunction = self._load(boot["function"])
-        self._worker_data: WorkerData = self._load(boot["worker_data"])
+        self._function: UserFunction = self._load(boot.function)
+        self._worker_data: WorkerData = self._load(boot.worker_data)
         self._worker_data.connect(self._flags)
-        if boot["logging"] is not None:
+        plan = boot.logging
+        if plan is not None:
             # Of the light tasks many do without it, and it takes a sixth of their process's life.
-            once_imported("logging", lambda: self._set_up_logging(boot["logging"], log))
+            once_imported("logging", lambda: self._set_up_logging(plan, log))
         self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._worn = False
         self._state = None
@@ -251,11 +252,11 @@ def boot(socket: Socket, log: int | None) -> TaskRunner | None:
     frame = socket.read()
     if frame is None:
         return None
-    message = pickle.loads(frame[1])  # noqa: S301 - made by our own parent
+    message: protocol.BootMessage = pickle.loads(frame[1])  # noqa: S301 - made by our own parent
     # What is Python's and ours: not the user's, which may count on being collected at the end.
     gc.freeze()
-    sys.path[:] = message["sys_path"]
-    sys.argv[:] = message["argv"]
+    sys.path[:] = message.sys_path
+    sys.argv[:] = message.argv
     try:
         runner = TaskRunner(socket, message, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything

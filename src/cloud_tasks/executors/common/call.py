@@ -13,10 +13,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.json_text import writer
 from cloud_tasks.task_data import TaskData
 from cloud_tasks.worker_data import WorkerData
 
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
 
 UserFunction: TypeAlias = "Callable[[str, dict[str, Any], WorkerData], Any]"
 
-_encode = writer(allow_nan=False)
+#: Without the check a result that contains itself is a RecursionError, as one nested too deeply.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 #: Longer tracebacks lose their middle.
 _MAX_TEXT = 64 * 1024
 NOT_MEASURED = math.nan

@@ -32,15 +32,13 @@ class Formatter(logging.Formatter):
         task_id = getattr(record, "task_id", None)
         if task_id is None:
             return super().formatMessage(record)
-        where = f"{record.levelname} {record.name} [{_on_one_line(str(task_id))}]"
+        name = str(task_id)
+        if not name.isprintable():
+            from cloud_tasks.text import safe  # not at the top: child processes import us
+
+            name = safe(name, len(name))
+        where = f"{record.levelname} {record.name} [{name}]"
         return f"{record.asctime} {where}: {record.message}"
-
-
-def _on_one_line(text: str) -> str:
-    """Write what a terminal would obey, and line ends, as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def stderr_handler() -> logging.Handler:
