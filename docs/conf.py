@@ -41,8 +41,8 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage)",
     ),
-    ("py:.*", r"cloud_tasks\.executors\.(flags\.FlagPage|function\.FunctionSpec)"),
-    ("py:.*", r"tuple\[~cloud_tasks\.runtime\.summary\.Cause"),
+    ("py:.*", r"cloud_tasks\.executors\.(common\.flag_page\.FlagPage|function\.FunctionSpec)"),
+    ("py:.*", r"tuple\[~cloud_tasks\.summary\.Cause"),
     ("py:.*", r"DEFAULTS|Interruption"),
 ]
 
