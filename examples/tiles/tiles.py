@@ -1,8 +1,8 @@
-"""Paint a part of the Mandelbrot set in 80 tiles, the largest forty times as costly as the smallest.
+"""Paint a part of the Mandelbrot set in 80 tiles, whose costs differ by a factor of 41.
 
-The pixels are the same on every machine and in every version of Python, because floats are used only
-with ``+ - * /``, comparisons and ``sqrt``, which IEEE 754 defines to the last bit. Not used are
-logarithms of the system's library, products of complex numbers, and ``sum()`` of floats.
+The pixels are the same on every machine and in every version of Python, because floats are used
+only with ``+ - * /``, comparisons and ``sqrt``, which IEEE 754 defines to the last bit. Logarithms
+of the system's library, products of complex numbers, and ``sum()`` of floats are not used.
 """
 
 import argparse
