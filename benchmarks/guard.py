@@ -67,8 +67,8 @@ class Verdict:
         if self.passed:
             return f"{figures} ({self.recorded:.2f} were recorded)"
         return (
-            f"{figures}; find out what made it dearer, or, if it has to be so, record the new "
-            "ratio in benchmarks/guard.py"
+            f"{figures}; find out what made it more expensive, or, if that is intended, record "
+            "the new ratio in benchmarks/guard.py"
         )
 
 

@@ -45,7 +45,7 @@ import numpy, so install it in the environment of the package.
 
 
 def write(results: Sequence[Path], page: Path) -> None:
-    """Write *page* from the JSON files *results*; a later file of a topic beats an earlier one.
+    """Write *page* from the JSON files *results*; a later file of a topic replaces an earlier one.
 
     Raises:
         ValueError: a file holds no results.
