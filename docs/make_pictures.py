@@ -1,7 +1,7 @@
 """Make the pictures of the documentation: ``python docs/make_pictures.py``.
 
-It runs a program on a pseudo-terminal, and a terminal emulator renders the screen. A browser opens the
-report. It needs pyte, and Chromium on the path.
+It runs a program on a pseudo-terminal, and a terminal emulator renders the screen. A browser opens
+the report. It needs pyte, and Chromium on the path.
 """
 
 from __future__ import annotations
