@@ -22,8 +22,6 @@ _DEFINED = re.compile(r"`(\w+)`\s\(`([\w/]+\.py)`\)")
 _MODULE = re.compile(r"\bcloud_tasks(?:\.\w+)+")
 _THREAD = re.compile(r"^\| `cloud_tasks-([\w-]+)` \|", re.MULTILINE)
 _CODE = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: Made by `tox -e lock`.
-_MADE = {"requirements.lock"}
 
 
 def ids(path: Path) -> str:
@@ -31,7 +29,7 @@ def ids(path: Path) -> str:
 
 
 def paths(text: str) -> set[str]:
-    return {path for path in _PATH.findall(text) if not re.search(r"\b[A-Z]{3,}\.", path)} - _MADE
+    return {path for path in _PATH.findall(text) if not re.search(r"\b[A-Z]{3,}\.", path)}
 
 
 def threads_started() -> set[str]:
