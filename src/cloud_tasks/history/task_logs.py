@@ -1,6 +1,6 @@
-"""What tasks printed: found by the id of the task, in the files of the slots that ran them.
+"""Find the output of a task by its id, in the log files of the slots.
 
-For each slot, ``slot-000.log`` holds the bytes as they came, of one task after the other, and
+For each slot, ``slot-000.log`` holds the output of its tasks, one after the other, and
 ``slot-000.idx`` a line ``[offset, "task_id", seconds since the epoch]`` for each call of a task's
 function. A task's output goes from its offset to the next one's, or to the end. Several runs may
 have appended to the same files, and a crash may have torn any line of an index.
@@ -18,30 +18,31 @@ from pathlib import Path
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.history.task_events import lines_with
 
-# The last entry of a line: what a crash cut off may stand before it.
+# The last entry of a line: part of an entry that a crash cut off may stand before it.
 _ENTRY = re.compile(
     rb'\[\s*(\d{1,18}),\s*("(?:[^"\\]|\\.)*"),\s*(null|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*\]\s*$'
 )
 _ID = re.compile(rb'^\[\s*\d+,\s*("(?:[^"\\\n]|\\.)*"),', re.MULTILINE)
-#: Bytes of indexes that are looked through for a name that is nearly the wanted one.
-_CHEAP = 2**19
+#: Bytes of indexes that are searched for a similar id; larger ones are not searched.
+_SIMILAR_BUDGET = 2**19
 _CHUNK = 2**20
-#: Bytes in which the next entry of an index is looked for.
+#: Bytes behind an entry in which the next entry is searched for.
 _NEAR = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One call of a task's function, as an index tells of it.
+class LoggedAttempt:
+    """One call of a task's function, as an index records it.
 
     Attributes:
         slot: that ran it.
-        started: when, in seconds since the epoch; None: not told.
+        started: when, in seconds since the epoch; None: not recorded.
         log: the file that has its output; it may be missing.
-        begin: of its output there, in bytes.
-        end: of its output; None: no other task had begun in that slot when it was looked for.
-        index: the index, and
-        next_line: where in it the next entry will be or is.
+        begin: offset of its output there, in bytes.
+        end: offset behind its output; None: no other task had begun in that slot at the time of
+            the search.
+        index: the index.
+        next_line: offset in the index at which the next entry is or will be.
     """
 
     slot: int
@@ -53,17 +54,17 @@ class Try:
     next_line: int
 
     def size(self) -> int:
-        """Return how many bytes it has printed by now."""
+        """Return the bytes that it has printed by now."""
         try:
             size = self.log.stat().st_size
         except OSError:
             return 0
-        # In this order: a task that begins after the look at the size prints behind it.
+        # In this order: the output of a task that begins after stat() lies behind that size.
         end = self.end if self.end is not None else self._next_begin()
         return max(0, (size if end is None else min(size, end)) - self.begin)
 
     def output(self, skip: int = 0) -> Iterator[bytes]:
-        """Yield what it printed, in pieces, but for the first *skip* bytes.
+        """Yield its output in pieces, without the first *skip* bytes.
 
         Raises:
             HistoryError: the log can't be read.
@@ -109,23 +110,25 @@ class TaskLogs:
 
     @property
     def exist(self) -> bool:
-        """There are any."""
+        """True if there are any."""
         return any(True for _ in self._indexes())
 
-    def tries(self, task_id: str) -> list[Try]:
-        """Return all tries of a task, the first one first; the N-th of them is attempt N.
+    def attempts(self, task_id: str) -> list[LoggedAttempt]:
+        """Return all attempts at a task, the first one first.
 
         Blocks while it searches the indexes: 0.1 s for a million tasks, or less.
         """
         found = [
-            try_ for slot, index in self._indexes() for try_ in _tries_in(index, slot, task_id)
+            attempt
+            for slot, index in self._indexes()
+            for attempt in _attempts_in(index, slot, task_id)
         ]
-        return sorted(found, key=lambda try_: (try_.started or 0.0, try_.slot, try_.begin))
+        return sorted(found, key=lambda one: (one.started or 0.0, one.slot, one.begin))
 
     def similar(self, task_id: str) -> str | None:
-        """Return an id that is much like *task_id*; None: there is none, or too many to look at."""
+        """Return an id that is similar to *task_id*; None: none, or too many to compare."""
         ids: set[str] = set()
-        budget = _CHEAP
+        budget = _SIMILAR_BUDGET
         for _, index in self._indexes():
             try:
                 budget -= index.stat().st_size
@@ -144,14 +147,15 @@ class TaskLogs:
                 yield int(number), path
 
 
-def _tries_in(index: Path, slot: int, task_id: str) -> Iterator[Try]:
+def _attempts_in(index: Path, slot: int, task_id: str) -> Iterator[LoggedAttempt]:
     log = index.with_suffix(".log")
     for begin, line, after in lines_with(index, task_id):
         entry = _entry(line)
         if entry is None or entry[1] != task_id:
             continue
         offset, _, started = entry
-        yield Try(slot, started, log, offset, _next_offset(after, offset), index, begin + len(line))
+        end, next_line = _next_offset(after, offset), begin + len(line)
+        yield LoggedAttempt(slot, started, log, offset, end, index, next_line)
 
 
 def _entry(line: bytes) -> tuple[int, str, float | None] | None:
@@ -165,7 +169,7 @@ def _entry(line: bytes) -> tuple[int, str, float | None] | None:
 
 
 def _next_offset(lines: bytes, begin: int) -> int | None:
-    """Return where the next task's output begins, by the *lines* after the entry of a task."""
+    """Return the offset of the next task's output, from the *lines* after the entry of a task."""
     for line in lines.splitlines(keepends=True):
         entry = _entry(line)
         if entry is not None:

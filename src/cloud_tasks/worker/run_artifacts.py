@@ -105,7 +105,7 @@ class RunArtifacts:
 
     def alone(self, task_id: str) -> str | None:
         """Return the command that runs one task in the debugger; None: there is no such thing."""
-        return self.command.alone(task_id, "--debug") if self._resumable else None
+        return self.command.for_task(task_id, "--debug") if self._resumable else None
 
     def _leaves_work(self, summary: RunSummary) -> bool:
         """Tell whether a later run could go on where this one ended."""
