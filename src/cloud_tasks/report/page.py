@@ -164,8 +164,8 @@ def _ending(run: Mapping[str, Any]) -> str | None:
     if not run["summary"]:
         return "it is still running, or was killed"
     reason, code = run["summary"].get("stop_reason"), run["summary"].get("exit_code")
-    again = f" · started {run['starts']} times" if run["starts"] > 1 else ""
-    return f"ended: {reason}, exit code {code}{again}"
+    restarts = f" · started {run['starts']} times" if run["starts"] > 1 else ""
+    return f"ended: {reason}, exit code {code}{restarts}"
 
 
 def _about(run: Mapping[str, Any]) -> list[tuple[str, str]]:
