@@ -25,7 +25,7 @@ class SpawnExecutor(SlotPool):
         environment: dict[str, str],
     ) -> Handle:
         return Interpreter(
-            "child",
+            "main",
             f"{end.fileno()}, {token!r}, log={inherited.log}",
             inherited=[end.fileno(), inherited.log],
             environment=environment,

@@ -16,9 +16,9 @@ from pathlib import Path
 #: whole path follows with the first message.
 _SCRIPT = (
     "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
-    "from cloud_tasks.executors.{module} import main; main({arguments})"
+    "from cloud_tasks.executors.child.{module} import main; main({arguments})"
 )
-_ROOT = str(Path(__file__).resolve().parents[2])
+_ROOT = str(Path(__file__).resolve().parents[3])
 #: Attributes of ``sys.flags`` and the switches that set them, as often as they count.
 _SWITCHES = {
     "debug": "d",
