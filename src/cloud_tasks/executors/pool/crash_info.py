@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -50,7 +49,7 @@ class CrashCollector:
         """Take what the crash that ended with *exit_code* wrote; None: nothing."""
         if exit_code == 0:  # it has not crashed, so there is nothing to be cleared either
             return None
-        text = self._flags.take_traceback(slot)
+        text = self._flags.pop_traceback(slot)
         return _users_part(text) if text and exit_code in _FAULTS else None
 
     def after_death(
@@ -73,12 +72,15 @@ class CrashCollector:
         if self._folder is None:
             return None
         log, index = task_logs.paths(self._folder, slot)
-        offset = _offset(index, job.task_id)
-        return None if offset is None else _last_lines(log, offset)
+        data, _ = _read_end(index, 0, _INDEX_BYTES)
+        entry = task_logs.parse_entry(data.rstrip(b"\n").rpartition(b"\n")[2])
+        if entry is None or entry[1] != job.task_id:  # its function was not called
+            return None
+        return _last_lines(log, entry[0])
 
     def tell_trouble(self) -> None:
         """Warn, once, if a task log could not be written."""
-        number = self._flags.log_trouble
+        number = self._flags.log_error
         if number and self._folder is not None and not self._told:
             self._told = True
             logger.warning(
@@ -100,17 +102,6 @@ def _users_part(text: str) -> str | None:
             break
         lines.append(line)
     return "\n".join(lines).strip()
-
-
-def _offset(index: str, task_id: str) -> int | None:
-    """Return where the output of *task_id* begins, if it is the last in *index*."""
-    data, _ = _read_end(index, 0, _INDEX_BYTES)
-    line = data.rstrip(b"\n").rpartition(b"\n")[2]
-    try:
-        offset, whose, _ = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    return offset if whose == task_id and isinstance(offset, int) else None
 
 
 def _last_lines(log: str, offset: int) -> str | None:

@@ -253,7 +253,7 @@ class Engine:
             self._nursery.kill(child)
 
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
-        if kind in protocol.ANSWERS:
+        if kind in protocol.REPLIES:
             self._referee.answered(child, kind, body)
         elif kind == protocol.READY:
             self._nursery.booted(child)
@@ -263,11 +263,11 @@ class Engine:
                 self._referee.dismiss(child)
             elif child.slot.child is child:
                 self._dispenser.feed(child)
-        elif kind == protocol.UNFIT:
+        elif kind == protocol.BOOT_FAILED:
             child.complaint = body.decode(errors="replace")
         elif kind == protocol.WARNING:
             self._nursery.warn(body.decode(errors="replace"))
-        elif kind == protocol.REFUSED:
+        elif kind == protocol.BOOT_IMPOSSIBLE:
             self._break(body.decode(errors="replace"))
         else:
             raise ForgedFrameError
@@ -385,7 +385,7 @@ class Referee:
             if traceback is not None:
                 child.complaint = f"{traceback}\nit ended with exit code {code}"
             return code
-        started = self._flags.started(slot, job.number, job.sent)
+        started = self._flags.started_at(slot, job.number, job.sent)
         if job.verdict is None and started is None:
             job.lost += 1
         else:

@@ -131,7 +131,7 @@ class ChildProcesses:
     def _launched(self, slot: Slot, inherited: Descriptors) -> Child:
         """Start a process and tell it how to boot."""
         serial = next(self._serials)
-        token = secrets.token_bytes(protocol.TOKEN_BYTES)
+        token = secrets.token_bytes(protocol.COOKIE_BYTES)
         ours, theirs = socket.socketpair()
         try:
             with theirs:

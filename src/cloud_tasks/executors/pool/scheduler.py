@@ -385,7 +385,7 @@ class Deadlines:
         if child.state is not State.BUSY or job is None:
             self._nursery.kill(child)
             return
-        started = self._flags.started(child.slot.index, job.number, job.sent)
+        started = self._flags.started_at(child.slot.index, job.number, job.sent)
         if started is None:
             # On its way: were it called this moment, its time would be up then.
             latest = job.sent + job.max_runtime + _START_ALLOWANCE

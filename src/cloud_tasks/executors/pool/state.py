@@ -225,7 +225,7 @@ def running(slots: Iterable[Slot], flags: FlagPage) -> list[Running]:
         child = slot.child
         job = None if child is None else child.job
         if job is not None:
-            started = flags.started(slot.index, job.number, job.sent)
+            started = flags.started_at(slot.index, job.number, job.sent)
             if started is not None:
                 found.append(Running(job.task_id, slot.index, max(0.0, now - started)))
     return found

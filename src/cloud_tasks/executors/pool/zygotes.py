@@ -76,7 +76,7 @@ class ForkingNursery(ChildProcesses):
         """Ask the slot's zygote for a process; there is one from now on."""
         zygote = self._by_slot.get(slot) or self._start_zygote(slot)
         serial = next(self._serials)
-        token = secrets.token_bytes(protocol.TOKEN_BYTES)
+        token = secrets.token_bytes(protocol.COOKIE_BYTES)
         ours, theirs = socket.socketpair()
         with theirs:
             words = fork_protocol.message(fork_protocol.FORK, serial, zygote.unreaped, token)
@@ -153,7 +153,7 @@ class ForkingNursery(ChildProcesses):
             self._send_off(zygote, grace)
 
     def _send_off(self, zygote: _Zygote, grace: float) -> None:
-        self._tell(zygote, fork_protocol.LEAVE)
+        self._tell(zygote, fork_protocol.EXIT)
         super().dismiss(zygote.child, grace)
 
     def booted(self, child: Child) -> None:
