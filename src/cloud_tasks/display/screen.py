@@ -304,7 +304,7 @@ class Drawing:
         self._pace = RateEstimator()
         self._due = time.monotonic() + _REDRAW
         self._watch = _machine_watch()
-        self._machine = self._watch.look()
+        self._machine = self._watch.measure()
         self._look_due = 0.0
         self._flood = False
 
@@ -327,7 +327,7 @@ class Drawing:
     def _area(self, now: float) -> list[Line]:
         if now >= self._look_due:
             self._look_due = now + _LOOK
-            self._machine = self._watch.look()
+            self._machine = self._watch.measure()
         snapshot, slots, running = (
             self._stats.snapshot(),
             self._facts.slots(),
