@@ -28,9 +28,9 @@ from dataclasses import replace
 
 from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
-from cloud_tasks.executors.child.foreign import Answer, Kit, run_in_process, run_in_thread
+from cloud_tasks.executors.child.foreign import Kit, run_in_process, run_in_thread
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import describe
+from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
@@ -55,7 +55,7 @@ class _Job:
         self.task = task
         self.max_runtime = math.inf if max_runtime is None else max_runtime
         self.future: Future[Outcome] = Future()
-        self.foreign: Future[Answer] | None = None
+        self.foreign: Future[Reply] | None = None
         self.outcome: Outcome | None = None
         self.cell = -1
         self.sent = 0.0
@@ -171,7 +171,7 @@ class FuturesExecutor(Executor):
             job.foreign = foreign
             foreign.add_done_callback(lambda done: self._on_done(job, done))
 
-    def _on_done(self, job: _Job, done: Future[Answer]) -> None:
+    def _on_done(self, job: _Job, done: Future[Reply]) -> None:
         outcome: Outcome
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenExecutor):
@@ -187,12 +187,13 @@ class FuturesExecutor(Executor):
             outcome = self._outcome(job, done.result())
         self._finish(job, outcome)
 
-    def _outcome(self, job: _Job, answer: Answer) -> Outcome:
-        kind, body, retry, replaced_nan, started, run_time, cpu_time = answer
-        measures = Measures(job.cell, time.monotonic() - job.sent, started, run_time, cpu_time)
-        if run_time > job.max_runtime:
+    def _outcome(self, job: _Job, reply: Reply) -> Outcome:
+        measures = Measures(
+            job.cell, time.monotonic() - job.sent, reply.started, reply.run_time, reply.cpu_time
+        )
+        if reply.run_time > job.max_runtime:
             return TimedOut(job.max_runtime, measures)
-        return reply_outcome(kind, body, retry, replaced_nan, measures)
+        return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)
 
     def _measures(self, job: _Job) -> Measures:
         return Measures(job.cell, time.monotonic() - job.sent)

@@ -12,8 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import UserFunction, call, describe
+from cloud_tasks.executors.common.call import Reply, UserFunction, call, not_called
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -22,8 +21,6 @@ from cloud_tasks.worker_data import WorkerData
 Kit = tuple[bytes, bytes, bytes, str]
 #: For a thread of this process.
 LocalKit = tuple[UserFunction, WorkerData, FlagPage]
-#: kind, body, retry, replaced_nan, started, run_time, cpu_time; see ``call.Reply``.
-Answer = tuple[int, bytes, bool, bool, float, float, float]
 
 # The unpickled kit of this process by its digest; there is one at most.
 _kits: dict[bytes, tuple[UserFunction, WorkerData, FlagPage | None]] = {}
@@ -31,7 +28,7 @@ _kits: dict[bytes, tuple[UserFunction, WorkerData, FlagPage | None]] = {}
 
 def run_in_thread(
     kit: LocalKit, task: Task, place: tuple[int, int], max_result_bytes: int
-) -> Answer:
+) -> Reply:
     """Run *task* in this thread; *place*: its cell of the flag page, and its job number."""
     function, worker_data, flags = kit
     return _run(function, worker_data, flags, task.task_id, task.data, place, max_result_bytes)
@@ -39,7 +36,7 @@ def run_in_thread(
 
 def run_in_process(
     kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes: int
-) -> Answer:
+) -> Reply:
     """Run a task in this process; *message*: task id and data, pickled; *place*: as above."""
     digest, payload, worker_data_payload, flag_file = kit
     try:
@@ -52,7 +49,9 @@ def run_in_process(
         function, mine, flags = _kits[digest]
         task_id, data = pickle.loads(message)  # noqa: S301
     except Exception as error:  # noqa: BLE001 - unpickling runs the user's classes
-        return protocol.RAISED, describe(error), False, False, time.time(), 0.0, 0.0
+        reply = not_called(error)
+        reply.started, reply.run_time, reply.cpu_time = time.time(), 0.0, 0.0
+        return reply
     return _run(function, mine, flags, task_id, data, place, max_result_bytes)
 
 
@@ -71,8 +70,8 @@ def _run(
     data: Mapping[str, Any],
     place: tuple[int, int],
     max_result_bytes: int,
-) -> Answer:
-    reply = call(
+) -> Reply:
+    return call(
         function,
         task_id,
         data,
@@ -80,13 +79,4 @@ def _run(
         max_result_bytes=max_result_bytes,
         on_start=(lambda: flags.record_start(*place, time.monotonic())) if flags else None,
         cpu_clock=time.thread_time,
-    )
-    return (
-        reply.kind,
-        reply.body,
-        reply.retry,
-        reply.replaced_nan,
-        reply.started,
-        reply.run_time,
-        reply.cpu_time,
     )
