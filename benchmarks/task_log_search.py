@@ -38,7 +38,7 @@ def main() -> None:
         took = [look(logs, number, args.lines) for number in chosen]
         shown("found and read", took)
         began = time.perf_counter()
-        assert not logs.tries("nobody")
+        assert not logs.attempts("nobody")
         shown("not there", [time.perf_counter() - began])
         shown("the command", [command(name, number, args.lines) for number in chosen[:5]])
 
@@ -74,7 +74,7 @@ def line(number: int, n: int) -> bytes:
 def look(logs: TaskLogs, number: int, lines: int) -> float:
     """Find and read the output of a task; returns the seconds it took."""
     began = time.perf_counter()
-    (found,) = logs.tries(task_id(number))
+    (found,) = logs.attempts(task_id(number))
     output = b"".join(found.output())
     took = time.perf_counter() - began
     assert output == b"".join(line(number, n) for n in range(lines))

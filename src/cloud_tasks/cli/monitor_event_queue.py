@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
-from cloud_tasks.display.status_line import Progress
+from cloud_tasks.display.command_output import StatusLine
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.collector import Collector, Seen
 from cloud_tasks.events.jsonl import JsonlSink
@@ -78,9 +78,9 @@ def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | No
     """
     seen = Seen()
     # A line that is rewritten, and events, would spoil each other.
-    progress = Progress(lambda: _counts(seen), live=False if show else None)
+    progress = StatusLine(lambda: _counts(seen), rewrite=not show)
     stop = threading.Event()
-    with progress, opened(job.provider.queue(job.events), stop, say=progress.say) as queue:
+    with progress, opened(job.provider.queue(job.events), stop, say=progress.print) as queue:
         queue.check()
         with _sink(output) as sink, _until_signal(stop):
             if output is not None:
@@ -91,10 +91,10 @@ def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | No
                 sink=sink,
                 output=output,
                 show=show,
-                complain=progress.say,
+                complain=progress.print,
                 stop=stop,
             ).run(idle)
-        progress.say(_summary(seen))
+        progress.print(_summary(seen))
     return seen
 
 

@@ -16,9 +16,7 @@ from cloud_tasks.outcome import (
 from cloud_tasks.runtime.stats import Snapshot
 from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
-from cloud_tasks.text import clock, duration, plural, safe
-
-_CAUSES_SHOWN = 10
+from cloud_tasks.text import cause_lines, clock, duration, plural, rate_pair, safe
 
 _ENDINGS = {
     StopReason.DONE: "done",
@@ -69,7 +67,7 @@ def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
         *([f"pct={100 * now.ended / now.total:.1f}"] if now.total else []),
         f"ok={now.succeeded}",
         f"failed={now.failed}",
-        f"rate={rate:.{0 if rate >= 100 else 2}f}/s",
+        rate_pair(rate),
         f"elapsed={clock(now.elapsed)}",
     ]
     if left is not None:
@@ -92,17 +90,12 @@ def summary_lines(summary: RunSummary) -> list[str]:
             f"{name} {duration(summary.run_time[name])}" for name in ("p50", "p95", "p99", "max")
         )
         lines.append(f"  run time   {times}")
-    if summary.causes:
-        lines.append("  not done, by cause:")
-        width = len(f"{summary.causes[0].count:,}")
-        lines += [
-            f"    {cause.count:>{width},}  {safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}"
-            for cause in summary.causes[:_CAUSES_SHOWN]
+    lines += cause_lines(
+        [
+            (cause.count, f"{safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}")
+            for cause in summary.causes
         ]
-        rest = summary.causes[_CAUSES_SHOWN:]
-        if rest:
-            others = sum(cause.count for cause in rest)
-            lines.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+    )
     if summary.trouble is not None:
         lines.append(f"error: {safe(summary.trouble, 1000)}")
     return lines

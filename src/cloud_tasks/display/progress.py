@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks.executors.base import Running
 from cloud_tasks.runtime.stats import Snapshot
-from cloud_tasks.text import clock, duration, plural, safe
+from cloud_tasks.text import clock, duration, plural, rate, safe
 
 if TYPE_CHECKING:
     from cloud_tasks.system.machine import MachineUse
@@ -103,25 +103,17 @@ def _bar(share: float, length: int, unicode: bool) -> Line:
 
 def _times(picture: Picture) -> list[tuple[int, Group]]:
     now = picture.now
-    rate: list[tuple[int, Group]] = [(1, [(f"{_rate(picture.rate):>8}", "")])]
+    speed: list[tuple[int, Group]] = [(1, [(f"{rate(picture.rate):>8}", "")])]
     elapsed: tuple[int, Group] = (2, _labelled("elapsed", f"{clock(now.elapsed):>7}"))
     if now.total is None:
-        return [*rate, elapsed]
+        return [*speed, elapsed]
     if picture.left is None:
-        return [*rate, elapsed, (0, [("left ", _LABEL), ("estimating", "")])]
+        return [*speed, elapsed, (0, [("left ", _LABEL), ("estimating", "")])]
     left: tuple[int, Group] = (0, _labelled("left", f"{clock(picture.left):>7}"))
     if picture.ends is None:
-        return [*rate, elapsed, left]
+        return [*speed, elapsed, left]
     ends = time.strftime("%H:%M:%S", time.localtime(picture.ends))
-    return [*rate, elapsed, left, (3, _labelled("ends about", ends))]
-
-
-def _rate(rate: float) -> str:
-    if rate >= 100:
-        return f"{rate:,.0f}/s"
-    if rate >= 1:
-        return f"{rate:.1f}/s"
-    return f"{60 * rate:.1f}/min" if rate * 60 >= 1 else f"{3600 * rate:.1f}/h"
+    return [*speed, elapsed, left, (3, _labelled("ends about", ends))]
 
 
 def _counts(picture: Picture) -> list[tuple[int, Group]]:

@@ -12,15 +12,12 @@ import json
 import logging
 import os
 import stat
-import sys
 import time
 from pathlib import Path
 
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
-
-if sys.platform != "win32":
-    import fcntl
+from cloud_tasks.system.append_file import is_torn, last_line_start, lock, open_append, read_at
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +52,7 @@ class JsonlSink(EventSink):
         try:
             if self._place is None:
                 self._place = self._path.absolute()
-            self._descriptor = os.open(self._place, _open_flags(self._place), 0o666)
+            self._descriptor = open_append(self._place, _open_flags(self._place))
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 self._mend()
         except OSError as error:
@@ -68,22 +65,22 @@ class JsonlSink(EventSink):
 
     def _mend(self) -> None:
         """Take away the part of a line at the end, if no other worker may be writing it."""
-        size = os.fstat(self._descriptor).st_size
-        if size == 0 or self._read(size - 1, 1) == b"\n":
+        if not is_torn(self._descriptor):
             self._share()
             return
         if not self._alone():
             self._starts_torn = True
             return
         try:
-            self._end_last_line(size)
+            self._end_last_line()
         except OSError:  # a full disk, or a file that can only be appended to
             self._starts_torn = True
         self._share()
 
-    def _end_last_line(self, size: int) -> None:
-        """Remove the last line if it is the beginning of an event, else give it its end."""
-        begin = self._last_line(size)
+    def _end_last_line(self) -> None:
+        """Remove the last line if it is the beginning of an event, else append its line end."""
+        size = os.fstat(self._descriptor).st_size
+        begin = last_line_start(self._descriptor)
         if not self._torn(begin, size):
             os.write(self._descriptor, b"\n")
             return
@@ -96,39 +93,21 @@ class JsonlSink(EventSink):
 
     def _torn(self, begin: int, size: int) -> bool:
         """True if the last line is an event cut short, and no line of another kind of file."""
-        if self._read(begin, 2) not in (b"{", b'{"'):
+        if read_at(self._descriptor, begin, 2) not in (b"{", b'{"'):
             return False
-        return size - begin > _LONGEST_TAIL or not _is_event(self._read(begin, size - begin))
-
-    def _last_line(self, size: int) -> int:
-        """Return where the last line begins."""
-        start = size
-        while start > 0:
-            step = min(65536, start)
-            start -= step
-            at = self._read(start, step).rfind(b"\n")
-            if at >= 0:
-                return start + at + 1
-        return 0
-
-    def _read(self, start: int, length: int) -> bytes:
-        os.lseek(self._descriptor, start, os.SEEK_SET)
-        return os.read(self._descriptor, length)
+        length = size - begin
+        return length > _LONGEST_TAIL or not _is_event(read_at(self._descriptor, begin, length))
 
     def _alone(self) -> bool:
-        """True if no other worker has the file open."""
-        if sys.platform == "win32":
-            return True
+        """True if it is certain that no other worker has the file open."""
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            return lock(self._descriptor)
+        except BlockingIOError:
             return False
-        return True
 
     def _share(self) -> None:
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with contextlib.suppress(BlockingIOError):  # another worker mends the file just now
+            lock(self._descriptor, shared=True)
 
     def write(self, lines: list[bytes]) -> None:
         """Append *lines*; returns after ``write(2)`` has.
@@ -200,7 +179,7 @@ def _open_flags(path: Path) -> int:
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(path.stat().st_mode):
             access = os.O_WRONLY
-    return access | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+    return access | getattr(os, "O_NONBLOCK", 0)
 
 
 def _reason(error: OSError) -> str:

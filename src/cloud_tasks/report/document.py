@@ -12,7 +12,7 @@ from typing import Any
 
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.commands import rerun_command
-from cloud_tasks.history.layout import Traces
+from cloud_tasks.history.layout import RunFiles
 from cloud_tasks.history.starts import Start
 from cloud_tasks.report.series import buckets, distribution, over_time, singles, timeline
 from cloud_tasks.report.tally.failures import Group
@@ -26,12 +26,12 @@ _HOUR = 3600
 
 
 def document(
-    traces: Traces, tally: Tally, reader: EventReader, starts: Sequence[Start]
+    run_files: RunFiles, tally: Tally, reader: EventReader, starts: Sequence[Start]
 ) -> dict[str, Any]:
     """Return the report of a run.
 
     Args:
-        traces: where the run is.
+        run_files: where the run is.
         tally: of all its events.
         reader: that has read them to the end.
         starts: of its workers, as far as they are recorded.
@@ -40,7 +40,7 @@ def document(
     end = tail(tally.rows, tally.axis)
     return {
         "format": 1,
-        "run": _run(traces, tally, starts),
+        "run": _run(run_files, tally, starts),
         "totals": _totals(tally, hosts),
         "run_time": {
             "all": distribution(tally.ok_times.plus(tally.failed_times)),
@@ -79,23 +79,23 @@ def document(
     }
 
 
-def _run(traces: Traces, tally: Tally, starts: Sequence[Start]) -> dict[str, Any]:
+def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str, Any]:
     last = starts[-1] if starts else Start({}, None)
     span = tally.span()
     return {
-        "name": traces.name,
-        "events": str(traces.events),
+        "name": run_files.name,
+        "events": str(run_files.events),
         "start": _iso(span and span[0]),
         "end": _iso(span and span[1]),
         "several_from": _iso(last_beginning(tally.rows, tally.axis)),
         "starts": len(starts),
         "start_up": _start_up(span, starts),
         "command": last.command,
-        "function": last.told.get("function"),
-        "executor": last.told.get("executor"),
-        "slots": last.told.get("slots"),
-        "cwd": last.told.get("cwd"),
-        "versions": last.told.get("versions"),
+        "function": last.details.get("function"),
+        "executor": last.details.get("executor"),
+        "slots": last.details.get("slots"),
+        "cwd": last.details.get("cwd"),
+        "versions": last.details.get("versions"),
         "settings": last.settings,
         "ended": _iso(last.ended),
         "summary": dict(last.summary),

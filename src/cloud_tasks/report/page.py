@@ -23,10 +23,9 @@ from cloud_tasks.report.text import (
     moment,
     money,
     percent,
-    rate,
     tries,
 )
-from cloud_tasks.text import duration, safe
+from cloud_tasks.text import duration, rate, safe
 from cloud_tasks.timestamps import timestamp
 
 _HERE = Path(__file__).parent

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloud_tasks.report.document import Document
-from cloud_tasks.text import duration, plural, safe
+from cloud_tasks.text import cause_lines, duration, plural, rate, safe
 
-_CAUSES_SHOWN = 10
 _GIB = 1024
 
 
@@ -73,15 +72,6 @@ def facts(document: Document) -> dict[str, str]:
     return found
 
 
-def rate(per_second: float) -> str:
-    """Return *per_second* with its unit, or with that of a minute or an hour if it is low."""
-    for factor, unit in ((1, "s"), (60, "min")):
-        if per_second * factor >= 1:
-            value = per_second * factor
-            return f"{value:,.{0 if value >= 100 else 1}f}/{unit}"
-    return f"{per_second * 3600:,.1f}/h"
-
-
 def memory(mib: float) -> str:
     """Return *mib* MiB as people say it."""
     if mib >= _GIB:
@@ -140,22 +130,14 @@ def _failures(document: Document) -> list[str]:
     groups: Sequence[Mapping[str, Any]] = document["failures"]
     if not groups:
         return []
-    shown, rest = groups[:_CAUSES_SHOWN], groups[_CAUSES_SHOWN:]
-    width = len(f"{shown[0]['tries']:,}")
-    told = ["  not done, by cause:"]
-    for group in shown:
+    causes = []
+    for group in groups:
         first = f"   first {moment(group['first'])[11:]}" if group["first"] else ""
         where = f" ({safe(group['where'], 60)})" if group["where"] else ""
         example = f"   e.g. {safe(group['examples'][0], 60)}" if group["examples"] else ""
-        told.append(
-            f"    {group['tries']:>{width},}  {safe(group['cause'], 100)}{where}{first}{example}"
-        )
-    if rest:
-        others = sum(group["tries"] for group in rest)
-        told.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+        causes.append((group["tries"], f"{safe(group['cause'], 100)}{where}{first}{example}"))
     name = shlex.quote(document["run"]["name"])
-    told.append(f"  see:  cloud_tasks failures {safe(name)}")
-    return told
+    return [*cause_lines(causes), f"  see:  cloud_tasks failures {safe(name)}"]
 
 
 def _log(document: Document) -> list[str]:

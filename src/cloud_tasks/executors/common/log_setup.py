@@ -35,15 +35,13 @@ class Formatter(logging.Formatter):
         task_id = getattr(record, "task_id", None)
         if task_id is None:
             return super().formatMessage(record)
-        where = f"{record.levelname} {record.name} [{_escape(str(task_id))}]"
+        name = str(task_id)
+        if not name.isprintable():
+            from cloud_tasks.text import safe  # imported late: a child rarely needs it
+
+            name = safe(name, len(name))
+        where = f"{record.levelname} {record.name} [{name}]"
         return f"{record.asctime} {where}: {record.message}"
-
-
-def _escape(text: str) -> str:
-    """Escape control characters and line ends, which a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def stderr_handler() -> logging.Handler:

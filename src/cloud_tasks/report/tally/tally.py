@@ -17,7 +17,7 @@ from cloud_tasks.report.tally.failures import Failures, Tries
 from cloud_tasks.report.tally.rows import MOST_ROWS, OTHER_HOSTS, Rows
 from cloud_tasks.report.tally.time_axis import TimeAxis
 from cloud_tasks.report.tally.tries import Slowest, Try, read_try, text
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 #: Tries that are kept one by one; of more there are only counts.
 MOST_SINGLE = 20_000
@@ -110,7 +110,7 @@ class Tally:
         self.more_notes = 0
         self.skipped = 0
         self._since = since
-        self._instants = Instants()
+        self._timestamps = PlausibleTimestamps()
         self._most_single = most_single
         self._single: list[tuple[int, Try]] | None = []
 
@@ -142,7 +142,7 @@ class Tally:
         is_try = kind in TASK_EVENTS
         if not is_try and kind not in _NOTED and kind not in _COUNTED:
             return
-        when = self._instants.read(event.get("timestamp"))
+        when = self._timestamps.parse(event.get("timestamp"))
         if when is not None and when < self._since:
             self.skipped += 1
             return
@@ -150,7 +150,7 @@ class Tally:
         name = text(event.get("hostname"))
         host = self.hosts.get(name) or self._new_host(name)
         if is_try:
-            self._add_try(event, read_try(event, kind, when, name, self._instants), host)
+            self._add_try(event, read_try(event, kind, when, name, self._timestamps), host)
         elif kind in _NOTED:
             self._note(event, kind, when, name, host)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 #: Characters that are kept of a task's id, and of the name of a host.
 LONGEST_ID, _LONGEST_NAME = 500, 120
@@ -56,13 +56,17 @@ class Try:
 
 
 def read_try(
-    event: Mapping[str, Any], kind: str, when: float | None, host: str, instants: Instants
+    event: Mapping[str, Any],
+    kind: str,
+    when: float | None,
+    host: str,
+    timestamps: PlausibleTimestamps,
 ) -> Try:
     """Return what *event*, of type *kind* and recorded at *when* on *host*, tells of its try."""
     get = event.get
     again = get("retry") is True
     run_time, seconds = amount(get("run_time")), amount(get("elapsed_time"))
-    started = None if run_time is None else instants.read(get("started"))
+    started = None if run_time is None else timestamps.parse(get("started"))
     if run_time is not None and started is not None:
         start: float | None = started
         end: float | None = started + run_time

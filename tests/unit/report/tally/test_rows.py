@@ -10,7 +10,7 @@ from unit.report.logs import BEGAN, old, ours, tallied
 from cloud_tasks.report.tally.idle import HOST, LATE, NOBODY, SLOT, TAIL, gaps, tail
 from cloud_tasks.report.tally.rows import MOST_ROWS, Lanes
 from cloud_tasks.report.tally.time_axis import BUCKETS, TimeAxis
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from cloud_tasks.timestamps import Instants
         (12.5, None),
     ],
 )
-def test_instants_are_read_or_they_are_none(text: object, seconds: float | None) -> None:
-    assert Instants().read(text) == seconds
+def test_timestamps_are_read_or_they_are_none(text: object, seconds: float | None) -> None:
+    assert PlausibleTimestamps().parse(text) == seconds
 
 
 def test_an_axis_keeps_every_count_whatever_comes_first() -> None:
