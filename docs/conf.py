@@ -39,9 +39,9 @@ nitpick_ignore_regex = [
     # Types inside a signature that a reader of the page does not need.
     (
         "py:.*",
-        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage)",
+        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage|LocalFlags)",
     ),
-    ("py:.*", r"cloud_tasks\.executors\.(flags\.FlagPage|function\.FunctionSpec)"),
+    ("py:.*", r"cloud_tasks\.executors\.(common\.flag_page\.FlagPage|function\.FunctionSpec)"),
     ("py:.*", r"tuple\[~cloud_tasks\.runtime\.summary\.Cause"),
     ("py:.*", r"DEFAULTS|Interruption"),
 ]

@@ -25,10 +25,8 @@ def process(task_id, data, worker_data):
     time.sleep(60)
 
 if __name__ == "__main__":
-    from cloud_tasks.executors.common.flag_page import FlagPage
-    flags = FlagPage.create(2)
-    print(flags.path, flush=True)
-    executor = start(process, slots=2, flags=flags)
+    executor = start(process, slots=2)
+    print(executor.flags.path, flush=True)
     if sys.argv[2] == "guardian killed":
         for child in psutil.Process().children():
             child.kill()

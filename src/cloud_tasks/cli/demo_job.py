@@ -16,7 +16,7 @@ from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.primes import prime_tasks
 from cloud_tasks.display.command_output import StatusLine
-from cloud_tasks.events.collector import Seen
+from cloud_tasks.events.collector import ReceivedEvents
 from cloud_tasks.loading.loader import Loader, LoadOptions
 from cloud_tasks.queues.base import MessageQueue
 from cloud_tasks.queues.job import JobQueues
@@ -50,12 +50,12 @@ class Account:
     """What the events say.
 
     Attributes:
-        seen: which events came; one that comes twice counts once.
+        received: the events that came; one that comes twice counts once.
         results: of the tasks that are done, by task id.
         repeats: tasks that a worker did though they were done.
     """
 
-    seen: Seen = field(default_factory=Seen)
+    received: ReceivedEvents = field(default_factory=ReceivedEvents)
     results: dict[str, int] = field(default_factory=dict)
     repeats: int = 0
 
@@ -77,7 +77,7 @@ class Account:
         """Take all events that are in *queue* now."""
         while messages := queue.receive(queue.limits.receive, wait=0, lease=_LEASE):
             for message in messages:
-                for line in self.seen.lines(message.body):
+                for line in self.received.new_lines(message.body):
                     self._add(json.loads(line))
             queue.ack(messages)
 
@@ -187,7 +187,7 @@ class QueueDemo:
 
     @property
     def _killed(self) -> int:
-        return self.account.seen.types["task_aborted"]
+        return self.account.received.types["task_aborted"]
 
     def _flags(self) -> list[str]:
         return [

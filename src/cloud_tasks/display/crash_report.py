@@ -7,7 +7,7 @@ import textwrap
 
 from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.sanitize import without_controls
-from cloud_tasks.outcome import Exited, Outcome, OverMemory, Remains, TimedOut
+from cloud_tasks.outcome import CrashInfo, Exited, Outcome, OverMemory, TimedOut
 from cloud_tasks.text import plural, safe
 
 #: The page that tells more.
@@ -38,8 +38,8 @@ def is_explained(outcome: Outcome) -> bool:
         case OverMemory():
             return True
         case TimedOut():
-            remains = outcome.remains
-            return remains is not None and bool(remains.traceback or remains.last_output)
+            crash_info = outcome.crash_info
+            return crash_info is not None and bool(crash_info.traceback or crash_info.last_output)
         case _:
             return False
 
@@ -55,16 +55,16 @@ def explanation(task_id: str, outcome: Outcome, facts: RunInfo, others: int = 0)
     """
     if not isinstance(outcome, Exited | OverMemory | TimedOut):
         return []
-    remains = outcome.remains or Remains()
+    crash_info = outcome.crash_info or CrashInfo()
     told = [
-        *_memory(outcome, remains),
-        *_usual(outcome, remains),
+        *_memory(outcome, crash_info),
+        *_usual(outcome, crash_info),
         *_others(others if facts.isolated else 0),
     ]
     lines = textwrap.wrap(" ".join(told), _WIDTH - 2)
-    lines += _advice(outcome, remains, facts.slots())
-    lines += _labelled("it was in", _frames(remains.traceback))
-    lines += _labelled("last output", _output(remains.last_output))
+    lines += _advice(outcome, crash_info, facts.slots())
+    lines += _labelled("it was in", _frames(crash_info.traceback))
+    lines += _labelled("last output", _output(crash_info.last_output))
     for label, command in (("see", facts.see(task_id)), ("run it alone", facts.alone(task_id))):
         lines += [] if command is None else [f"{label:<12} {safe(command, 1000)}"]
     if not isinstance(outcome, TimedOut):
@@ -72,26 +72,26 @@ def explanation(task_id: str, outcome: Outcome, facts: RunInfo, others: int = 0)
     return [f"  {line}" for line in lines]
 
 
-def _memory(outcome: Outcome, remains: Remains) -> list[str]:
+def _memory(outcome: Outcome, crash_info: CrashInfo) -> list[str]:
     if isinstance(outcome, OverMemory):
         return [
             f"Its processes used {_bytes(outcome.used)}, more than the limit of "
             f"{_bytes(outcome.limit)}."
         ]
-    if remains.memory is None:
+    if crash_info.memory is None:
         return []
-    free = remains.free_memory
+    free = crash_info.free_memory
     was = "" if free is None else f"; {_bytes(free)} were free when it began"
-    return [f"Memory at its end: {_bytes(remains.memory)}{was}."]
+    return [f"Memory at its end: {_bytes(crash_info.memory)}{was}."]
 
 
-def _usual(outcome: Outcome, remains: Remains) -> list[str]:
+def _usual(outcome: Outcome, crash_info: CrashInfo) -> list[str]:
     """Say what usually ends a process so."""
     if not isinstance(outcome, Exited) or outcome.exit_code is None:
         return []
     if outcome.hint is not None and "memory" in outcome.hint:
         return ["The machine was out of memory, and the kernel ended it."]
-    if _ran_out(outcome, remains):
+    if _ran_out(outcome, crash_info):
         return ["Probably the machine was out of memory."]
     if outcome.hint is not None:
         return []  # the line above says it
@@ -101,13 +101,13 @@ def _usual(outcome: Outcome, remains: Remains) -> list[str]:
         return []
 
 
-def _ran_out(outcome: Outcome, remains: Remains) -> bool:
+def _ran_out(outcome: Outcome, crash_info: CrashInfo) -> bool:
     """Tell whether memory ran out, as far as that can be known."""
     if not isinstance(outcome, Exited) or outcome.exit_code != -9:
         return False
     if outcome.hint is not None:
         return "memory" in outcome.hint
-    used, free = remains.memory, remains.free_memory
+    used, free = crash_info.memory, crash_info.free_memory
     return used is not None and free is not None and used >= _NEARLY_ALL * free
 
 
@@ -119,12 +119,12 @@ def _others(others: int) -> list[str]:
     return [f"The {plural(others, 'other running task')} were not affected."]
 
 
-def _advice(outcome: Outcome, remains: Remains, slots: int) -> list[str]:
+def _advice(outcome: Outcome, crash_info: CrashInfo, slots: int) -> list[str]:
     fewer = f"--num-simultaneous-tasks {slots // 2}" if slots > 1 else ""
     if isinstance(outcome, OverMemory):
         words = ["a higher --max-memory-allowed-per-task", *([f"with {fewer}"] if fewer else [])]
         return [f"try          {'   '.join(words)}"]
-    if not _ran_out(outcome, remains):
+    if not _ran_out(outcome, crash_info):
         return []
     words = [*([fewer] if fewer else []), "--max-memory-allowed-per-task GB"]
     return [f"try          {'   or   '.join(words)}"]

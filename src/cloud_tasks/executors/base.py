@@ -59,6 +59,29 @@ class Running:
     seconds: float
 
 
+class LocalFlags:
+    """The two live flags, for tasks that run in this process: ``worker_data.connect(flags)``.
+
+    Tasks in other processes need :class:`~cloud_tasks.executors.common.flag_page.FlagPage`.
+
+    Attributes:
+        termination_notice: the provider has announced the end of this machine.
+        shutdown_request: the worker has been asked to stop.
+    """
+
+    def __init__(self) -> None:
+        self.termination_notice = False
+        self.shutdown_request = False
+
+    def announce_termination(self) -> None:
+        """Set the first flag; running tasks see it the next time they read it."""
+        self.termination_notice = True
+
+    def request_shutdown(self) -> None:
+        """Set the second flag."""
+        self.shutdown_request = True
+
+
 def _nothing() -> None:
     """Do nothing: nobody waits for the pause."""
 
@@ -73,7 +96,6 @@ class ExecutorOptions:
 
     Attributes:
         slots: how many tasks run at once.
-        flags: the page of live flags; None makes one of the executor's own.
         memory_limit: bytes that a task's process tree may use; None: no limit.
         max_result_bytes: a longer JSON result is a failure of its task; 0: no limit.
         log_level: None leaves logging in child processes alone, and so does a child whose own
@@ -93,7 +115,6 @@ class ExecutorOptions:
     """
 
     slots: int = 1
-    flags: FlagPage | None = None
     memory_limit: int | None = None
     max_result_bytes: int = 64 * 2**20
     log_level: int | None = None
@@ -118,6 +139,9 @@ class Executor(abc.ABC):
     #: How many tasks it runs at once, after ``start``: fewer than asked for where the machine's
     #: limits allow no more.
     slots: int = 1
+
+    #: The flags that tasks read, made by ``start``; None: not started, or without live flags.
+    flags: LocalFlags | FlagPage | None = None
 
     @abc.abstractmethod
     def start(
@@ -145,6 +169,20 @@ class Executor(abc.ABC):
     def running(self) -> list[Running]:
         """Return what runs now, as far as it can be known; from any thread, never blocks."""
         return []
+
+    def announce_termination(self) -> None:
+        """Set ``worker_data.received_termination_notice`` of all tasks, running ones included.
+
+        From any thread, never blocks. Does nothing before ``start``, after ``shutdown``, and
+        where the executor has no live flags.
+        """
+        if self.flags is not None:
+            self.flags.announce_termination()
+
+    def request_shutdown(self) -> None:
+        """Set ``worker_data.received_shutdown_request``, as :meth:`announce_termination` does."""
+        if self.flags is not None:
+            self.flags.request_shutdown()
 
     @abc.abstractmethod
     def abort(self, future: Future[Outcome], reason: str) -> bool:

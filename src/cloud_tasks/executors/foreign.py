@@ -104,10 +104,7 @@ class FuturesExecutor(Executor):
             payload = function.pickled_for_anywhere()
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
-        self._own_flags = FlagPage.create(options.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        self._flags = flags
+        self.flags = self._page = flags = FlagPage.create(options.slots)
         if self._in_threads:
             mine = worker_data.for_task()
             mine.connect(flags)
@@ -246,7 +243,7 @@ class FuturesExecutor(Executor):
                     nearest = min([*pending, self._close_at])
                     self._condition.wait(None if nearest == math.inf else nearest - now)
             for job in late:
-                started = self._flags.started_at(job.cell, job.number, job.sent)
+                started = self._page.started_at(job.cell, job.number, job.sent)
                 timed_out = TimedOut(job.max_runtime)
                 self._resolve(job, after_death(timed_out, job.cell, job.sent, started))
         self._abandon()
@@ -254,7 +251,7 @@ class FuturesExecutor(Executor):
     def _deadline(self, job: _Job, now: float) -> float:
         # On another machine the flag page is not shared and the start never seen. Then nothing is
         # reported before the task returns, because a report must not come early.
-        started = self._flags.started_at(job.cell, job.number, job.sent)
+        started = self._page.started_at(job.cell, job.number, job.sent)
         return max(job.sent, now if started is None else started) + job.max_runtime
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
@@ -298,8 +295,7 @@ class FuturesExecutor(Executor):
         if not wait:
             return
         self._timer.join()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()
 
     def _abandon(self) -> None:
         """Resolve the futures of all tasks that still run."""

@@ -27,10 +27,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
+from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, LocalFlags
 from cloud_tasks.executors.common import log_setup
 from cloud_tasks.executors.common.call import BadResultError, Interruption, Reply, call
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.interrupt import Alarm, DeadlineExceeded, Interrupted
 from cloud_tasks.executors.pool.outcomes import reply_outcome
@@ -59,7 +58,6 @@ class InlineExecutor(Executor):
         self._abort_reason = "aborted"
         self._alarm = Alarm()
         self._debugger: PostMortem | None = None
-        self._own_flags: FlagPage | None = None
 
     def start(
         self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
@@ -71,10 +69,9 @@ class InlineExecutor(Executor):
         self._function = function.function
         if options.post_mortem:
             self._debugger = PostMortem()
-        if options.flags is None:
-            self._own_flags = FlagPage.create(1)
+        self.flags = LocalFlags()
         self._worker_data = worker_data.for_task()
-        self._worker_data.connect(options.flags or self._own_flags)
+        self._worker_data.connect(self.flags)
 
     def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
         """Run *task* now, in this thread; the future that is returned is resolved."""
@@ -162,8 +159,6 @@ class InlineExecutor(Executor):
             timer = threading.Timer(grace, self.abort, (current, reason))
             timer.daemon = True
             timer.start()
-        elif self._own_flags is not None:
-            self._own_flags.close()
 
 
 def _interrupted_measures(submitted_at: float) -> Measures:

@@ -102,11 +102,11 @@ def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
     frame = socket.read()
     if frame is None:
         return None
-    message = pickle.loads(frame[1])  # noqa: S301 - made by our own parent
+    message: protocol.BootMessage = pickle.loads(frame[1])  # noqa: S301 - made by the worker
     # Only objects of Python and ours: the user's may count on being collected at the end.
     gc.freeze()
-    sys.path[:] = message["sys_path"]
-    sys.argv[:] = message["argv"]
+    sys.path[:] = message.sys_path
+    sys.argv[:] = message.argv
     try:
         runner = TaskRunner(socket, message, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
@@ -129,31 +129,32 @@ class TaskRunner:
         crash_traceback: where a crash of this process writes its traceback.
     """
 
-    def __init__(self, socket: SocketEnd, boot: dict[str, Any], log: int | None) -> None:
+    def __init__(self, socket: SocketEnd, boot: protocol.BootMessage, log: int | None) -> None:
         self._socket = socket
-        self._main: tuple[str, str] | None = boot["main"]
-        self._slot: int = boot["slot"]
+        self._main = boot.main
+        self._slot = boot.slot
         #: The task that runs now, for its log records; None between two tasks.
         self._task_id: str | None = None
-        self._max_result_bytes: int = boot["max_result_bytes"]
-        self._retire_above: int = boot["retire_above"]
-        self._reused: bool = boot["reused"]
-        self._flags = FlagPage(boot["flags"])
+        self._max_result_bytes = boot.max_result_bytes
+        self._retire_above = boot.retire_above
+        self._reused = boot.reused
+        self._flags = FlagPage(boot.flag_file)
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
-        self._output = self._make_output(boot["task_logs"])
+        self._output = self._make_output(boot.task_logs)
         changes = None
         if self._reused:
             from cloud_tasks.executors.child.restore import ChangeTracker
 
             changes = ChangeTracker()
-        self._function: UserFunction = self._load(boot["function"])
-        self._worker_data: WorkerData = self._load(boot["worker_data"])
+        self._function: UserFunction = self._load(boot.function)
+        self._worker_data: WorkerData = self._load(boot.worker_data)
         self._worker_data.connect(self._flags)
-        if boot["logging"] is not None:
+        plan = boot.logging
+        if plan is not None:
             # With a hook in sys.meta_path: to import and set up logging here, which most light
             # tasks do not need, took a no-op task 25 % more CPU with spawn (48 ms instead of 39)
             # and 19 to 25 % more with forkserver, as logging has work to do after each fork.
-            on_import("logging", lambda: self._set_up_logging(boot["logging"], log))
+            on_import("logging", lambda: self._set_up_logging(plan, log))
         self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._retire = False
         self._state = None
@@ -182,7 +183,7 @@ class TaskRunner:
             from cloud_tasks.executors.common.main_module import load_main
 
             load_main(*self._main)
-        return pickle.loads(payload)  # noqa: S301 - made by our own parent
+        return pickle.loads(payload)  # noqa: S301 - made by the worker
 
     def prepare_fork(self, socket: SocketEnd) -> None:
         """Prepare for a process that will be forked from this one, with a *socket* of its own."""

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.json_text import writer
 from cloud_tasks.task_data import TaskData
 from cloud_tasks.worker_data import WorkerData
 
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
 UserFunction: TypeAlias = "Callable[[str, dict[str, Any], WorkerData], Any]"
 
-_encode = writer(allow_nan=False)
+#: Without the check a result that contains itself is a RecursionError, as one nested too deeply.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 #: Characters of a message or traceback; a longer one loses its middle.
 _MAX_TEXT = 64 * 1024
 #: Levels of nesting at which a result is refused, far below Python's limit of recursion.

@@ -11,7 +11,7 @@ import time
 from cloud_tasks.executors.common import task_logs
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.pool.state import Job
-from cloud_tasks.outcome import Remains
+from cloud_tasks.outcome import CrashInfo
 from cloud_tasks.system.cgroups import ControlGroups
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _INDEX_BYTES = 64 * 1024
 #: From this frame on, the stack is ours.
 _OUR_FRAME = os.path.join("cloud_tasks", "executors", "common", "call.py")  # noqa: PTH118
 _FIRST_WORDS = "Fatal Python error"
-_NOTHING = Remains()
+_NOTHING = CrashInfo()
 
 
 class CrashCollector:
@@ -54,19 +54,19 @@ class CrashCollector:
 
     def after_death(
         self, job: Job, slot: int, traceback: str | None, *, called: bool
-    ) -> Remains | None:
+    ) -> CrashInfo | None:
         """Collect what is left of *job*; None: nothing is.
 
         Where its function was not *called*, what was printed last is of an earlier try.
         """
         last = self._last_output(job, slot) if called else None
-        found = Remains(traceback, last, job.memory, job.free_memory)
+        found = CrashInfo(traceback, last, job.memory, job.free_memory)
         return None if found == _NOTHING else found
 
-    def after_exit(self, job: Job, slot: int) -> Remains | None:
+    def after_exit(self, job: Job, slot: int) -> CrashInfo | None:
         """Collect what is of interest of a *job* that ended its process by ``sys.exit``."""
         last = self._last_output(job, slot)
-        return None if last is None else Remains(last_output=last)
+        return None if last is None else CrashInfo(last_output=last)
 
     def _last_output(self, job: Job, slot: int) -> str | None:
         if self._folder is None:

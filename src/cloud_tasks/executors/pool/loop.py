@@ -357,7 +357,7 @@ class Referee:
                 # The child has its next task before anybody looks at this outcome.
                 self._go_on(child, job, outcome, now)
         if isinstance(outcome, Exited):
-            outcome = replace(outcome, remains=self._searcher.after_exit(job, child.slot.index))
+            outcome = replace(outcome, crash_info=self._searcher.after_exit(job, child.slot.index))
         job.resolve(outcome)
 
     def _go_on(self, child: Child, answered: Job, outcome: Outcome, now: float) -> None:
@@ -393,8 +393,8 @@ class Referee:
             hint = child.complaint or self._oom_watch.hint(code)
             verdict = job.verdict or Exited(code, hint)
             called = started is not None
-            remains = self._searcher.after_death(job, slot, traceback, called=called)
-            job.resolve(after_death(verdict, slot, job.given, started, remains))
+            crash_info = self._searcher.after_death(job, slot, traceback, called=called)
+            job.resolve(after_death(verdict, slot, job.given, started, crash_info))
         # The others were not called: that is not their doing.
         self._dispenser.take_back(child)
         return code

@@ -9,12 +9,12 @@ from dataclasses import replace
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.outcome import (
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 
@@ -67,7 +67,7 @@ def after_death(
     slot: int,
     given: float,
     started: float | None,
-    remains: Remains | None = None,
+    crash_info: CrashInfo | None = None,
 ) -> Outcome:
     """Complete *verdict* with what can be known of a task whose process is dead.
 
@@ -76,11 +76,11 @@ def after_death(
         slot: which ran it.
         given: when the slot was given, monotonic.
         started: when the function was called, the same clock; None: it was not.
-        remains: what the process left behind.
+        crash_info: what the process left behind.
     """
     now = time.monotonic()
     if isinstance(verdict, Exited | TimedOut | OverMemory):
-        verdict = replace(verdict, remains=remains)
+        verdict = replace(verdict, crash_info=crash_info)
     if started is None:
         return replace(verdict, measures=Measures(slot, now - given))
     run_time = now - started

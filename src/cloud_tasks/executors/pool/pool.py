@@ -23,11 +23,14 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
@@ -46,7 +49,7 @@ from cloud_tasks.executors.pool.loop import Engine
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.processes import ChildProcesses, boot_message
+from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
 from cloud_tasks.system import machine
@@ -55,9 +58,9 @@ from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 
-#: Descriptors kept free for everything that is not a slot: the guardian, the poller, the wake-up,
-#: a process being started, the log channel, the event log, a file of the user's.
-_RESERVE = 19
+#: Descriptors kept free for everything that is not a slot: the watchdog, the poller, the wake-up,
+#: the flag page, a process being started, the log channel, the event log, a file of the user's.
+_RESERVE = 20
 
 
 class SlotPool(Executor, abc.ABC):
@@ -120,18 +123,20 @@ class SlotPool(Executor, abc.ABC):
         # Whoever opens the folder may have gone to another one before.
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
         options = replace(options, slots=self.slots, task_logs=logs_at)
-        self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        boot = boot_message(
+        self.flags = self._page = flags = FlagPage.create(self.slots)
+        boot = partial(
+            protocol.BootMessage,
+            sys_path=list(sys.path),
+            argv=list(sys.argv),
             function=payload,
             worker_data=data,
             main=function.main,
-            flags=flags.path,
+            flag_file=flags.path,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
-            memory_limit=options.memory_limit,
-            logging_plan=log_setup.plan_for_children(options.log_level),
+            # Memory that earlier tasks left would be counted as the next one's.
+            retire_above=options.memory_limit // 2 if options.memory_limit else 0,
+            logging=log_setup.plan_for_children(options.log_level),
             task_logs=options.task_logs,
         )
         searcher = CrashCollector(flags, options.task_logs)
@@ -156,7 +161,7 @@ class SlotPool(Executor, abc.ABC):
 
     def _make_engine(
         self,
-        boot: dict[str, Any],
+        boot: Callable[[int], protocol.BootMessage],
         flags: FlagPage,
         searcher: CrashCollector,
         options: ExecutorOptions,
@@ -165,14 +170,15 @@ class SlotPool(Executor, abc.ABC):
         try:
             self._log_channel = open_channel(options)
             log = None if self._log_channel is None else self._log_channel.fileno()
-            nursery = self.nursery(self._launch, boot, poller, flags.path, options.environment, log)
+            nursery = self.nursery(
+                self._launch, boot, poller, flags.path, options.environment, log, reused=self.reused
+            )
             nursery.open()
         except OSError as error:
             poller.close()
             if self._log_channel is not None:
                 self._log_channel.end()
-            if self._own_flags is not None:
-                self._own_flags.close()
+            flags.close()
             raise ExecutorBrokenError(f"no process could be started: {error}") from error
         return Engine(nursery, poller, flags, searcher, options, reused=self.reused)
 
@@ -276,5 +282,4 @@ class SlotPool(Executor, abc.ABC):
             self._log_channel.join()
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()

@@ -9,10 +9,8 @@ import os
 import pickle
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.protocol import MARK
@@ -42,7 +40,8 @@ class ChildProcesses:
 
     Args:
         launch: starts a process.
-        boot: what every child is told first, see ``child``; the slot is added here.
+        boot: returns the first message to a child of a slot.
+        reused: children take task after task.
         poller: gets every child's descriptors.
         flag_file: removed by the guardian if the worker is killed.
         environment: variables that children have beside ours.
@@ -57,16 +56,19 @@ class ChildProcesses:
     def __init__(
         self,
         launch: Launch,
-        boot: dict[str, Any],
+        boot: Callable[[int], protocol.BootMessage],
         poller: Poller,
         flag_file: str,
         environment: Mapping[str, str],
         log: int | None = None,
+        *,
+        reused: bool,
     ) -> None:
         self._launch = launch
         self._additions = environment
         self._log = log
         self._boot = boot
+        self._reused = reused
         self._poller = poller
         self._run_token = secrets.token_hex(8)
         self._serials = itertools.count(1)
@@ -118,7 +120,7 @@ class ChildProcesses:
         Raises:
             OSError: no process or descriptor is to be had.
         """
-        tokens = _make_tokens() if self._boot["reused"] else None
+        tokens = _make_tokens() if self._reused else None
         try:
             child = self._launched(slot, Descriptors(tokens, self._log))
         except BaseException:
@@ -144,7 +146,7 @@ class ChildProcesses:
         child = Child(serial, slot, handle, Channel(ours, token), watch)
         self._guardian.watch(handle.pid)
         self._take_in(child)
-        boot = pickle.dumps({**self._boot, "slot": slot.index})
+        boot = pickle.dumps(self._boot(slot.index), protocol=pickle.HIGHEST_PROTOCOL)
         if not child.channel.send(protocol.BOOT, boot):
             self._poller.watch_write(child.channel.fileno(), True)
         return child
@@ -268,32 +270,3 @@ def _make_tokens() -> int | None:
     if not hasattr(os, "eventfd"):
         return None
     return os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-
-def boot_message(
-    *,
-    function: bytes,
-    worker_data: bytes,
-    main: tuple[str, str] | None,
-    flags: str,
-    reused: bool,
-    max_result_bytes: int,
-    memory_limit: int | None,
-    logging_plan: dict[str, Any] | None,
-    task_logs: str | None,
-) -> dict[str, Any]:
-    """Collect what a child must know before its first task; see ``child``."""
-    return {
-        "sys_path": list(sys.path),
-        "argv": list(sys.argv),
-        "function": function,
-        "worker_data": worker_data,
-        "main": main,
-        "flags": flags,
-        "reused": reused,
-        "max_result_bytes": max_result_bytes,
-        # Memory that earlier tasks left would be counted as the next one's.
-        "retire_above": memory_limit // 2 if memory_limit else 0,
-        "logging": logging_plan,
-        "task_logs": task_logs,
-    }
