@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Runs of a no-op task in the zygote before its first fork. Python specializes a function within
-#: that many calls. Without them a no-op task took 42 % more CPU (2.50 ms instead of 1.83, Python
+#: that many calls. Without them a no-op task took 37 % more CPU (2.50 ms instead of 1.83, Python
 #: 3.11), because each forked process did that work anew and copied the pages it wrote.
 _WARM_UP_RUNS = 60
 #: Milliseconds between two tries to kill what tasks have left behind.
