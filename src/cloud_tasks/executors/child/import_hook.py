@@ -1,4 +1,4 @@
-"""Doing something once a module has been imported, and not importing it for that."""
+"""Call a function once a module has been imported, without importing it for that."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def once_imported(name: str, act: Callable[[], object]) -> None:
-    """Call *act* as soon as the module *name* has been imported; at once, if it has been."""
+def on_import(name: str, act: Callable[[], object]) -> None:
+    """Call *act* as soon as the module *name* has been imported; now, if it has been already."""
     if name in sys.modules:
         act()
     else:
@@ -21,7 +21,7 @@ def once_imported(name: str, act: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """Finds the module where all others look for it, once."""
+    """Find the module with the other finders, once, and wrap its loader."""
 
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._name = name
@@ -41,19 +41,19 @@ class _Finder:
 
 
 class _Loader:
-    """Loads a module as *real* does, and acts."""
+    """Load a module with *loader*, then call *act*."""
 
-    def __init__(self, real: Any, act: Callable[[], object]) -> None:
-        self._real = real
+    def __init__(self, loader: Any, act: Callable[[], object]) -> None:
+        self._loader = loader
         self._act = act
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._real.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # As it would be without us: who looks at the module later asks these.
+        # Code that inspects the module later finds its own loader, as without this hook.
         assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._real
-        self._real.exec_module(module)
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
         self._act()

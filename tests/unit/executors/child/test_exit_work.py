@@ -60,7 +60,7 @@ _PROGRAM = """
 import os, sys
 from cloud_tasks.executors.child.zygote import ExitWork
 work = ExitWork()
-work.take_over()
+work.install()
 import atexit
 
 @atexit.register
@@ -68,7 +68,7 @@ def done():
     print("done", flush=True)
 
 if sys.argv[1] == "anew":
-    work.begin_anew()
+    work.clear()
 if sys.argv[1] == "cheaply":
     work.run()
     os._exit(0)

@@ -14,7 +14,7 @@ _PROGRAM = """
 import json, os, subprocess, sys, time
 from cloud_tasks.executors.child import zygote
 
-zygote.adopt()
+zygote.become_subreaper()
 kept = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
 daemon = '''
 import os, time
@@ -26,7 +26,7 @@ print(os.getpid(), flush=True); os.close(1); time.sleep(60)
 pid = int(subprocess.run([sys.executable, "-S", "-c", daemon], stdout=subprocess.PIPE).stdout)
 found = zygote.children()
 rounds = 0
-while not zygote.end({kept.pid}):
+while not zygote.kill_children({kept.pid}):
     rounds += 1
     time.sleep(0.01)
 gone = not os.path.exists(f"/proc/{pid}")

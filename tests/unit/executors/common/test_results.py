@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.executors.common.call import culprit, without_nan
+from cloud_tasks.executors.common.call import find_unencodable, replace_nan
 
 DEEP: list[Any] = []
 for _ in range(5000):
@@ -31,7 +31,7 @@ SHARED = [1]
     ],
 )
 def test_json_has_no_culprit(value: Any) -> None:
-    assert culprit(value) is None
+    assert find_unencodable(value) is None
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_json_has_no_culprit(value: Any) -> None:
     ids=["set", "deep inside", "cycle", "key", "depth", "digits", "complex"],
 )
 def test_the_first_culprit_is_named_with_its_place(value: Any, sentence: str) -> None:
-    assert sentence in (culprit(value) or "")
+    assert sentence in (find_unencodable(value) or "")
 
 
 def test_nan_becomes_none_at_any_depth() -> None:
     value = {"a": [math.nan, (math.inf, -math.inf, 1.0)], "b": "nan"}
-    assert without_nan(value) == {"a": [None, [None, None, 1.0]], "b": "nan"}
+    assert replace_nan(value) == {"a": [None, [None, None, 1.0]], "b": "nan"}
