@@ -12,15 +12,17 @@ import psutil
 import pytest
 
 from cloud_tasks.executors.base import ExecutorOptions
-from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.forkserver import ForkserverExecutor
 from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.outcome import Completed, Exited, TimedOut
 from cloud_tasks.system import processes
 from cloud_tasks.task import Task
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.executor_harness import WAIT
 from cloud_tasks.worker_data import WorkerData
+
+pytestmark = pytest.mark.interpreter
 
 Start = Callable[..., ForkserverExecutor]
 

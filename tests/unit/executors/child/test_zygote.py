@@ -10,6 +10,8 @@ import pytest
 
 from cloud_tasks.executors.child.zygote import ExitWork
 
+pytestmark = pytest.mark.interpreter
+
 _ORPHANS = """
 import json, os, subprocess, sys, time
 from cloud_tasks.executors.child import zygote

@@ -8,6 +8,8 @@ import pytest
 
 from cloud_tasks.executors.common import task_logs
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.mark.parametrize("task_id", ["t", 'a "quoted" \\ one', "é\n\x00\udcff", "]", ""])
 def test_an_entry_is_one_line_of_ascii_that_parses_to_its_parts(task_id: str) -> None:
