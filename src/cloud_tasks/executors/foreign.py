@@ -100,8 +100,7 @@ class FuturesExecutor(Executor):
         self._main = function.main
         payload = data = b""
         if not self._in_threads:
-            # The pool's processes do not load the main program.
-            payload = function.pickled_for_anywhere()
+            payload = function.pickled(loads_main=False)
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
         self.flags = self._page = flags = FlagPage.create(options.slots)

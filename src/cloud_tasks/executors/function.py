@@ -34,25 +34,14 @@ class FunctionSpec:
         """Name of the function for people: its qualified name."""
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
-    def pickled(self) -> bytes:
-        """Pickle the function for a child process, which can load the main program.
+    def pickled(self, *, loads_main: bool = True) -> bytes:
+        """Pickle the function for a process that can load the main program, or can not.
 
         Raises:
             ConfigurationError: it can't be pickled.
         """
-        return self._pickled(self.main)
-
-    def pickled_for_anywhere(self) -> bytes:
-        """Pickle the function for a process that can't load the main program.
-
-        Raises:
-            ConfigurationError: it can't be pickled.
-        """
-        return self._pickled(None)
-
-    def _pickled(self, main: tuple[str, str] | None) -> bytes:
         try:
-            return serialise(self.function, main)
+            return serialise(self.function, self.main if loads_main else None)
         except Exception as error:
             raise ConfigurationError(
                 f"the task function {self.function!r} can't be sent to another process: {error}; "

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def on_import(name: str, act: Callable[[], object]) -> None:
-    """Call *act* as soon as the module *name* has been imported; now, if it has been already."""
+    """Call *act* as soon as the module *name* has been imported; now, if it has been already.
+
+    For modules that have a loader of their own, as those of files have: not built-in, not frozen.
+    """
     if name in sys.modules:
         act()
     else:
@@ -21,7 +24,7 @@ def on_import(name: str, act: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """Find the module with the other finders, once, and wrap its loader."""
+    """Find the module with the other finders, once, and have its loader call *act*."""
 
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._name = name
@@ -34,26 +37,16 @@ class _Finder:
         for finder in sys.meta_path:
             spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
-                loader: Any = _Loader(spec.loader, self._act)
-                spec.loader = loader
+                self._extend(spec.loader)
                 return spec
         return None
 
+    def _extend(self, loader: Any) -> None:
+        exec_module = loader.exec_module
 
-class _Loader:
-    """Load a module with *loader*, then call *act*."""
+        def exec_and_act(module: ModuleType) -> None:
+            del loader.exec_module  # of the instance: the method of its class is back
+            exec_module(module)
+            self._act()
 
-    def __init__(self, loader: Any, act: Callable[[], object]) -> None:
-        self._loader = loader
-        self._act = act
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # Code that inspects the module later finds its own loader, as without this hook.
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        self._act()
+        loader.exec_module = exec_and_act
