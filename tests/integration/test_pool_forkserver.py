@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from cloud_tasks.executors.base import ExecutorOptions
-from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.forkserver import ForkserverExecutor
 from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.outcome import Completed, Exited, TimedOut
 from cloud_tasks.system import processes
 from cloud_tasks.task import Task
