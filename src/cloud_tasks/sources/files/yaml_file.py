@@ -26,7 +26,7 @@ from cloud_tasks.sources.entries import Item, known_id, to_item
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.sources.files.yaml_forms import FormReader
 from cloud_tasks.sources.files.yaml_text import YamlText
-from cloud_tasks.sources.files.yaml_values import YamlValues
+from cloud_tasks.sources.files.yaml_values import TOO_DEEP, YamlValues
 from cloud_tasks.task import Malformed
 
 
@@ -139,6 +139,10 @@ class YamlListReader:
         if isinstance(error, yaml.MarkedYAMLError):
             mark = error.problem_mark or error.context_mark
             place = self._place(mark) if mark else Place()
+            # Versions of libyaml have nesting limits of their own, in the thousands, and meet them
+            # before our count of events: they scan "[[[[" to its end for the first event.
+            if "nest" in (error.problem or "").lower():
+                return self._feed.error(place, TOO_DEEP)
             context = f", {error.context}" if error.context else ""
             return self._feed.error(place, f"no valid YAML: {error.problem}{context}")
         reason = str(error).partition("\n")[0]

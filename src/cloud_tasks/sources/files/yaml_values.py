@@ -26,6 +26,9 @@ from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import shown
 from cloud_tasks.sources.files.opening import MAX_DEPTH
 
+#: What messages say of an entry that is nested deeper than allowed, whichever parser finds it.
+TOO_DEEP = f"the entry is nested more than {MAX_DEPTH} deep"
+
 _PREFIX = "tag:yaml.org,2002:"
 _NUMBERS = (_PREFIX + "int", _PREFIX + "float")
 _SCALARS = frozenset(
@@ -77,7 +80,7 @@ class YamlValues:
         if kind is AliasEvent:
             return self._refused(f"uses the alias {shown('*' + event.anchor)}: write the value out")
         if depth > MAX_DEPTH:
-            raise self._error(event, f"the entry is nested more than {MAX_DEPTH} deep")
+            raise self._error(event, TOO_DEEP)
         self.is_plain_collection(event)
         return (self._mapping if kind is MappingStartEvent else self._list)(depth)
 

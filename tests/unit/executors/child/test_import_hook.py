@@ -11,6 +11,8 @@ import pytest
 
 from cloud_tasks.executors.child.import_hook import on_import
 
+pytestmark = pytest.mark.interpreter
+
 NAME = "awaited_by_a_test"
 
 
