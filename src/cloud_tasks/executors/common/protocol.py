@@ -61,21 +61,21 @@ def frame(cookie: bytes, kind: int, body: bytes) -> bytes:
 
 
 class BootMessage:
-    """All that a child needs to know before its first task: the body of BOOT, pickled.
+    """Everything that a child needs to know before its first task; pickled by the worker.
 
-    A plain class, because to import dataclasses or typing costs a fresh process 3 ms or more.
+    A plain class, because importing dataclasses or typing costs a fresh process 3 ms or more.
 
     Attributes:
         slot: index of the child's slot: its cell of the flag page, its task log.
         sys_path, argv: of the worker, to become the child's own.
         function, worker_data: pickled; unpickled once in each child.
-        main: how and where to find the main program, see ``main_module``; None: not needed.
+        main: how the child finds the main program, see ``main_module``; None: it can't.
         flag_file: path of the flag page.
         reused: the child runs task after task; else it ends after one.
         max_result_bytes: a longer result is a failure of its task; 0: no limit.
         retire_above: resident bytes above which a reused child asks to be replaced; 0: never.
         logging: see ``log_setup.plan_for_children``; None: leave logging alone.
-        task_logs: folder where the output of tasks is kept; None: it is not.
+        task_logs: folder of task logs; None: there are none.
     """
 
     def __init__(

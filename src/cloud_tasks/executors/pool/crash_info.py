@@ -95,8 +95,8 @@ class CrashCollector:
         if number and self._folder is not None and not self._warned:
             self._warned = True
             logger.warning(
-                "the output of tasks can't be written to %s: %s; the tasks go on, and their output "
-                "is written again as soon as that is possible",
+                "the output of tasks can't be kept in %s: %s; the tasks go on, and their output is "
+                "kept again as soon as that is possible",
                 self._folder,
                 os.strerror(number),
             )
