@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cloud_tasks.display.sanitize import Harmless
+from cloud_tasks.display.sanitize import ControlEscaper
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event
 from cloud_tasks.history.layout import RunFiles, find_run
@@ -155,7 +155,7 @@ class _Output:
 
     def __init__(self) -> None:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self._filter = Harmless(colours=not plain) if sys.stdout.isatty() else None
+        self._filter = ControlEscaper(colours=not plain) if sys.stdout.isatty() else None
 
     def write(self, piece: bytes) -> None:
         if self._filter is None:

@@ -1,4 +1,4 @@
-"""The lines that a run says: banner, progress, failures, summary. Text only; nobody prints here."""
+"""Format the lines about a run: the end of a task, the progress, the summary. Prints nothing."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _ENDINGS = {
 
 
 def outcome_line(delivery: Delivery, outcome: Outcome) -> str:
-    """Say in one line how a task ended."""
+    """Return one line that says how a task ended."""
     name = safe(delivery.task.task_id, 80)
     match outcome:
         case Completed():
             result = safe(outcome.result_json.decode("ascii"))
-            again = "asks for another try: " if outcome.retry else ""
-            return f"{name}: {again}{result}"
+            retry = "asks for another try: " if outcome.retry else ""
+            return f"{name}: {retry}{result}"
         case Raised():
             first = outcome.message.strip().partition("\n")[0]
             return f"{name}: {safe(outcome.exc_type, 80)}: {safe(first)}"
@@ -54,12 +54,12 @@ def _after(outcome: TimedOut | Exited | OverMemory | Aborted) -> str:
 
 
 def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
-    """Say how the run stands, as ``key=value`` pairs.
+    """Return the progress as ``key=value`` pairs.
 
     Args:
         now: the counts.
         rate: tasks a second.
-        left: seconds; None: nobody can say.
+        left: seconds until the end; None: unknown.
     """
     known = now.total is not None
     parts = [
@@ -76,7 +76,7 @@ def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
 
 
 def summary_lines(summary: RunSummary) -> list[str]:
-    """Say what the run came to."""
+    """Summarise a run."""
     rate = (
         f", {summary.rate:,.{0 if summary.rate >= 100 else 1}f} a second" if summary.ended else ""
     )

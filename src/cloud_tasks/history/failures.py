@@ -25,44 +25,14 @@ from cloud_tasks.errors import ConfigurationError, HistoryError, SourceError
 from cloud_tasks.events.causes import FailureCause, cause_of_event, is_failure
 from cloud_tasks.events.reading import TASK_EVENTS
 from cloud_tasks.events.records import data_digest, date_as_text
+from cloud_tasks.history.cause_group import CauseGroup, ranked
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.system.append_file import draft_beside
 
 T = TypeVar("T")
 
-#: Task ids that a group keeps as examples.
-EXAMPLES = 5
 #: Tasks that are read from a source at a time.
 _BATCH = 1000
-
-
-@dataclass(slots=True)
-class CauseGroup:
-    """Failures with the same cause, of a list of failed tasks or of a report.
-
-    Attributes:
-        cause: that they share.
-        count: the number of failures.
-        examples: ids of the first few tasks, each once.
-    """
-
-    cause: FailureCause
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def count_failure(self, task_id: str) -> None:
-        """Count a failure of the task *task_id*."""
-        self.count += 1
-        if len(self.examples) < EXAMPLES and task_id not in self.examples:
-            self.examples.append(task_id)
-
-
-G = TypeVar("G", bound=CauseGroup)
-
-
-def ranked(groups: Iterable[G]) -> list[G]:
-    """Return *groups* in the order of their counts, the highest first."""
-    return sorted(groups, key=lambda group: -group.count)
 
 
 class TaskKey(NamedTuple):

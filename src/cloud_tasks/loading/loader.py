@@ -1,8 +1,8 @@
 """Load the tasks of a source into the queue of a job: the work of ``cloud_tasks load_queue``.
 
-    Loader.run:  open the source ─► open the ledger ─► create missing queues ─► LoadPass ─► finish
+    open the source ─► open the ledger ─► create missing queues ─► one pass ─► finish
 
-    LoadPass:  source ─► Entry ─┬─► in the ledger: counted as sent before
+    one pass:  source ─► Entry ─┬─► in the ledger: counted as sent before
                                 └─► Batches ─► Sender ─► queue, ledger
 
 Nothing here prints: messages for a person go to a callback, which any thread may call, and
@@ -23,7 +23,7 @@ from cloud_tasks.errors import CloudTasksError, ConfigurationError, SourceError
 from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem, message_of
 from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 from cloud_tasks.loading.sender import Batches, DryRun, Sender, Target
-from cloud_tasks.queues.base import QueueLimits, QueueSpec
+from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Malformed, Task
@@ -76,6 +76,10 @@ class Loader:
         self._ledger = None if options.ledger is None else ledger_of(job, options.ledger)
         self._began = time.monotonic()
         self._elapsed: float | None = None
+        self._limits = job.provider.limits
+        #: Entries of the previous load lie before the start.
+        self._passed_over = False
+        #: The load covered only part of the previous one, whose ledger must stay.
         self._narrower = False
         self.result = LoadResult()
 
@@ -139,26 +143,103 @@ class Loader:
                 stop.set()
                 sender.stop()
 
+    # -- one pass through the source
+
     def _pass(self, target: Target, previous: PreviousLoad) -> bool:
-        """Go through the source; return True if it covered all of *previous*."""
+        """Hand all tasks but *previous* to *target*; return True if that covered all of *previous*.
+
+        Returns when the provider has the tasks.
+
+        Raises:
+            SourceError: the source or the queue failed; what came before is loaded.
+            ConfigurationError: these are not the tasks that were loaded before, or none of
+                them has the id to start from.
+        """
         if previous.count:
             verb = "was" if previous.count == 1 else "were"
             self._on_message(
                 f"resuming: {plural(previous.count, 'task')} {verb} loaded before, "
                 f"says {self._options.ledger}"
             )
-        one_pass = LoadPass(
-            self._source,
-            target,
-            self._job.provider.limits,
-            self.result,
-            previous=previous,
-            on_problem=self._on_message,
-            start=self._options.start,
-            limit=self._options.limit,
-        )
-        one_pass.run()
-        return one_pass.covered_previous
+        batches = Batches(target, self._limits)
+        complete, failure = False, None
+        with _flushing(batches):
+            try:
+                complete = self._read(batches, previous)
+            except SourceError as error:
+                failure = error
+        batches.flush()
+        target.finish()
+        if failure is not None:
+            raise failure
+        if complete:
+            previous.end()
+        return previous.is_over and not self._passed_over
+
+    def _read(self, batches: Batches, previous: PreviousLoad) -> bool:
+        """Read to the end or the limit; return True if it was the end."""
+        start, limit = self._options.start, self._options.limit
+        waiting = start is not None
+        left = math.inf if limit is None else limit
+        items = self._items()
+        while left > 0 and (numbered := next(items, None)) is not None:
+            position, item = numbered
+            if isinstance(item, Task):
+                waiting = waiting and item.task_id != start
+                left -= not waiting
+            entry = self._entry(position, item, report=not waiting)
+            if entry is None:
+                continue
+            # Entries before the start are compared, too: they are part of the previous load.
+            if (entry.position, entry.body) in previous:
+                self.result.sent_before += not waiting
+                self._passed_over = self._passed_over or waiting
+            elif not waiting:
+                batches.add(entry)
+        if waiting and left > 0:
+            raise ConfigurationError(
+                f"no task of {self._source} has the id {start!r} that --start-task names"
+            )
+        return left > 0
+
+    def _items(self) -> Iterator[tuple[int, Task | Malformed]]:
+        position = 0
+        while True:
+            # One at a time, because a batch doesn't tell the order of good and bad entries, and
+            # the position depends on it.
+            batch = self._source.receive(1)
+            for delivery in batch.deliveries:
+                yield position, delivery.task
+                position += 1
+            for malformed in batch.malformed:
+                yield position, malformed
+                position += 1
+            if batch.ended:
+                return
+
+    def _entry(self, position: int, item: Task | Malformed, *, report: bool) -> Entry | None:
+        """Return the entry of *item*; None: it has no valid message, which *report* counts."""
+        if isinstance(item, Malformed):
+            problem = str(item)
+        else:
+            try:
+                entry = Entry(position, item.task_id, message_of(item))
+            except ValueError as error:
+                problem = entry_problem(position, item.task_id, str(error))
+            else:
+                size, most = len(entry.body), self._limits.message_bytes
+                if size <= most:
+                    return entry
+                problem = entry_problem(
+                    position,
+                    item.task_id,
+                    f"is too large: {size:,} bytes, and a message can have {most:,}",
+                )
+        if report and self.result.refuse(problem):
+            self._on_message(problem)
+        return None
+
+    # -- its result
 
     @property
     def elapsed(self) -> float:
@@ -246,146 +327,15 @@ def create_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
     return [name for name, its in specs.items() if job.provider.admin(name).create(its)]
 
 
-class LoadPass:
-    """One pass through a source.
-
-    Args:
-        source: of the tasks; is open.
-        target: receives the batches.
-        limits: of the queue.
-        result: is kept up to date.
-        previous: entries to leave out, because they were loaded before.
-        on_problem: called with a sentence for each of the first refused entries.
-        start: id of the first task to load; None: the first there is.
-        limit: the most tasks to load, those loaded before among them; None: all.
-    """
-
-    def __init__(
-        self,
-        source: TaskSource,
-        target: Target,
-        limits: QueueLimits,
-        result: LoadResult,
-        *,
-        previous: PreviousLoad,
-        on_problem: Callable[[str], None],
-        start: str | None = None,
-        limit: int | None = None,
-    ) -> None:
-        self._source = source
-        self._target = target
-        self._limits = limits
-        self._result = result
-        self._previous = previous
-        self._on_problem = on_problem
-        self._start = start
-        self._limit = limit
-        self._batches = Batches(target, limits)
-        self._passed_over = False
-
-    @property
-    def covered_previous(self) -> bool:
-        """True if all that was loaded before lies between start and limit."""
-        return self._previous.is_over and not self._passed_over
-
-    def run(self) -> None:
-        """Load all; returns when the provider has them.
-
-        Raises:
-            SourceError: the source or the queue failed; what came before is loaded.
-            ConfigurationError: these are not the tasks that were loaded before, or none of
-                them has the id to start from.
-        """
-        complete, failure = False, None
-        with _calling_periodically(self._flush_old):
-            try:
-                complete = self._read()
-            except SourceError as error:
-                failure = error
-        self._batches.flush()
-        self._target.finish()
-        if failure is not None:
-            raise failure
-        if complete:
-            self._previous.end()
-
-    def _flush_old(self) -> None:
-        with contextlib.suppress(Exception):  # the reading thread gets and raises the same error
-            self._batches.flush(older_than=_LINGER)
-
-    def _read(self) -> bool:
-        """Read to the end or the limit; return True if it was the end."""
-        waiting = self._start is not None
-        left = math.inf if self._limit is None else self._limit
-        items = self._items()
-        while left > 0 and (numbered := next(items, None)) is not None:
-            position, item = numbered
-            if isinstance(item, Task):
-                waiting = waiting and item.task_id != self._start
-                left -= not waiting
-            entry = self._entry(position, item, report=not waiting)
-            if entry is not None:
-                self._handle(entry, selected=not waiting)
-        if waiting and left > 0:
-            raise ConfigurationError(
-                f"no task of {self._source} has the id {self._start!r} that --start-task names"
-            )
-        return left > 0
-
-    def _handle(self, entry: Entry, *, selected: bool) -> None:
-        # Entries before the start are compared, too, because they are part of the previous load.
-        if (entry.position, entry.body) in self._previous:
-            self._result.sent_before += selected
-            self._passed_over = self._passed_over or not selected
-        elif selected:
-            self._batches.add(entry)
-
-    def _items(self) -> Iterator[tuple[int, Task | Malformed]]:
-        position = 0
-        while True:
-            # One at a time, because a batch doesn't tell the order of good and bad entries, and
-            # the position depends on it.
-            batch = self._source.receive(1)
-            for delivery in batch.deliveries:
-                yield position, delivery.task
-                position += 1
-            for malformed in batch.malformed:
-                yield position, malformed
-                position += 1
-            if batch.ended:
-                return
-
-    def _entry(self, position: int, item: Task | Malformed, *, report: bool) -> Entry | None:
-        """Return the entry of *item*; None: it has no valid message, which *report* counts."""
-        if isinstance(item, Malformed):
-            problem = str(item)
-        else:
-            try:
-                entry = Entry(position, item.task_id, message_of(item))
-            except ValueError as error:
-                problem = entry_problem(position, item.task_id, str(error))
-            else:
-                size, most = len(entry.body), self._limits.message_bytes
-                if size <= most:
-                    return entry
-                problem = entry_problem(
-                    position,
-                    item.task_id,
-                    f"is too large: {size:,} bytes, and a message can have {most:,}",
-                )
-        if report and self._result.refuse(problem):
-            self._on_problem(problem)
-        return None
-
-
 @contextlib.contextmanager
-def _calling_periodically(function: Callable[[], None], period: float = 0.25) -> Iterator[None]:
-    """Call *function* every *period* seconds from a thread of its own, during the body."""
+def _flushing(batches: Batches, period: float = 0.25) -> Iterator[None]:
+    """Send batches that have waited too long, from a thread of its own, during the body."""
     over = threading.Event()
 
     def run() -> None:
         while not over.wait(period):
-            function()
+            with contextlib.suppress(Exception):  # the reading thread gets and raises the same
+                batches.flush(older_than=_LINGER)
 
     thread = threading.Thread(target=run, name="cloud_tasks-linger", daemon=True)
     thread.start()

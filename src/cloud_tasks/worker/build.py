@@ -410,8 +410,8 @@ def make_console(
         running=executor.running,
         max_runtime=settings.max_runtime,
         isolated=able.isolates_crashes,
-        see=keeping.see,
-        alone=keeping.alone,
+        logs_command=keeping.see,
+        debug_command=keeping.alone,
     )
     # The debugger has the terminal to itself, whatever else was asked for.
     mode = "off" if settings.pdb else settings.progress

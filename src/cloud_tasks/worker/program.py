@@ -189,7 +189,7 @@ class Program:
 
     def _on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         self._keeping.hear(delivery, outcome)
-        self._console.hear(delivery, outcome)
+        self._console.on_outcome(delivery, outcome)
 
     def _told_of_start(self) -> dict[str, Any]:
         """Return what a run directory keeps of how it was started."""

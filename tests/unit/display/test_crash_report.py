@@ -30,17 +30,17 @@ Current thread 0x00007f (most recent call first):
 FACTS = RunInfo(
     slots=lambda: 16,
     isolated=True,
-    see=lambda task_id: f"cloud_tasks logs run {task_id}",
-    alone=lambda task_id: f"python my.py --task-id {task_id} --debug",
+    logs_command=lambda task_id: f"cloud_tasks logs run {task_id}",
+    debug_command=lambda task_id: f"python my.py --task-id {task_id} --debug",
 )
 
 
-def lines_of(outcome: Outcome, facts: RunInfo = FACTS, others: int = 15) -> list[str]:
-    return explanation("task-0042", outcome, facts, others)
+def lines_of(outcome: Outcome, info: RunInfo = FACTS, others: int = 15) -> list[str]:
+    return explanation("task-0042", outcome, info, others)
 
 
-def told(outcome: Outcome, facts: RunInfo = FACTS, others: int = 15) -> str:
-    return " ".join(" ".join(lines_of(outcome, facts, others)).split())
+def told(outcome: Outcome, info: RunInfo = FACTS, others: int = 15) -> str:
+    return " ".join(" ".join(lines_of(outcome, info, others)).split())
 
 
 def test_a_kill_for_want_of_memory_is_explained_and_what_to_do() -> None:
@@ -70,7 +70,7 @@ def test_what_the_kernel_counted_is_no_guess() -> None:
 
 def test_a_kill_with_memory_to_spare_is_not_laid_to_memory() -> None:
     text = told(Exited(-9, None, crash_info=CrashInfo(memory=GB, free_memory=10 * GB)))
-    assert "Somebody killed it." in text
+    assert "Another process or user killed it." in text
     assert "out of memory" not in text
     assert "try" not in text
 
@@ -81,7 +81,7 @@ def test_a_crash_in_c_shows_where_python_was_innermost_first() -> None:
     assert lines[at] == '  it was in    File "/home/me/cubes.py", line 88 in load'
     assert lines[at + 1].endswith("line 12 in process_task")
     assert "child.py" not in "".join(lines)
-    assert "Code written in C used memory that is not its own." in lines[0]
+    assert "Native code accessed invalid memory (segmentation fault)." in lines[0]
 
 
 def test_a_traceback_of_python_itself_is_read_from_its_end() -> None:
@@ -106,10 +106,10 @@ def test_small_numbers_are_in_megabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "others"), [(RunInfo(), 5), (FACTS, 0)], ids=["shared fate", "nobody else"]
+    ("info", "others"), [(RunInfo(), 5), (FACTS, 0)], ids=["shared fate", "nobody else"]
 )
-def test_of_others_only_what_is_known_is_said(facts: RunInfo, others: int) -> None:
-    assert "affected" not in told(Exited(-11), facts, others)
+def test_of_others_only_what_is_known_is_said(info: RunInfo, others: int) -> None:
+    assert "affected" not in told(Exited(-11), info, others)
 
 
 def test_what_nobody_knows_is_left_out() -> None:
@@ -125,9 +125,12 @@ def test_every_signal_can_be_explained(number: int) -> None:
 
 def test_hostile_output_and_ids_stay_in_their_lines() -> None:
     evil = "\x1b[2J\r\ud800\x00" + "x" * 10_000
-    facts = RunInfo(see=lambda task_id: f"see {task_id}", alone=lambda task_id: f"alone {task_id}")
+    info = RunInfo(
+        logs_command=lambda task_id: f"see {task_id}",
+        debug_command=lambda task_id: f"alone {task_id}",
+    )
     crash_info = CrashInfo(f'File "{evil}"', f"{evil}\n{evil}", 1, 1)
-    for line in explanation(evil, Exited(-9, evil, crash_info=crash_info), facts):
+    for line in explanation(evil, Exited(-9, evil, crash_info=crash_info), info):
         assert line.isprintable()
         assert len(line) < 1100
 
