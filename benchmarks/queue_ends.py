@@ -22,8 +22,7 @@ from pathlib import Path
 
 from benchmarks.checkout import environment
 from cloud_tasks import registry
-from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec, dead_name, events_name
 
 TASKS = 60
 SECONDS = 0.2

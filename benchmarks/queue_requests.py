@@ -30,8 +30,9 @@ from cloud_tasks.queues.base import (
     Outgoing,
     QueueProvider,
     QueueSpec,
+    dead_name,
+    events_name,
 )
-from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.worker import Worker
 
 SLOTS = 4

@@ -12,8 +12,7 @@ import pytest
 from servers.pubsub import PubSubEmulator
 
 from cloud_tasks.clock import Clock
-from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec
-from cloud_tasks.queues.names import dead_name
+from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec, dead_name
 from cloud_tasks.queues.pubsub.provider import PubSubProvider
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.queues.sqs.provider import SqsProvider
@@ -57,7 +56,7 @@ class QueueSourceContract(SourceContract):
                 clock=Clock(),
             ),
             lease=60.0,
-            appetite=PrefetchPolicy(1000, lambda: None, idle=self.idle),
+            policy=PrefetchPolicy(1000, lambda: None, idle=self.idle),
             stop=draining,
             clock=Clock(),
         )

@@ -26,8 +26,9 @@ from cloud_tasks.queues.base import (
     Outgoing,
     QueueProvider,
     QueueSpec,
+    dead_name,
+    events_name,
 )
-from cloud_tasks.queues.names import dead_name, events_name
 from cloud_tasks.queues.sqs.provider import SqsProvider
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.queue_harness import arrivals

@@ -12,7 +12,7 @@ import pytest
 from e2e.queue_site import WAIT, QueueSite, QueueWorker, Sqs
 from servers.relay import Relay
 
-from cloud_tasks.queues.names import events_name
+from cloud_tasks.queues.base import events_name
 from cloud_tasks.queues.retrying import BUDGETS
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import MetadataServer
@@ -313,7 +313,7 @@ def test_a_stop_is_not_held_up_for_long_by_a_server_that_is_away(
 ENDLESS = {
     "runtime.lifecycle:CLOSE_TIMEOUTS": [3 * WAIT, 3 * WAIT],
     "runtime.lifecycle:CLOSE_TIMEOUTS_STOPPED": [3 * WAIT, 3 * WAIT],
-    "sources.cloud_queue.source:PATIENCE": 3 * WAIT,
+    "sources.cloud_queue.source:CLOSE_TIMEOUT": 3 * WAIT,
     "queues.retrying:BUDGETS": dict.fromkeys(BUDGETS, 3 * WAIT),
 }
 

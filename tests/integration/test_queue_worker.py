@@ -104,7 +104,7 @@ def time_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_STOPPED", (20.0, 20.0))
     monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_KILLED", (20.0, 20.0))
-    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.PATIENCE_IN_HASTE", 20.0)
+    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.CLOSE_TIMEOUT_NOW", 20.0)
 
 
 def threads_since(before: set[threading.Thread]) -> list[str]:
@@ -302,7 +302,7 @@ def test_inline_a_lease_is_kept_while_the_task_has_the_main_thread(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks()
-    monkeypatch.setattr("cloud_tasks.worker.program.Clock", lambda: looks)
+    monkeypatch.setattr("cloud_tasks.worker.build.Clock", lambda: looks)
     site.server.clock = Follower(looks)
     site.load(hold(site))
 

@@ -88,7 +88,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("code", "says"),
         [
-            ("AccessDeniedException", "no right to use"),
+            ("AccessDeniedException", "no permission to use"),
             ("InvalidClientTokenId", "does not accept the credentials"),
             ("SignatureDoesNotMatch", "does not accept the credentials"),
             ("UnsupportedOperation", "UnsupportedOperation"),

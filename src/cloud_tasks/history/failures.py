@@ -305,10 +305,7 @@ def _tasks(name: str, task_format: str | None) -> Iterator[tuple[str, Mapping[st
     source = make_source(name, task_format=task_format)
     try:
         source.open()
-        ended = False
-        while not ended:
-            batch = source.receive(_BATCH)
-            ended = batch.ended
+        for batch in source.batches(_BATCH):
             for delivery in batch.deliveries:
                 yield delivery.task.task_id, delivery.task.data
     finally:

@@ -134,9 +134,9 @@ class Loader:
         """Send all but *previous*; return as :meth:`_pass`."""
         stop = threading.Event()
         queue = self._job.provider.queue(self._job.name)
-        say = self._on_message
-        with opened(queue, stop, say=say, budgets={"send": _PATIENCE}) as patient:
-            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=say)
+        notify = self._on_message
+        with opened(queue, stop, notify=notify, budgets={"send": _PATIENCE}) as patient:
+            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=notify)
             try:
                 return self._pass(sender, previous)
             finally:
@@ -204,18 +204,15 @@ class Loader:
 
     def _items(self) -> Iterator[tuple[int, Task | Malformed]]:
         position = 0
-        while True:
-            # One at a time, because a batch doesn't tell the order of good and bad entries, and
-            # the position depends on it.
-            batch = self._source.receive(1)
+        # One at a time, because a batch doesn't tell the order of good and bad entries, and the
+        # position depends on it.
+        for batch in self._source.batches(1):
             for delivery in batch.deliveries:
                 yield position, delivery.task
                 position += 1
             for malformed in batch.malformed:
                 yield position, malformed
                 position += 1
-            if batch.ended:
-                return
 
     def _entry(self, position: int, item: Task | Malformed, *, report: bool) -> Entry | None:
         """Return the entry of *item*; None: it has no valid message, which *report* counts."""
@@ -294,6 +291,11 @@ class Loader:
             + ("" if dry else f" in {duration(elapsed)}, {rate:,.{0 if rate >= 100 else 1}f}/s")
             + (f"; {result.sent_before:,} before" if result.sent_before else "")
         )
+
+
+def default_ledger(name: str) -> Path:
+    """Return the path of the ledger of queue *name* if the user gives none."""
+    return Path(f"{name.replace('/', '_')}.load-ledger")
 
 
 def ledger_of(job: JobQueues, path: Path) -> Ledger:

@@ -1,5 +1,6 @@
-"""Message queues that a cloud operates: for tasks, for events, and for what was given up.
+"""Message queues of cloud providers: for tasks, for their events, and for tasks given up.
 
-This room knows messages, not tasks. :mod:`cloud_tasks.queues.base` has the interface; a provider
-is one folder; :mod:`cloud_tasks.queues.retrying` is the only place where a request is repeated.
+This package knows messages, not tasks. :mod:`cloud_tasks.queues.base` has the interface, each
+provider has a folder, and :mod:`cloud_tasks.queues.retrying` alone repeats requests. Programs open
+the queues of a job by :mod:`cloud_tasks.queues.job`.
 """

@@ -1,7 +1,7 @@
-"""What every provider's message queues can do.
+"""Define the interface of a provider's message queues, and the names of a job's queues.
 
 Adapters block, may be called from several threads at once, never repeat a request by themselves
-and never create a queue unless told to. What can go wrong is sorted here, not by the caller:
+and never create a queue unless told to. The adapter, not its caller, sorts what can go wrong:
 trying again may help (:class:`~cloud_tasks.errors.QueueUnavailableError`), nothing will help
 (:class:`~cloud_tasks.errors.QueueRefusedError`), or it is an ordinary answer about one message
 (:class:`Failure`).
@@ -15,19 +15,29 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+
+def events_name(name: str) -> str:
+    """Return the name of the queue for the events of the tasks in queue *name*."""
+    return f"{name}-events"
+
+
+def dead_name(name: str) -> str:
+    """Return the name of the queue for the tasks of queue *name* that were given up."""
+    return f"{name}-dead"
 
 
 @dataclass(eq=False, slots=True)
 class Message:
-    """One delivery of one message. Told apart by identity: a message can be delivered twice.
+    """One delivery of one message. Compared by identity: a message can be delivered twice.
 
     Attributes:
-        message_id: the provider's name for the message, the same at each delivery.
-        body: what was sent.
-        handle: what the provider wants to see when this delivery is extended or settled; an
-            adapter may replace it.
-        attempt: which delivery it is, from 1; None where the provider doesn't count.
+        message_id: the provider's id of the message, the same at each delivery.
+        body: the bytes that were sent.
+        handle: the provider's token for extending or settling this delivery; an adapter may
+            replace it.
+        attempt: number of the delivery, from 1; None if the provider doesn't count.
     """
 
     message_id: str
@@ -41,10 +51,9 @@ class Outgoing:
     """A message to send.
 
     Attributes:
-        body: UTF-8 text, for providers that take no other bytes.
-        key: tells it from all others in the queue. Where the provider can drop repeats, a
-            second message of the same key within some minutes is dropped; messages of different
-            keys never wait for each other.
+        body: UTF-8 text, because some providers take no other bytes.
+        key: unique in the queue. A provider that can drop repeats drops a second message of the
+            same key within some minutes; messages of different keys never wait for each other.
     """
 
     body: bytes
@@ -53,12 +62,12 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one message of a request was not dealt with, while others were.
+    """The failure of one message of a request, while others may have succeeded.
 
     Attributes:
-        index: its place in the request.
-        reason: in the provider's words.
-        lost: the delivery isn't ours any more, so trying again is no use.
+        index: index of the message in the request.
+        reason: the provider's explanation.
+        lost: trying again is no use, for instance because the lease is over.
     """
 
     index: int
@@ -68,19 +77,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """What one request may ask for, and how long a delivery can be held; seconds and bytes.
+    """Limits of a provider's requests and leases; times in seconds.
 
     Attributes:
-        receive: messages in one answer.
-        settle: messages in one extend, ack or release.
-        send: messages in one send.
-        message_bytes: of one body.
-        request_bytes: of all bodies of one send.
-        min_lease: the shortest lease.
-        max_lease: the longest that one request grants.
-        longest_hold: the longest that extending can make of one delivery, counted from its
-            receipt.
-        longest_wait: that one receive can wait for a message.
+        receive: most messages in one answer.
+        settle: most messages in one extend, ack or release.
+        send: most messages in one send.
+        message_bytes: most bytes of one body.
+        request_bytes: most bytes of all bodies of one send.
+        min_lease: shortest lease.
+        max_lease: longest lease that one request grants.
+        longest_hold: longest time that a delivery can be held by extending its lease, counted
+            from its receipt.
+        longest_wait: longest time that one receive can wait for a message.
     """
 
     receive: int
@@ -96,12 +105,11 @@ class QueueLimits:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """What a check of a queue found.
+    """Properties of an existing queue, found by a check.
 
     Attributes:
-        counts_attempts: its messages tell which delivery they are.
-        lease: seconds that a delivery is ours where the queue itself says so; None: the request
-            says so.
+        counts_attempts: its messages carry the number of their delivery.
+        lease: seconds of a lease, if the queue sets it; None if each request sets its own.
     """
 
     counts_attempts: bool = True
@@ -110,13 +118,14 @@ class QueueInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """How a queue is to be made.
+    """Settings of a queue to create.
 
     Attributes:
-        lease: seconds that a delivery is its receiver's unless that asks for another time.
+        lease: seconds of a lease, unless the receiver asks for another time.
         retention: seconds that an unread message is kept.
-        dead_letter: name of the queue for messages that were delivered too often; None: none.
-        max_deliveries: that many are too many.
+        dead_letter: name of the queue for messages that were delivered too often; None means
+            that there is none.
+        max_deliveries: deliveries after which a message is moved to that queue.
     """
 
     lease: int = 120
@@ -127,12 +136,12 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many messages a queue holds, as far as its provider tells.
+    """Number of messages in a queue, as far as its provider reports it.
 
     Attributes:
-        visible: could be received now; None: not known.
-        in_flight: are with a receiver; None: not known.
-        exact: not an estimate.
+        visible: messages that could be received now; None if unknown.
+        in_flight: messages held by receivers; None if unknown.
+        exact: the numbers are no estimates.
     """
 
     visible: int | None
@@ -141,13 +150,13 @@ class Depth:
 
 
 class MessageQueue(abc.ABC):
-    """One queue, seen by those who send, receive and settle.
+    """One queue, for sending, receiving and settling messages. Thread-safe.
 
     Every method but ``close`` may raise:
 
-    * ``QueueUnavailableError``: not now; nothing is known of what became of the request.
-    * ``QueueRefusedError``: no credentials, no right, wrong place; ``QueueMissingError``: there
-      is no such queue. The sentence names provider and queue, and what to do.
+    * ``QueueUnavailableError``: it can't be used now; the request may have succeeded or not.
+    * ``QueueRefusedError``: no credentials, no permission, wrong address; ``QueueMissingError``:
+      there is no such queue. The sentence names provider and queue, and what to do.
 
     Sequences longer than the limits allow are split into several requests.
     """
@@ -156,86 +165,89 @@ class MessageQueue(abc.ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        # Requests made so far, by the name of the operation: ``receive``, ``ack``, ...
+        #: Requests made so far, by the name of the operation: ``receive``, ``ack``, ...
         self.requests: Counter[str] = Counter()
-        self._counting = threading.Lock()
+        self._requests_lock = threading.Lock()
 
     def _count(self, operation: str) -> None:
-        with self._counting:
+        with self._requests_lock:
             self.requests[operation] += 1
 
     @abc.abstractmethod
     def check(self) -> QueueInfo:
-        """Make sure by one cheap request that the queue is there and may be used."""
+        """Check by one cheap request that the queue exists and may be used."""
 
     @abc.abstractmethod
     def receive(self, n: int, *, wait: float, lease: float) -> list[Message]:
         """Return up to *n* messages, and never more than ``limits.receive``.
 
-        Blocks up to *wait* seconds for the first one; an empty list is an ordinary answer. What
-        is returned stays hidden from other receivers for *lease* seconds.
+        Blocks up to *wait* seconds for the first one; an empty list is an ordinary answer. The
+        messages stay hidden from other receivers for *lease* seconds.
         """
 
     @abc.abstractmethod
     def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
-        """Hold *messages* for *seconds* from now; clipped to the limits."""
+        """Make the leases of *messages* end *seconds* from now; clipped to the limits."""
 
     @abc.abstractmethod
     def ack(self, messages: Sequence[Message]) -> list[Failure]:
-        """Delete *messages* for good. Deleting what is gone is no failure."""
+        """Delete *messages*. Deleting a message that is gone is no failure."""
 
     @abc.abstractmethod
     def release(self, messages: Sequence[Message], *, delay: float = 0.0) -> list[Failure]:
-        """Give *messages* back: visible again at once, or as near to *delay* seconds as it can."""
+        """Make *messages* visible again, after *delay* seconds as far as the provider can."""
 
     @abc.abstractmethod
     def send(self, messages: Sequence[Outgoing]) -> list[Failure]:
-        """Send *messages*; returns when the provider has them.
+        """Send *messages*; return when the provider has stored them.
 
         A body over ``limits.message_bytes`` is a failure with ``lost`` set.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of connections; a request under way in another thread may fail. Idempotent."""
+        """Close the connections; a request under way in another thread may fail. Idempotent."""
 
     def __str__(self) -> str:
         return f"queue {self.name!r}"
 
 
 class QueueAdmin(abc.ABC):
-    """One queue, seen by those who set it up. Raises what :class:`MessageQueue` raises."""
+    """One queue, for creating and deleting it. Raises what :class:`MessageQueue` raises."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @abc.abstractmethod
     def create(self, spec: QueueSpec) -> bool:
-        """Make the queue as *spec* says; False if it was there, which leaves it as it is."""
+        """Create the queue; return False if it exists already, which leaves it unchanged."""
 
     @abc.abstractmethod
     def depth(self) -> Depth:
-        """Return how many messages it holds, without touching them."""
+        """Return the number of its messages, without receiving any."""
 
     @abc.abstractmethod
     def purge(self) -> None:
-        """Delete all its messages and keep its settings; may take up to a minute to work."""
+        """Delete all its messages and keep its settings; may take effect a minute later."""
 
     @abc.abstractmethod
     def delete(self) -> bool:
-        """Delete it and all that is in it; False if there was none."""
+        """Delete the queue with its messages; return False if there was none."""
 
 
 class QueueProvider(abc.ABC):
-    """One cloud's queues. Constructing one imports no SDK and asks nobody.
+    """The queues of one cloud. The constructor imports no SDK and makes no request.
 
     Args:
-        project_id: the project, where the provider has such.
-        endpoint_url: another server that speaks its protocol.
+        project_id: the project, for providers that have projects.
+        endpoint_url: address of another server that speaks the provider's protocol.
         exactly_once: the queues are of the kind that delivers each message once.
     """
 
+    #: Limits of every queue of this provider. A task can't run for longer than ``longest_hold``.
     limits: QueueLimits
+    #: Names of the settings that must be given, besides those that every queue needs.
+    required_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -254,4 +266,4 @@ class QueueProvider(abc.ABC):
 
     @abc.abstractmethod
     def admin(self, name: str) -> QueueAdmin:
-        """Return what sets up the queue that users call *name*."""
+        """Return the administration of the queue that users call *name*."""

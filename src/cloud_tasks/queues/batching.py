@@ -1,4 +1,13 @@
-"""A call's messages, one request at a time, so that a repeat repeats no more than it must."""
+"""Split the messages of one call into requests, and repeat of each only the messages that failed.
+
+    send(messages) ──► chunks() ──► request of ≤ limits.send messages ──► done
+                                    request ──► some failed ──► those alone, in the next attempt
+                                    ...
+
+Adapters use :func:`chunks` to keep within their limits; :class:`~cloud_tasks.queues.retrying.
+RetryingQueue` makes one :class:`Request` of each chunk, so that a repeat sends no message twice
+that the provider already has.
+"""
 
 from __future__ import annotations
 
@@ -9,85 +18,81 @@ from typing import Generic, TypeVar
 from cloud_tasks.errors import QueueUnavailableError
 from cloud_tasks.queues.base import Failure, Message, Outgoing, QueueLimits
 
+T = TypeVar("T")
 Item = TypeVar("Item", Message, Outgoing)
 
 
+def chunks(sized: Iterable[tuple[T, int]], max_items: int, max_bytes: int) -> Iterator[list[T]]:
+    """Yield the items in order, in lists of at most *max_items* items and *max_bytes* bytes.
+
+    Args:
+        sized: each item with its size in bytes.
+        max_items: per list.
+        max_bytes: per list; an item that is larger gets a list of its own.
+    """
+    chunk: list[T] = []
+    room = max_bytes
+    for item, size in sized:
+        if chunk and (len(chunk) == max_items or size > room):
+            yield chunk
+            chunk, room = [], max_bytes
+        chunk.append(item)
+        room -= size
+    if chunk:
+        yield chunk
+
+
 class SomeFailedError(QueueUnavailableError):
-    """Messages of a request failed that could succeed if it was repeated."""
+    """Messages of a request failed that could succeed if they were tried again."""
 
 
-class Part(Generic[Item]):
-    """Some of the messages of a call.
+class Request(Generic[Item]):
+    """One request for some of the messages of a call; repeating it repeats only what failed.
 
     Attributes:
-        failed: what the latest try failed with, by the place in the call; it may be tried again.
-        lost: what must not be tried again.
+        failed: failures of the latest attempt that may be tried again; indexes are of the call.
+        lost: failures of all attempts that must not be tried again.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
         indexes: list[int],
-        request: Callable[[Sequence[Item]], list[Failure]],
+        operation: Callable[[Sequence[Item]], list[Failure]],
     ) -> None:
         self.failed: list[Failure] = []
         self.lost: list[Failure] = []
         self._items: Sequence[Item] = items
         self._pending = indexes
-        self._request: Callable[[Sequence[Item]], list[Failure]] = request
+        self._operation: Callable[[Sequence[Item]], list[Failure]] = operation
 
     def attempt(self) -> None:
-        """Make the request for what is still to be dealt with.
+        """Make the request for the messages that have neither succeeded nor got lost.
 
         Raises:
-            SomeFailedError: some of it is left.
+            SomeFailedError: some of them failed.
         """
-        answers = self._request([self._items[index] for index in self._pending])
+        answers = self._operation([self._items[index] for index in self._pending])
         failures = [replace(answer, index=self._pending[answer.index]) for answer in answers]
         self.lost += [failure for failure in failures if failure.lost]
         self.failed = [failure for failure in failures if not failure.lost]
-        asked, self._pending = len(self._pending), [failure.index for failure in self.failed]
+        attempted, self._pending = len(self._pending), [failure.index for failure in self.failed]
         if self.failed:
-            left = len(self.failed)
-            raise SomeFailedError(f"{left} of {asked} messages failed: {self.failed[0].reason}")
+            reason = self.failed[0].reason
+            raise SomeFailedError(f"{len(self.failed)} of {attempted} messages failed: {reason}")
 
 
-def parts(
+def split_into_requests(
     items: Sequence[Item],
     limits: QueueLimits,
-    request: Callable[[Sequence[Item]], list[Failure]],
-) -> Iterator[Part[Item]]:
-    """Divide *items* as an adapter would: into one part for each *request*."""
+    operation: Callable[[Sequence[Item]], list[Failure]],
+) -> Iterator[Request[Item]]:
+    """Yield a request of *operation* for each part of *items* that an adapter sends in one."""
     sending = bool(items) and isinstance(items[0], Outgoing)
     sized = (
         (index, len(item.body) if isinstance(item, Outgoing) else 0)
         for index, item in enumerate(items)
     )
-    most = limits.send if sending else limits.settle
-    for indexes in chunks(sized, most, limits.request_bytes):
-        yield Part(items, indexes, request)
-
-
-# MERGED: As much as one request can take.
-
-T = TypeVar("T")
-
-
-def chunks(sized: Iterable[tuple[T, int]], most: int, most_bytes: int) -> Iterator[list[T]]:
-    """Yield the items of *sized* in order, so many and of so many bytes at a time.
-
-    Args:
-        sized: each with its bytes.
-        most: in one list.
-        most_bytes: in one list, unless a single item has more.
-    """
-    chunk: list[T] = []
-    room = most_bytes
-    for item, size in sized:
-        if chunk and (len(chunk) == most or size > room):
-            yield chunk
-            chunk, room = [], most_bytes
-        chunk.append(item)
-        room -= size
-    if chunk:
-        yield chunk
+    max_items = limits.send if sending else limits.settle
+    for indexes in chunks(sized, max_items, limits.request_bytes):
+        yield Request(items, indexes, operation)

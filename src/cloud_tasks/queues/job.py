@@ -1,26 +1,45 @@
-"""Find and open the queues of a job: tasks, events, dead letters."""
+"""Name, size, empty and delete the queues of a job, and open a queue whose requests are retried.
+
+A job has three queues: NAME for its tasks, NAME-events for their events, and NAME-dead for the
+tasks that were given up. Every program opens them here, so trouble is reported in one sentence.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from cloud_tasks.errors import QueueError
-from cloud_tasks.queues.base import MessageQueue, QueueProvider
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.errors import QueueError, QueueMissingError
+from cloud_tasks.queues.base import (
+    Depth,
+    MessageQueue,
+    QueueAdmin,
+    QueueProvider,
+    QueueSpec,
+    dead_name,
+    events_name,
+)
 from cloud_tasks.queues.retrying import RetryingQueue
+
+T = TypeVar("T")
+
+#: A task that is handed back was delivered, too: the provider's limit of deliveries is that many
+#: above ours of attempts.
+_SPARE_DELIVERIES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class JobQueues:
-    """The queues that a command works on.
+    """The queues of one job at one provider.
 
     Attributes:
-        provider_name: as the registry has it.
+        provider_name: name of the provider in the registry.
         provider: makes the queues.
-        name: of the task queue.
+        name: name of the task queue.
     """
 
     provider_name: str
@@ -39,8 +58,92 @@ class JobQueues:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The names of all three, by what they are for."""
+        """The names of all three queues, by their role."""
         return {"tasks": self.name, "events": self.events, "dead": self.dead}
+
+    def task_queue_spec(self, *, lease: float, max_attempts: int) -> QueueSpec:
+        """Return how the task queue is to be created.
+
+        Args:
+            lease: in seconds; a worker extends it while it holds a task.
+            max_attempts: failed attempts after which a task is given up; 0: never.
+        """
+        if max_attempts == 0:
+            return QueueSpec(lease=math.ceil(lease))
+        return QueueSpec(
+            lease=math.ceil(lease),
+            dead_letter=self.dead,
+            max_deliveries=max_attempts + _SPARE_DELIVERIES,
+        )
+
+    def depths(self) -> dict[str, Depth | None]:
+        """Return how many messages each queue holds, by name; None: there is no such queue.
+
+        Raises:
+            QueueMissingError: none of the queues exists.
+            QueueError: the provider doesn't answer, or refuses.
+        """
+        return self._each(list(self.roles.values()), lambda admin: admin.depth())
+
+    def purge(self, names: Sequence[str]) -> dict[str, bool]:
+        """Delete all messages of the queues *names*; returns for each whether it existed.
+
+        Raises:
+            QueueMissingError: none of the queues exists.
+            QueueError: the provider doesn't answer, or refuses.
+        """
+
+        def purge(admin: QueueAdmin) -> bool:
+            admin.purge()
+            return True
+
+        return {name: bool(done) for name, done in self._each(names, purge).items()}
+
+    def delete(self, names: Sequence[str]) -> dict[str, bool]:
+        """Delete the queues *names*; returns for each whether it existed.
+
+        Raises:
+            QueueError: the provider doesn't answer, or refuses.
+        """
+        return {name: self.provider.admin(name).delete() for name in names}
+
+    def _each(self, names: Sequence[str], do: Callable[[QueueAdmin], T]) -> dict[str, T | None]:
+        """Do something with each queue; None for one that is missing, unless all are."""
+        done: dict[str, T | None] = {}
+        first: QueueMissingError | None = None
+        for name in names:
+            try:
+                done[name] = do(self.provider.admin(name))
+            except QueueMissingError as error:
+                first = first or error
+                done[name] = None
+        if first is not None and all(value is None for value in done.values()):
+            raise first
+        return done
+
+
+def with_retries(
+    queue: MessageQueue,
+    stop: threading.Event,
+    *,
+    notify: Callable[[str], None],
+    budgets: Mapping[str, float] | None = None,
+) -> RetryingQueue:
+    """Return *queue* with retries; makes no request.
+
+    Args:
+        queue: makes the requests.
+        stop: once set, nothing is retried any more.
+        notify: called with a sentence, in the thread of the request, when an operation first
+            fails, and then once a minute until it works; must not raise.
+        budgets: seconds that operations are retried for, where the default doesn't fit.
+    """
+
+    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
+        since = f" for {seconds:.0f} s" if seconds >= 1 else ""
+        notify(f"{queue}: {operation} fails{since}, trying again: {error}")
+
+    return RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
 
 
 @contextlib.contextmanager
@@ -48,23 +151,15 @@ def opened(
     queue: MessageQueue,
     stop: threading.Event,
     *,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     budgets: Mapping[str, float] | None = None,
-) -> Iterator[MessageQueue]:
-    """Give *queue* with patience for what passes, and close it.
+) -> Iterator[RetryingQueue]:
+    """Open *queue* with retries for a ``with`` block; at its end, set *stop* and close the queue.
 
-    Args:
-        queue: makes the requests.
-        stop: once set, patience is over; it is set at the end.
-        say: is told of trouble, at first and once a minute.
-        budgets: how many seconds operations go on trying, where the usual isn't right.
+    The arguments are those of :func:`with_retries`.
     """
-
-    def on_trouble(operation: str, error: QueueError, seconds: float) -> None:
-        say(f"{operation} fails, trying on: {error}")
-
     try:
-        yield RetryingQueue(queue, stop=stop, budgets=budgets, on_trouble=on_trouble)
+        yield with_retries(queue, stop, notify=notify, budgets=budgets)
     finally:
         stop.set()
         queue.close()

@@ -1,7 +1,7 @@
-"""A queue whose requests are repeated as long as repeating may help.
+"""Repeat the requests of a queue as long as repeating may help.
 
 Adapters never repeat a request by themselves, so this is the only place that decides how often,
-with which pauses and for how long.
+with which pauses and for how long. The pauses are tenacity's.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError, QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import Failure, Message, MessageQueue, Outgoing, QueueInfo
-from cloud_tasks.queues.batching import Item, SomeFailedError, parts
+from cloud_tasks.queues.batching import Item, SomeFailedError, split_into_requests
 
 if TYPE_CHECKING:
     import tenacity
 
 T = TypeVar("T")
 
-#: Called with the operation, what is wrong, and the seconds since its first failure in a row.
+#: Called with the operation, its error, and the seconds since its first failure in a row.
 OnTrouble: TypeAlias = Callable[[str, QueueError, float], None]
 
-#: Seconds that each operation goes on trying unless a call says otherwise.
+#: Seconds that each operation is retried for, unless a call says otherwise.
 BUDGETS: Mapping[str, float] = {
     "check": 60.0,
     "receive": math.inf,
@@ -35,67 +35,68 @@ BUDGETS: Mapping[str, float] = {
     "release": 20.0,
     "send": 60.0,
 }
-#: Seconds that a queue which was there may be missing: somebody may be making it anew.
+#: Seconds for which a missing queue that was there before is retried: it may be created anew.
 MISSING_GRACE = 60.0
 #: Seconds between two reports of the same trouble.
 REPORT_EVERY = 60.0
-#: Seconds within which a pause notices ``close``.
-_SLICE = 0.1
+#: Seconds within which a pause between two attempts notices ``close``.
+_CLOSE_CHECK_INTERVAL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """The pauses between tries, in seconds: random, from nothing to a bound that doubles.
+    """Pauses between attempts, in seconds: random, from 0 to a bound that doubles.
 
     Attributes:
         first: bound of the first pause.
-        longest: of any.
+        longest: bound of any pause.
     """
 
     first: float = 0.2
     longest: float = 5.0
 
 
-class _Troubles:
-    """Tells of the first failure of each operation, and then once a minute."""
+class _TroubleReporter:
+    """Reports the first failure of each operation, and then one failure a minute."""
 
     def __init__(self, on_trouble: OnTrouble) -> None:
         self._on_trouble = on_trouble
         self._lock = threading.Lock()
-        self._series: dict[str, tuple[float, float]] = {}
+        #: By operation: when its failures in a row began, and when the last one was reported.
+        self._failing: dict[str, tuple[float, float]] = {}
 
-    def tell(self, operation: str, error: QueueError, now: float) -> None:
+    def on_failure(self, operation: str, error: QueueError, now: float) -> None:
         with self._lock:
-            first, told = self._series.get(operation, (now, -math.inf))
-            due = now - told >= REPORT_EVERY
-            self._series[operation] = (first, now if due else told)
+            first, reported = self._failing.get(operation, (now, -math.inf))
+            due = now - reported >= REPORT_EVERY
+            self._failing[operation] = (first, now if due else reported)
         if due:
             self._on_trouble(operation, error, now - first)
 
-    def over(self, operation: str) -> None:
+    def on_success(self, operation: str) -> None:
         with self._lock:
-            self._series.pop(operation, None)
+            self._failing.pop(operation, None)
 
 
 class RetryingQueue(MessageQueue):
-    """*queue* with repeats; everything else about it is the same.
+    """A queue like *queue* whose failed requests are repeated.
 
-    A call goes on until it succeeds, until its budget of seconds would be over before the next
-    try, or until *stop*; then it raises what the last try raised. Messages that failed alone are
-    tried again alone, and those still left at the end are returned; what failed with ``lost`` is
-    never tried again. ``QueueRefusedError`` is final at once. So is ``QueueMissingError`` for
-    ``check``; of a queue in use it is final when the queue has been missing for
-    :data:`MISSING_GRACE` seconds, and until then reported as ``QueueUnavailableError``.
+    A call is repeated until it succeeds, until its budget of seconds would be over before the next
+    attempt, or until *stop* is set; then it raises the error of the last attempt. Messages that
+    failed alone are tried again alone, and those that still fail at the end are returned; messages
+    that failed with ``lost`` are never tried again. ``QueueRefusedError`` is final at once. So is
+    ``QueueMissingError`` for ``check``; for other operations it is final when the queue has been
+    missing for :data:`MISSING_GRACE` seconds, and until then raised as ``QueueUnavailableError``.
 
     Args:
         queue: makes the requests.
-        stop: once set, a pause ends at once, and a request is tried once more at most; ``receive``
-            not even that: it returns an empty list.
+        stop: once set, a pause ends at once and is followed by one more attempt at most;
+            ``receive`` makes none and returns an empty list.
         budgets: seconds by operation, in place of :data:`BUDGETS`.
-        on_trouble: called from the thread in trouble when an operation first fails, and then
+        on_trouble: called in the thread of the request when an operation first fails, and then
             once a minute until it works; must not raise.
-        pauses: between two tries.
-        clock: by which reports and :data:`MISSING_GRACE` go.
+        pauses: between two attempts.
+        clock: measures reports and :data:`MISSING_GRACE`.
     """
 
     def __init__(
@@ -117,11 +118,11 @@ class RetryingQueue(MessageQueue):
         self._budgets = {**BUDGETS, **(budgets or {})}
         self._pauses = pauses
         self._clock = clock or Clock()
-        self._troubles = _Troubles(on_trouble)
+        self._reporter = _TroubleReporter(on_trouble)
         self._missing_since: float | None = None
 
     def check(self, *, budget: float | None = None) -> QueueInfo:
-        """Check, going on for *budget* seconds if the queue can't be reached."""
+        """Check the queue, retrying for *budget* seconds."""
         return self._repeat("check", self._queue.check, self._limit("check", budget))
 
     def receive(
@@ -133,17 +134,17 @@ class RetryingQueue(MessageQueue):
         budget: float | None = None,
         on_try: Callable[[], None] = lambda: None,
     ) -> list[Message]:
-        """Receive; an empty list as well if ``stop`` was set while the queue was in trouble.
+        """Receive messages, retrying for *budget* seconds; no retry after ``stop`` was set.
 
-        *on_try* is called before each request: leases count from the last one, which may be
-        much later than the call.
+        *on_try* is called before each request, because leases count from the last one, which may
+        be much later than the call.
         """
         tried = False
 
         def receive() -> list[Message]:
             nonlocal tried
             if tried and self._stopped():
-                return []  # what came now would only have to go back
+                return []  # messages received now would have to be released at once
             tried = True
             on_try()
             return self._queue.receive(n, wait=wait, lease=lease)
@@ -153,29 +154,29 @@ class RetryingQueue(MessageQueue):
     def extend(
         self, messages: Sequence[Message], seconds: float, *, budget: float | None = None
     ) -> list[Failure]:
-        """Extend, going on for *budget* seconds: no longer than the leases last."""
+        """Extend leases, retrying for *budget* seconds: no longer than the leases last."""
         return self._each(
             "extend", messages, lambda some: self._queue.extend(some, seconds), budget
         )
 
     def ack(self, messages: Sequence[Message], *, budget: float | None = None) -> list[Failure]:
-        """Delete, going on for *budget* seconds."""
+        """Delete messages, retrying for *budget* seconds."""
         return self._each("ack", messages, self._queue.ack, budget)
 
     def release(
         self, messages: Sequence[Message], *, delay: float = 0.0, budget: float | None = None
     ) -> list[Failure]:
-        """Give back, going on for *budget* seconds."""
+        """Make messages visible again, retrying for *budget* seconds."""
         return self._each(
             "release", messages, lambda some: self._queue.release(some, delay=delay), budget
         )
 
     def send(self, messages: Sequence[Outgoing], *, budget: float | None = None) -> list[Failure]:
-        """Send, going on for *budget* seconds; what is sent again may come twice."""
+        """Send messages, retrying for *budget* seconds; a retried one may be delivered twice."""
         return self._each("send", messages, self._queue.send, budget)
 
     def close(self) -> None:
-        """Close the queue; whoever pauses before another try gives up."""
+        """Close the queue; calls that pause before another attempt give up."""
         self._closed = True
         self._queue.close()
 
@@ -192,22 +193,22 @@ class RetryingQueue(MessageQueue):
         self,
         operation: str,
         items: Sequence[Item],
-        request: Callable[[Sequence[Item]], list[Failure]],
+        make_request: Callable[[Sequence[Item]], list[Failure]],
         budget: float | None,
     ) -> list[Failure]:
-        """Make *request* of all *items*, one request at a time: only what failed is repeated."""
+        """Make the requests for *items* one after the other; repeat of each only what failed."""
         deadline = time.monotonic() + self._limit(operation, budget)
         failures: list[Failure] = []
-        for part in parts(items, self.limits, request):
+        for request in split_into_requests(items, self.limits, make_request):
             try:
-                self._repeat(operation, part.attempt, deadline - time.monotonic())
+                self._repeat(operation, request.attempt, deadline - time.monotonic())
             except SomeFailedError:
-                failures += part.failed
-            failures += part.lost
+                failures += request.failed
+            failures += request.lost
         return sorted(failures, key=lambda failure: failure.index)
 
     def _repeat(self, operation: str, request: Callable[[], T], seconds: float) -> T:
-        """Make *request* until it succeeds or *seconds* would be over before the next try."""
+        """Repeat *request* until it succeeds or *seconds* would be over before the next attempt."""
         import tenacity
 
         pauses = tenacity.wait_random_exponential(
@@ -235,8 +236,8 @@ class RetryingQueue(MessageQueue):
         try:
             answer = request()
         except QueueUnavailableError as error:
-            self._missing_since = None  # as far as anybody can tell
-            self._troubles.tell(operation, error, self._clock.monotonic())
+            self._missing_since = None  # unknown while it can't be reached
+            self._reporter.on_failure(operation, error, self._clock.monotonic())
             raise
         except QueueMissingError as error:
             if operation == "check":
@@ -246,18 +247,18 @@ class RetryingQueue(MessageQueue):
                 self._missing_since = now
             if self._grace_left() <= 0:
                 raise
-            self._troubles.tell(operation, error, now)
+            self._reporter.on_failure(operation, error, now)
             raise QueueUnavailableError(str(error)) from error
         self._missing_since = None
-        self._troubles.over(operation)
+        self._reporter.on_success(operation)
         return answer
 
     def _grace_left(self) -> float:
-        """Seconds for which a missing queue is still waited for."""
+        """Return the seconds for which a missing queue is still retried."""
         since = self._missing_since
         return math.inf if since is None else since + MISSING_GRACE - self._clock.monotonic()
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not self._stopped() and (left := deadline - time.monotonic()) > 0:
-            self._stop.wait(min(left, _SLICE))
+            self._stop.wait(min(left, _CLOSE_CHECK_INTERVAL))

@@ -69,7 +69,7 @@ class Intake:
         self._selection.plan(self._source, self._skip, stopped)
         self._stats.total = self.expected()
         if self._stats.total is None and not self._selection.selects:
-            self._stats.guessed_total = self._within_limits(self._source.guess_total())
+            self._stats.guessed_total = self._within_limits(self._source.estimate_total())
         self._apply_selection()
 
     def receive(self, n: int) -> tuple[list[Delivery], list[Malformed]]:

@@ -121,7 +121,7 @@ class SelectUnfinished(Selection):
 
     def plan(self, source: TaskSource, skip: int, stopped: Callable[[], bool]) -> None:
         """Compare the whole source with the previous results, and drop these."""
-        twin = source.again()
+        twin = source.clone()
         if twin is None or self._previous is None:
             self._on_plan(None)
             return
@@ -144,16 +144,18 @@ class SelectUnfinished(Selection):
     ) -> int | None:
         """Fill *plan*; return how many deliveries of it are needed, None for all."""
         twin.open()
-        needed, ended = 0, False
-        while not ended and not stopped():
-            batch = twin.receive(_STEP)
-            ended = batch.ended
+        needed = 0
+        for batch in twin.batches(_STEP):
             plan += self._decide(batch.deliveries[skip:])
             skip = max(0, skip - len(batch.deliveries))
             if batch.malformed:
                 # Bad entries are reported when they are read, together with the next task.
                 needed = len(plan) + 1
-        return max(needed, plan.rfind(1) + 1) if ended else None
+            if batch.ended:
+                return max(needed, plan.rfind(1) + 1)
+            if stopped():
+                break
+        return None
 
     def _decide(self, deliveries: Sequence[Delivery]) -> bytes:
         assert self._previous is not None

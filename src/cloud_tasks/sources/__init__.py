@@ -1,1 +1,1 @@
-"""Where tasks come from."""
+"""Sources of tasks: files, functions of a program, and queues of a cloud provider."""

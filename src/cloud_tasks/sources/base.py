@@ -1,9 +1,9 @@
-"""What every source of tasks can do."""
+"""Define the interface of a source of tasks."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cloud_tasks.task import Batch, Delivery, Malformed
@@ -11,14 +11,14 @@ from cloud_tasks.task import Batch, Delivery, Malformed
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a source can do, as data.
+    """Capabilities of a source, as data.
 
     Attributes:
-        requeues: a released delivery comes again; where False, settling does nothing and every
-            task runs at most once.
-        settle: how many deliveries are best settled at a time.
-        heeds_drain: an ``open`` or a ``receive`` that waits ends soon after a ``drain``. Where
-            not, a signal has to interrupt it.
+        requeues: a released delivery comes again; if False, settling does nothing and every task
+            runs at most once.
+        settle: number of deliveries that are best settled at a time.
+        heeds_drain: a waiting ``open`` or ``receive`` returns soon after a ``drain``; if False, a
+            signal has to interrupt it.
     """
 
     requeues: bool = False
@@ -27,37 +27,39 @@ class Limits:
 
 
 class TaskSource(abc.ABC):
-    """Gives out tasks. Methods may block, but for ``drain``, ``task_ended`` and ``has_lost``.
+    """Source of tasks.
 
-    ``open`` and ``receive`` are called from one thread; the others from any, also meanwhile. The
-    constructor only stores; ``open`` opens. ``close`` may be called more than once.
+    Methods may block, except ``drain``, ``task_ended`` and ``has_lost``. ``open`` and ``receive``
+    are called from one thread; the others from any thread, at the same time as these. The
+    constructor only stores its arguments. ``close`` may be called more than once.
 
     A delivery that was received is *held* until it is settled by one of ``ack``, ``release`` and
-    ``dead_letter``. Settling never raises: what can't be settled comes again by itself.
+    ``dead_letter``. Settling never raises: a delivery that can't be settled comes again by itself.
     """
 
     limits: Limits = Limits()
 
-    #: How many tasks it will give in all, where that is known without reading them.
+    #: Number of tasks in all, if it is known without reading them.
     total: int | None = None
 
     @abc.abstractmethod
     def open(self) -> None:
-        """Make sure that tasks can be had: it exists, it may be read, it begins well.
+        """Check that the source exists, may be read and begins well.
 
         Raises:
-            SourceError: it can't give tasks; one sentence says what, where and what to do.
+            SourceError: there are no tasks to be had; one sentence says what, where and what to
+                do.
         """
 
-    def again(self) -> TaskSource | None:
-        """Return another source of the same tasks, to look ahead; None: they come only once.
+    def clone(self) -> TaskSource | None:
+        """Return another source of the same tasks; None if they can be read only once.
 
         Called between ``open`` and the first ``receive``.
         """
         return None
 
-    def guess_total(self) -> int | None:
-        """Return about how many tasks it will give, by a quick look; None: who knows.
+    def estimate_total(self) -> int | None:
+        """Estimate the number of tasks by a quick look; None if it can't be estimated.
 
         Called between ``open`` and the first ``receive``.
         """
@@ -67,48 +69,58 @@ class TaskSource(abc.ABC):
     def receive(self, n: int) -> Batch:
         """Return up to *n* tasks as soon as there is at least one.
 
-        Blocks until there is something to return. After a batch with ``ended`` it is not called
-        again.
+        Blocks until there is something to return. Not called again after a batch with ``ended``.
 
         Raises:
-            SourceError: the source broke; what it gave before is good.
+            SourceError: the source broke; the tasks before are good.
         """
 
+    def batches(self, n: int) -> Iterator[Batch]:
+        """Yield batches of up to *n* tasks until the source has ended.
+
+        Blocks and raises as ``receive`` does.
+        """
+        ended = False
+        while not ended:
+            batch = self.receive(n)
+            ended = batch.ended
+            yield batch
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
-        """The tasks are over: forget them."""
+        """Remove *deliveries* from the source: their tasks are over."""
 
     def release(  # noqa: B027 - a default
         self, deliveries: Sequence[Delivery], *, delay: float = 0.0
     ) -> None:
-        """The tasks are not over: somebody shall run them again, *delay* seconds from now."""
+        """Give *deliveries* back, to be delivered again *delay* seconds from now."""
 
     def dead_letter(  # noqa: B027 - a default
         self, items: Sequence[Delivery | Malformed]
     ) -> None:
-        """Nobody shall try again: put them where people look for what was given up."""
+        """Move *items* to the place for tasks that were given up; they are not tried again."""
 
     def task_ended(self, delivery: Delivery) -> None:  # noqa: B027 - a default
-        """The task of *delivery* is over, and will be settled soon: there is room for another."""
+        """Make room for another task: that of *delivery* is over and will be settled soon."""
 
     def set_aside(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default
-        """They are not wanted here: keep them from others, until ``close`` gives them back."""
+        """Hold *deliveries* without running them, until ``close`` gives them back."""
 
     def has_lost(self, delivery: Delivery) -> bool:
-        """Tell whether *delivery* isn't ours any more, so that it runs elsewhere, too."""
+        """Tell whether the lease of *delivery* is over, so that it may run elsewhere, too."""
         return False
 
     def drain(self, *, now: bool = False) -> None:  # noqa: B027 - a default
-        """Give out nothing more: what nobody received goes back.
+        """Deliver nothing more; tasks that were not received yet go back.
 
-        A waiting ``open`` or ``receive`` ends, where ``limits.heeds_drain`` says so.
+        A waiting ``open`` or ``receive`` returns if ``limits.heeds_drain`` is set.
 
         Args:
-            now: nobody waits for requests that are under way.
+            now: don't wait for requests that are under way.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Give back what is held, and let go of everything.
+        """Give back all that is held, and release all resources.
 
         A ``receive`` that is blocked in a program's own code need not return.
         """

@@ -1,4 +1,4 @@
-"""The one rule of what a task looks like, for every local source."""
+"""Turn the entries of files, programs and messages into tasks, by one rule for all."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TypeAlias
 
 from cloud_tasks.task import Delivery, Malformed, Task
 
-#: What a local source makes of one entry.
+#: The result of reading one entry.
 Item: TypeAlias = Delivery | Malformed
 
-#: What a named tuple calls in the end; for every entry of a file, the way there takes as long as
-#: to read it.
+#: Makes a named tuple without the call of its own ``__new__``, which takes as long as reading an
+#: entry of a JSON file.
 _new = tuple.__new__
 
-_SHOWN = 80
-_KEPT_ID = 200
+#: Characters of a value that messages show, and of an id that is kept with a malformed entry.
+_MAX_SHOWN = 80
+_MAX_ID = 200
 
 _KINDS: Mapping[type, str] = {
     type(None): "null",
@@ -29,8 +30,8 @@ _KINDS: Mapping[type, str] = {
 }
 
 
-def shown(value: object, limit: int = _SHOWN) -> str:
-    """Render *value* for a message: on one line, short, without raw control characters."""
+def shown(value: object, limit: int = _MAX_SHOWN) -> str:
+    """Return *value* for a message: on one line, short, without raw control characters."""
     if isinstance(value, str) and len(value) > limit:
         return repr(value[:limit]) + "..."
     text = repr(value)
@@ -43,8 +44,8 @@ def kind(value: object) -> str:
 
 
 def to_items(values: Sequence[object]) -> list[Delivery]:
-    """Make deliveries of several entries; none if one of them is no task."""
-    # As `to_item` does it, without a call for each: of a long list that is a twentieth.
+    """Return the deliveries of several entries; none if any of them is no task."""
+    # The same as `to_item`, without a call for each, which would be 5 % of a long list.
     items = [
         _new(Delivery, (_new(Task, (task_id, data)), None, None))
         for value in values
@@ -55,27 +56,28 @@ def to_items(values: Sequence[object]) -> list[Delivery]:
     ]
     if len(items) == len(values):
         return items
-    with_care = [to_item(value, str) for value in values]
-    good = [item for item in with_care if type(item) is Delivery]
+    # An id may be a number, and data any mapping.
+    checked = [to_item(value, str) for value in values]
+    good = [item for item in checked if type(item) is Delivery]
     return good if len(good) == len(values) else []
 
 
 def to_item(value: object, position: Callable[[], str]) -> Item:
-    """Make of one entry the delivery of its task, or say why it is no task.
+    """Return the delivery of the task in an entry, or the problem with it.
 
     Args:
-        value: the entry as it was read; a :class:`~cloud_tasks.task.Task` passes.
-        position: tells where the entry stands; asked only when something is wrong with it.
+        value: the entry as it was read, or a :class:`~cloud_tasks.task.Task`.
+        position: returns the position of the entry; called only if there is a problem.
     """
     if type(value) is dict:
         task_id = value.get("task_id")
         data = value.get("data")
         if type(task_id) is str and task_id and type(data) is dict:
             return _new(Delivery, (_new(Task, (task_id, data)), None, None))
-    return _to_item_with_care(value, position)
+    return _check_item(value, position)
 
 
-def _to_item_with_care(value: object, position: Callable[[], str]) -> Item:
+def _check_item(value: object, position: Callable[[], str]) -> Item:
     if isinstance(value, Task):
         value = {"task_id": value.task_id, "data": value.data}
     if not isinstance(value, Mapping):
@@ -87,17 +89,17 @@ def _to_item_with_care(value: object, position: Callable[[], str]) -> Item:
     if problem:
         return Malformed(position(), problem)
     if "data" not in value:
-        return Malformed(position(), "has no 'data'", _kept(task_id))
+        return Malformed(position(), "has no 'data'", _shortened(task_id))
     data = value["data"]
     if not isinstance(data, Mapping):
-        return Malformed(position(), f"'data' is {kind(data)}, not a mapping", _kept(task_id))
+        return Malformed(position(), f"'data' is {kind(data)}, not a mapping", _shortened(task_id))
     return Delivery(Task(task_id, data))
 
 
 def _task_id(value: object) -> tuple[str, str]:
-    """Return the id as text, or a problem with it."""
+    """Return the id as text, and the problem with it; one of them is empty."""
     if isinstance(value, str):
-        # str.__str__: the value of a str subclass, whatever its own __str__ makes of it.
+        # str.__str__ gives the value of a str subclass that overrides __str__.
         return str.__str__(value), "" if value else "'task_id' is empty"
     if type(value) is not bool and isinstance(value, Integral):
         try:
@@ -108,12 +110,12 @@ def _task_id(value: object) -> tuple[str, str]:
 
 
 def known_id(value: object) -> str | None:
-    """Return the id of an entry that is refused for another reason, if it has a good one."""
+    """Return the id of a malformed entry, or None if it has no valid one."""
     if not isinstance(value, Mapping):
         return None
-    return _kept(_task_id(value.get("task_id"))[0]) or None
+    return _shortened(_task_id(value.get("task_id"))[0]) or None
 
 
-def _kept(task_id: str) -> str:
-    # An id of a megabyte must not flood every place that tells of the entry.
-    return task_id if len(task_id) <= _KEPT_ID else task_id[:_KEPT_ID] + "..."
+def _shortened(task_id: str) -> str:
+    # An id of a megabyte must not fill every message about the entry.
+    return task_id if len(task_id) <= _MAX_ID else task_id[:_MAX_ID] + "..."

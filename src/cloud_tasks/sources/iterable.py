@@ -1,4 +1,4 @@
-"""Tasks from a function of the user's: a generator, a list, anything that can be iterated."""
+"""Read tasks from a function of the program that returns an iterable, such as a generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class IterableSource(StreamSource):
-    """Gives the tasks that a function of the user's yields, each when it is asked for.
+    """Source of the tasks that a function of the program yields, each read when it is needed.
 
     The result of the function may be endless. Its items are mappings with ``task_id`` and
     ``data``, or :class:`~cloud_tasks.task.Task`; values in ``data`` may be any objects.
@@ -37,19 +37,19 @@ class IterableSource(StreamSource):
         try:
             result = self._factory()
         except Exception as error:
-            raise self._raised(error) from error
+            raise self._error(error) from error
         if isinstance(result, Coroutine):
-            result.close()  # or Python warns that it was never awaited
+            result.close()  # else Python warns that it was never awaited
         if isinstance(result, (str, bytes, bytearray, memoryview, Mapping)):
-            raise self._no_iterable(result)
+            raise self._not_iterable(result)
         try:
             self._iterator = iter(result)
         except TypeError as error:
-            raise self._no_iterable(result) from error
+            raise self._not_iterable(result) from error
         except Exception as error:
-            raise self._raised(error) from error
+            raise self._error(error) from error
         self.total = _length(result)
-        # Only these are sure not to keep us waiting for the next item.
+        # Any other iterable may block before its next item.
         self._live = not isinstance(result, (list, tuple))
         return self._read(self._iterator)
 
@@ -58,26 +58,26 @@ class IterableSource(StreamSource):
             try:
                 value = next(iterator)
                 self._count += 1
-                # Within the try: a mapping of the user's own class may raise as well.
+                # Within the try, because a mapping of the program's own class may raise as well.
                 item = to_item(value, self._position)
             except StopIteration:
                 return
             except Exception as error:
-                raise self._raised(error) from error
+                raise self._error(error) from error
             yield item
 
     def _position(self) -> str:
         return f"entry {self._count}"
 
-    def _raised(self, error: Exception) -> SourceError:
+    def _error(self, error: Exception) -> SourceError:
         noun = "entry" if self._count == 1 else "entries"
         after = f" after {self._count} {noun}" if self._count else ""
-        told = f": {shown(str(error), 300)}" if str(error) else ""
+        detail = f": {shown(str(error), 300)}" if str(error) else ""
         return SourceError(
-            f"the task source {self._name} raised {type(error).__name__}{told}{after}"
+            f"the task source {self._name} raised {type(error).__name__}{detail}{after}"
         )
 
-    def _no_iterable(self, result: object) -> SourceError:
+    def _not_iterable(self, result: object) -> SourceError:
         return SourceError(
             f"the task source {self._name} returned an object of type {type(result).__name__}, "
             "not an iterable of tasks: yield mappings with 'task_id' and 'data'"
@@ -91,7 +91,7 @@ class IterableSource(StreamSource):
         try:
             close()
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # The user's clean-up; the tasks it gave are not worth less for its failure.
+            # A failure of the program's clean-up does not spoil the tasks that came before.
             _log.warning("closing the task source %s raised", self._name, exc_info=True)
 
 

@@ -1,4 +1,4 @@
-"""Decoding one JSON value so that what only concerns its entry does not end the file."""
+"""Decode JSON entries so that a mistake in one of them does not end the file."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 from cloud_tasks.sources.entries import Item, known_id, to_item
 from cloud_tasks.task import Malformed
 
-_MARK = re.compile(r'["{}\[\]]')
-_STRING_MARK = re.compile(r'["\\]')
+#: The characters that matter for finding the end of a value, outside strings and in them.
+_OUTSIDE_STRING = re.compile(r'["{}\[\]]')
+_IN_STRING = re.compile(r'["\\]')
 
 
 class JsonDecoder:
-    """The standard decoder, which notes numbers that are no numbers instead of giving up.
+    """The standard library's decoder, except that a bad number is recorded instead of raised.
 
     Attributes:
-        problem: what is wrong with the value decoded last, as the end of a sentence; empty if
-            nothing is. Whoever uses :attr:`scan` clears it.
-        scan: the scanner below the standard decoder: fast, and sparing of words. It raises
-            StopIteration for what can't be the beginning of a value, and a ValueError that is
-            no JSONDecodeError for an integer of too many digits.
+        problem: the problem of the value decoded last, as the end of a sentence; empty if there
+            is none. Callers of :attr:`scan` clear it before.
+        scan: the scanner below the standard decoder: faster, with less precise errors. It raises
+            StopIteration for text that can't begin a value, and a ValueError that is no
+            JSONDecodeError for an integer of too many digits.
     """
 
     def __init__(self) -> None:
@@ -31,9 +32,9 @@ class JsonDecoder:
         decoder: Any = json.JSONDecoder(parse_constant=self._constant)
         self.scan: Callable[[str, int], tuple[Any, int]] = make_scanner(decoder)
         self._decode = decoder.raw_decode
-        # A parse_int of our own costs a call for every integer, so it is kept for the entries
-        # that need it.
-        self._careful = json.JSONDecoder(
+        # A parse_int of our own costs a call for every integer, so only the entries that need
+        # it are decoded with it.
+        self._decode_long_integers = json.JSONDecoder(
             parse_constant=self._constant, parse_int=self._integer
         ).raw_decode
 
@@ -50,14 +51,14 @@ class JsonDecoder:
         except json.JSONDecodeError:
             raise
         except ValueError:
-            value, end = self._careful(text, at)
+            value, end = self._decode_long_integers(text, at)
         return value, end
 
     def _constant(self, name: str) -> None:
         self.problem = f"holds {name}, which is no JSON number"
 
     def _integer(self, digits: str) -> int:
-        # Python limits the digits, since the time to convert them grows with their square.
+        # Python limits the digits, because the time to convert them grows with their square.
         try:
             return int(digits)
         except ValueError:
@@ -66,7 +67,7 @@ class JsonDecoder:
 
 
 def to_json_item(decoder: JsonDecoder, text: str, position: Callable[[], str]) -> Item:
-    """Make of *text*, which is one entry and nothing else, its task, or say why it is none."""
+    """Return the task in *text*, which is one entry and nothing else, or the problem with it."""
     try:
         value, end = decoder.decode(text, 0)
     except json.JSONDecodeError as error:
@@ -81,28 +82,31 @@ def to_json_item(decoder: JsonDecoder, text: str, position: Callable[[], str]) -
 
 
 class EndOfEntry:
-    """Watches text go by for the bracket that closes its first value; sees each letter once."""
+    """Search for the bracket that closes the first value of a text that comes in pieces.
+
+    Each character is looked at once.
+    """
 
     def __init__(self) -> None:
         self._depth = 0
         self._in_string = False
         self._escaped = False
-        self._over = False
+        self._found = False
 
-    def in_next(self, text: str) -> bool:
-        """Tell whether the closing bracket is in *text*, the continuation; True only once."""
-        if self._over:
+    def is_in_next(self, text: str) -> bool:
+        """Tell whether the closing bracket is in *text*, the next piece; True only once."""
+        if self._found:
             return False
         at = 0
         if self._escaped and text:
             at, self._escaped = 1, False
-        while match := (_STRING_MARK if self._in_string else _MARK).search(text, at):
+        while match := (_IN_STRING if self._in_string else _OUTSIDE_STRING).search(text, at):
             at = match.end()
             if match.group() == "\\":
                 self._escaped = at == len(text)
                 at += 1
             elif self._closes(match.group()):
-                self._over = True
+                self._found = True
                 return True
         return False
 

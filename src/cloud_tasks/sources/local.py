@@ -1,4 +1,4 @@
-"""Which local source stands behind a user's ``task_source``."""
+"""Choose the source for a program's ``task_source`` or task file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def make_source(task_source: Any, *, task_format: str | None = None) -> TaskSour
     Args:
         task_source: the name of a task file (``-`` is standard input), a ``pathlib.Path``, a
             ``filecache.FCPath``, or a function that returns an iterable of tasks.
-        task_format: one of ``sources.files.task_file.FORMATS``, for a task file whose
-            name doesn't tell its format.
+        task_format: one of ``sources.files.task_file.FORMATS``, for a task file without a known
+            suffix.
 
     Raises:
         ConfigurationError: it is none of these.

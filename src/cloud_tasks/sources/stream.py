@@ -1,4 +1,4 @@
-"""What the local sources have in common: one stream of entries, read by one thread."""
+"""Read a stream of entries by one thread, the base of all local sources."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cloud_tasks.task import Batch, Delivery, Malformed
 
 
 class StreamSource(TaskSource):
-    """A source that reads entries one after the other and never gives one twice.
+    """Source that reads entries one after the other and delivers each once.
 
-    A subclass opens its stream in :meth:`_begin` and lets go of it in :meth:`_dispose`. What it
-    gives before it breaks is given out before the error is raised.
+    A subclass opens its stream in :meth:`_begin` and closes it in :meth:`_dispose`. Entries that
+    were read before an error are delivered before it is raised.
     """
 
-    #: The next entry may be long in coming, so what is there is given out at once.
+    #: The next entry may take long to come, so each is delivered at once.
     _live = True
 
     def __init__(self) -> None:
@@ -33,17 +33,18 @@ class StreamSource(TaskSource):
 
     @abc.abstractmethod
     def _begin(self) -> Iterator[Item]:
-        """Open the stream; nothing stays open if this raises."""
+        """Open the stream and return its entries; leave nothing open if this raises."""
 
     @abc.abstractmethod
     def _dispose(self) -> None:
-        """Let go of the stream; called at its end and at ``close``, so maybe twice."""
+        """Close the stream; called at its end and at ``close``, so maybe twice."""
 
     def open(self) -> None:
-        """Open the stream and look at its beginning; blocks until that has come.
+        """Open the stream and check its beginning; blocks until that has come.
 
         Raises:
-            SourceError: it can't give tasks; one sentence says what, where and what to do.
+            SourceError: there are no tasks to be had; one sentence says what, where and what to
+                do.
             ConfigurationError: a package that is needed to read it is not installed.
         """
         if not self._enter():
@@ -54,12 +55,12 @@ class StreamSource(TaskSource):
             self._leave()
 
     def receive(self, n: int) -> Batch:
-        """Return up to *n* tasks; one entry at a time where the next may be long in coming.
+        """Return up to *n* tasks; one entry at a time from a stream that may block.
 
         Blocks until there is an entry, or the end. After ``close`` there are no more.
 
         Raises:
-            SourceError: the stream broke; all that came before was given out.
+            SourceError: the stream broke; all entries before were delivered.
         """
         if not self._enter():
             return Batch(ended=True)
@@ -69,11 +70,11 @@ class StreamSource(TaskSource):
             self._leave()
 
     def close(self) -> None:
-        """Let go of the stream; a ``receive`` that is under way does it when it returns."""
+        """Close the stream; a ``receive`` that is under way closes it when it returns."""
         with self._lock:
             self._closed = True
             if self._busy:
-                # Closing a descriptor under a blocked read would free its number for another
+                # Closing a descriptor during a blocked read would free its number for another
                 # file, and a generator can't be closed while it runs.
                 return
         self._dispose()
@@ -97,7 +98,7 @@ class StreamSource(TaskSource):
             raise self._failure
         items: list[Item] = []
         try:
-            # In place: what comes before an error stays.
+            # extend() keeps the items that came before an error.
             items.extend(itertools.islice(self._items, limit))
             ended = len(items) < limit
         except SourceError as error:
@@ -108,7 +109,7 @@ class StreamSource(TaskSource):
         if ended:
             self._dispose()
         if Malformed not in map(type, items):
-            # As nearly always: a look at each of a million is dear.
+            # The usual case: testing each of a million items again would take long.
             return Batch(tuple(cast("list[Delivery]", items)), (), ended)
         deliveries = tuple(item for item in items if type(item) is Delivery)
         malformed = tuple(item for item in items if type(item) is Malformed)

@@ -177,7 +177,7 @@ def test_trouble_that_passes_ends_no_monitor(
     desk.monitor()
     assert desk.ids == ["run-0"]
     assert not desk.stored.copies
-    assert "receive fails, trying on: not now" in capsys.readouterr().err
+    assert "receive fails, trying again: not now" in capsys.readouterr().err
 
 
 def test_events_can_be_printed(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

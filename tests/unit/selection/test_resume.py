@@ -52,7 +52,7 @@ class File(Source):
         super().__init__(items, requeues=False, error=error)
         self.twin = Source(items if twin is None else twin, error=error)
 
-    def again(self) -> Source:
+    def clone(self) -> Source:
         return self.twin
 
 

@@ -1,4 +1,4 @@
-"""Topics and subscriptions, as those see them who set them up."""
+"""Create, purge and delete the topic and the subscription of a queue."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError
 from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, Side, explained
+from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error
 from cloud_tasks.queues.pubsub.names import Names
 
-#: Seconds that the service can keep an unread message: ten minutes to 31 days.
-_SHORTEST_RETENTION, _LONGEST_RETENTION = 600, 31 * 86400
-#: What servers take that know only the limit of former years; the emulator is one.
-_OLD_RETENTION = 7 * 86400
-_SHORTEST_LEASE, _LONGEST_LEASE = 10, 600
-_FEWEST_DELIVERIES, _MOST_DELIVERIES = 5, 100
-#: Seconds for making and deleting, which takes the service longer than a message does.
+#: Limits of the service for keeping an unread message, in seconds: 10 minutes to 31 days.
+_MIN_RETENTION, _MAX_RETENTION = 600, 31 * 86400
+#: Longest retention of servers that know the former limit only, such as the emulator.
+_OLD_MAX_RETENTION = 7 * 86400
+_MIN_LEASE, _MAX_LEASE = 10, 600
+_MIN_DELIVERIES, _MAX_DELIVERIES = 5, 100
+#: Seconds for creating and deleting, which takes the service longer than handling a message.
 _SETUP_TIMEOUT = 2 * TIMEOUT
 #: Seconds by which the clocks of this machine and of the service may differ.
-_CLOCKS = 60
+_CLOCK_SKEW = 60
 
 
 class PubSubAdmin(QueueAdmin):
-    """Sets up the queue that *connection* leads to.
+    """Administration of the queue that *connection* leads to.
 
     Args:
         connection: to its topic and subscription.
-        exactly_once: queues are made to deliver each message once.
+        exactly_once: queues are created to deliver each message once.
     """
 
     def __init__(self, connection: Connection, *, exactly_once: bool = False) -> None:
@@ -38,28 +38,28 @@ class PubSubAdmin(QueueAdmin):
         self._exactly_once = exactly_once
 
     def create(self, spec: QueueSpec) -> bool:
-        """Make topic and subscription, and those of the dead-letter queue if they are not there.
+        """Create topic and subscription, and those of the dead-letter queue, if they are missing.
 
         The lease is clipped to 10..600 s, the retention to 10 minutes..31 days, and the number
         of deliveries to 5..100.
         """
-        # Looking first lets those load a queue who may not create any.
-        made = not self._has_topic() and self._create_topic(self._names)
+        # Checking first lets accounts load a queue that have no permission to create one.
+        created = not self._has_topic() and self._create_topic(self._names)
         if self._has_subscription():
-            return made
+            return created
         dead_letter_policy = None
         if spec.dead_letter is not None:
             dead = self._names.of(spec.dead_letter)
-            # Without a subscription a topic keeps nothing.
+            # A topic without a subscription keeps no messages.
             self._create_topic(dead)
             self._create_subscription(dead, spec, None)
             dead_letter_policy = {
                 "dead_letter_topic": dead.topic,
                 "max_delivery_attempts": min(
-                    max(spec.max_deliveries, _FEWEST_DELIVERIES), _MOST_DELIVERIES
+                    max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES
                 ),
             }
-        return self._create_subscription(self._names, spec, dead_letter_policy) or made
+        return self._create_subscription(self._names, spec, dead_letter_policy) or created
 
     def _create_topic(self, names: Names) -> bool:
         return self._create("topic", "create_topic", {"name": names.topic})
@@ -70,21 +70,21 @@ class PubSubAdmin(QueueAdmin):
         fields = {
             "name": names.subscription,
             "topic": names.topic,
-            "ack_deadline_seconds": min(max(spec.lease, _SHORTEST_LEASE), _LONGEST_LEASE),
-            "expiration_policy": {},  # never; the default is after 31 days without use
+            "ack_deadline_seconds": min(max(spec.lease, _MIN_LEASE), _MAX_LEASE),
+            "expiration_policy": {},  # never expires; the default is 31 days without use
             "enable_exactly_once_delivery": self._exactly_once,
         }
         if dead_letter_policy is not None:
             fields["dead_letter_policy"] = dead_letter_policy
-        retention = min(max(spec.retention, _SHORTEST_RETENTION), _LONGEST_RETENTION)
+        retention = min(max(spec.retention, _MIN_RETENTION), _MAX_RETENTION)
         try:
-            return self._create_kept(fields, retention)
+            return self._create_with_retention(fields, retention)
         except QueueRefusedError as error:
-            if retention <= _OLD_RETENTION or "message_retention_duration" not in str(error):
+            if retention <= _OLD_MAX_RETENTION or "message_retention_duration" not in str(error):
                 raise
-        return self._create_kept(fields, _OLD_RETENTION)
+        return self._create_with_retention(fields, _OLD_MAX_RETENTION)
 
-    def _create_kept(self, fields: dict[str, Any], retention: int) -> bool:
+    def _create_with_retention(self, fields: dict[str, Any], retention: int) -> bool:
         duration = datetime.timedelta(seconds=retention)
         fields = {**fields, "message_retention_duration": duration}
         return self._create("subscription", "create_subscription", fields)
@@ -95,7 +95,7 @@ class PubSubAdmin(QueueAdmin):
         except CallError as error:
             if error.code == "ALREADY_EXISTS":
                 return False
-            raise explained(error, self._names, side) from error
+            raise to_queue_error(error, self._names, side) from error
         return True
 
     def _has_topic(self) -> bool:
@@ -120,21 +120,23 @@ class PubSubAdmin(QueueAdmin):
         return True
 
     def depth(self) -> Depth:
-        """Return that nothing is known: only Google's monitoring counts, minutes late."""
+        """Return unknown numbers: only Google's monitoring counts messages, minutes late."""
         fields = {"subscription": self._names.subscription}
         self._connection.request("subscription", "get_subscription", fields)
         return Depth(None, None)
 
     def purge(self) -> None:
-        """Declare all messages up to now read; the settings stay."""
-        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=_CLOCKS)
+        """Mark all messages up to now as acknowledged; the settings stay."""
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(
+            seconds=_CLOCK_SKEW
+        )
         fields = {"subscription": self._names.subscription, "time": until}
         self._connection.request("subscription", "seek", fields, timeout=_SETUP_TIMEOUT)
 
     def delete(self) -> bool:
-        """Delete subscription and topic."""
-        subscription = self._delete("subscription", self._names.subscription)
-        return self._delete("topic", self._names.topic) or subscription
+        """Delete subscription and topic; return False if there was neither."""
+        deleted = self._delete("subscription", self._names.subscription)
+        return self._delete("topic", self._names.topic) or deleted
 
     def _delete(self, side: Side, name: str) -> bool:
         try:

@@ -1,7 +1,7 @@
-"""Google's library: its clients, made when they are first needed.
+"""Connect to Pub/Sub by Google's library, imported at the first request.
 
-No other module knows the library. Of its clients we take the generated ones, where one call is one
-request: they start no threads, hold no messages back, and repeat nothing when told so.
+No other module imports the library. Of its clients the generated ones are used, because there one
+call is one request: they start no threads, keep no messages, and don't retry when told so.
 """
 
 from __future__ import annotations
@@ -23,48 +23,50 @@ from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableEr
 from cloud_tasks.queues.pubsub.errors import (
     CallError,
     Side,
-    explained,
     no_credentials,
     no_library,
+    to_queue_error,
 )
 from cloud_tasks.queues.pubsub.names import Names
 
-#: Seconds for a request that nothing keeps waiting.
+#: Seconds for a request that the service answers at once.
 TIMEOUT = 5.0
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # After an outage gRPC would wait up to two minutes before it tries to connect again, and a
-    # try that nobody answers would last for 20 s.
+    # By default gRPC waits up to two minutes after an outage before it connects again, and an
+    # attempt that gets no answer lasts for 20 s.
     ("grpc.max_reconnect_backoff_ms", 5000),
     ("grpc.min_reconnect_backoff_ms", 5000),
-    # A connection that went silent is given up after 40 s.
+    # A connection without any answer is closed after 40 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-#: Seconds that the machine's metadata server may take for an answer, and how many tries it has.
-_METADATA_TIMEOUT, _METADATA_TRIES = 1.0, 2
+#: Seconds for an answer of the machine's metadata server, and number of attempts.
+_METADATA_TIMEOUT, _METADATA_ATTEMPTS = 1.0, 2
 
-_importing = threading.Lock()
+_import_lock = threading.Lock()
 
 
 class Connection:
-    """The way to the topic and the subscription of one queue.
+    """Connection to the topic and the subscription of one queue; thread-safe.
 
-    Nothing is imported or connected before the first request. Requests block; they raise what
-    :class:`~cloud_tasks.queues.base.MessageQueue` raises, but for those that say otherwise.
+    Nothing is imported or connected before the first request. Requests block.
 
     Args:
         names: of the queue.
-        endpoint_url: of another server that speaks the protocol: ``host:port``, ``http://…`` or
-            ``https://…``; None: the environment's ``PUBSUB_EMULATOR_HOST``, else Google's.
+        endpoint_url: address of another server that speaks the protocol: ``host:port``,
+            ``http://…`` or ``https://…``; None means ``PUBSUB_EMULATOR_HOST`` of the environment,
+            else Google's.
+
+    Attributes:
+        last_answer: when the service last answered, by the monotonic clock.
     """
 
     def __init__(self, names: Names, endpoint_url: str | None = None) -> None:
         self.names = names
-        #: By the monotonic clock: when the service last answered.
-        self.heard = time.monotonic()
+        self.last_answer = time.monotonic()
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
         self._clients: dict[Side, Any] = {}
@@ -74,19 +76,25 @@ class Connection:
     def request(
         self, side: Side, method: str, fields: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> Any:
-        """Make one request, and return the service's answer."""
+        """Make one request; return the answer.
+
+        Raises:
+            QueueUnavailableError: trying again may help.
+            QueueRefusedError: nothing will help.
+        """
         try:
             return self.call(side, method, fields, timeout=timeout)
         except CallError as error:
-            raise explained(error, self.names, side) from error
+            raise to_queue_error(error, self.names, side) from error
 
     def call(
         self, side: Side, method: str, fields: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> Any:
-        """Make one request, and return the service's answer.
+        """Make one request; return the answer.
 
         Raises:
             CallError: the answer is an error.
+            QueueUnavailableError, QueueRefusedError: no request could be made.
         """
         client = self._client(side)
         library = _library()
@@ -95,26 +103,26 @@ class Connection:
         except library.exceptions.GoogleAPICallError as error:
             failed = _call_error(error)
             if not failed.is_transient:
-                self.heard = time.monotonic()
+                self.last_answer = time.monotonic()
             raise failed from error
         except library.auth_exceptions.GoogleAuthError as error:
-            raise self._refused(error) from error
-        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise self._credentials_error(error) from error
+        except ValueError as error:  # raised by gRPC if the channel was closed meanwhile
             if self._closed:
-                raise self._over() from error
+                raise self._closed_error() from error
             raise
-        self.heard = time.monotonic()
+        self.last_answer = time.monotonic()
         return answer
 
     def close(self) -> None:
-        """End the connections; requests under way fail. Idempotent."""
+        """Close the connections; requests under way fail. Idempotent."""
         with self._lock:
             self._closed = True
             clients, self._clients = self._clients, {}
         for client in clients.values():
             client.transport.close()
 
-    def _over(self) -> QueueUnavailableError:
+    def _closed_error(self) -> QueueUnavailableError:
         return QueueUnavailableError(
             f"the connection to Pub/Sub for queue {self.names.queue!r} was closed"
         )
@@ -122,18 +130,18 @@ class Connection:
     def _client(self, side: Side) -> Any:
         with self._lock:
             if self._closed:
-                raise self._over()
+                raise self._closed_error()
             if side not in self._clients:
-                self._clients[side] = self._made(side)
+                self._clients[side] = self._make_client(side)
             return self._clients[side]
 
-    def _made(self, side: Side) -> Any:
+    def _make_client(self, side: Side) -> Any:
         library = _library()
         client = library.publisher if side == "topic" else library.subscriber
         transport = client.get_transport_class("grpc")
-        target, plain = _target(self._endpoint_url)
-        if plain:
-            # A proxy for the web would hardly know the way to this machine or its neighbour.
+        target, without_tls = _target(self._endpoint_url)
+        if without_tls:
+            # An HTTP proxy rarely reaches this machine or its local network.
             options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
             channel = library.grpc.insecure_channel(target, options=options)
             return client(transport=transport(channel=channel))
@@ -143,26 +151,26 @@ class Connection:
             return transport.create_channel(*args, options=options, **kwargs)
 
         if self._credentials is None:
-            self._credentials = self._found_credentials()
-        given = {"credentials": self._credentials, "channel": channel_with_options}
+            self._credentials = self._find_credentials()
+        arguments = {"credentials": self._credentials, "channel": channel_with_options}
         if target:
-            given["host"] = target
-        return client(transport=transport(**given, always_use_jwt_access=True))
+            arguments["host"] = target
+        return client(transport=transport(**arguments, always_use_jwt_access=True))
 
-    def _found_credentials(self) -> Any:
+    def _find_credentials(self) -> Any:
         library = _library()
         try:
             credentials, _ = library.auth.default(
-                default_scopes=library.scopes, request=library.hasty_request()
+                default_scopes=library.scopes, request=library.impatient_request()
             )
-        except (library.auth_exceptions.GoogleAuthError, _SilentMetadataError) as error:
-            raise self._refused(error) from error
+        except (library.auth_exceptions.GoogleAuthError, _NoMetadataError) as error:
+            raise self._credentials_error(error) from error
         return credentials
 
-    def _refused(self, error: Exception) -> QueueError:
-        """Return what *error*, met on the way to credentials, means."""
+    def _credentials_error(self, error: Exception) -> QueueError:
+        """Return the error to raise for *error*, which occurred while getting credentials."""
         library = _library().auth_exceptions
-        silent = isinstance(error, _SilentMetadataError)
+        silent = isinstance(error, _NoMetadataError)
         if (silent and _is_google_machine()) or isinstance(error, library.TransportError):
             return QueueUnavailableError(
                 f"the credentials for Pub/Sub queue {self.names.queue!r} can't be had now: {error}"
@@ -174,19 +182,19 @@ class Connection:
         return no_credentials(self.names, None if missing else str(error))
 
 
-class _SilentMetadataError(Exception):
-    """The machine's metadata server does not answer, if there is one at all."""
+class _NoMetadataError(Exception):
+    """The machine's metadata server does not answer; there may be none."""
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the library from talking on standard error."""
-    # gRPC reads this when it is imported, and would report each process that we start.
+def _silenced() -> Iterator[None]:
+    """Keep the library from writing to standard error while it is imported."""
+    # gRPC reads this at its import; by default it reports every fork of this process.
     ours = "GRPC_VERBOSITY" not in os.environ
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         with warnings.catch_warnings():
-            # To the users of older Pythons it tells what it will not support.
+            # The library warns users of older Pythons that it will drop them.
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
@@ -196,12 +204,12 @@ def _quietly() -> Iterator[None]:
 
 @cache
 def _library() -> Any:
-    """Import Google's library, which takes half a second.
+    """Import Google's library, which takes half a second; return the parts that are used.
 
     Raises:
         QueueRefusedError: it isn't installed.
     """
-    with _importing, _quietly():
+    with _import_lock, _silenced():
         try:
             import google.auth
             import google.auth.exceptions
@@ -212,30 +220,30 @@ def _library() -> Any:
         except ImportError as error:
             raise no_library() from error
 
-    class HastyRequest(google.auth.transport.requests.Request):
-        """Asks the metadata server less patiently than the library, which takes 12 s."""
+    class ImpatientRequest(google.auth.transport.requests.Request):
+        """A request that gives up on the metadata server in 2 s; the library takes 12 s."""
 
-        tries = 0
+        attempts = 0
 
         def __call__(self, url: str, *args: Any, **kwargs: Any) -> Any:
-            ask: Any = super().__call__
+            request: Any = super().__call__
             if "metadata-flavor" not in (kwargs.get("headers") or {}):
-                return ask(url, *args, **kwargs)
+                return request(url, *args, **kwargs)
             kwargs["timeout"] = _METADATA_TIMEOUT
             try:
-                return ask(url, *args, **kwargs)
+                return request(url, *args, **kwargs)
             except google.auth.exceptions.TransportError as error:
-                self.tries += 1
-                if self.tries < _METADATA_TRIES:
+                self.attempts += 1
+                if self.attempts < _METADATA_ATTEMPTS:
                     raise
-                raise _SilentMetadataError("the metadata server does not answer") from error
+                raise _NoMetadataError("the metadata server does not answer") from error
 
     return SimpleNamespace(
         auth=google.auth,
         auth_exceptions=google.auth.exceptions,
         exceptions=exceptions,
         grpc=grpc,
-        hasty_request=HastyRequest,
+        impatient_request=ImpatientRequest,
         publisher=PublisherClient,
         subscriber=SubscriberClient,
         scopes=PublisherClient.get_transport_class("grpc").AUTH_SCOPES,
@@ -244,33 +252,33 @@ def _library() -> Any:
 
 def _call_error(error: Any) -> CallError:
     code = error.grpc_status_code
-    verdicts = {
-        ack_id: verdict
+    failed_ids = {
+        ack_id: reason
         for detail in error.details
-        for ack_id, verdict in getattr(detail, "metadata", {}).items()
-        if verdict.startswith(("PERMANENT_FAILURE_", "TRANSIENT_FAILURE_"))
+        for ack_id, reason in getattr(detail, "metadata", {}).items()
+        if reason.startswith(("PERMANENT_FAILURE_", "TRANSIENT_FAILURE_"))
     }
-    return CallError(code.name if code else "UNKNOWN", error.message or str(error), verdicts)
+    return CallError(code.name if code else "UNKNOWN", error.message or str(error), failed_ids)
 
 
 def _target(endpoint_url: str | None) -> tuple[str | None, bool]:
-    """Return host and port, None for Google's, and whether to talk without TLS and credentials."""
+    """Return host and port, None for Google's, and whether to go without TLS and credentials."""
     if endpoint_url is None:
         emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
         return (emulator, True) if emulator else (None, False)
     url = endpoint_url if "://" in endpoint_url else f"//{endpoint_url}"
-    with contextlib.suppress(ValueError):  # a port or an IPv6 address that is none
+    with contextlib.suppress(ValueError):  # an invalid port or IPv6 address
         parts = urlsplit(url)
         if parts.scheme in ("", "http", "https") and parts.hostname and parts.port != 0:
-            plain = parts.scheme == "http" or (not parts.scheme and _is_here(parts.hostname))
-            return parts.netloc, plain
+            is_plain = parts.scheme == "http"
+            return parts.netloc, is_plain or (not parts.scheme and _is_local(parts.hostname))
     raise QueueRefusedError(
-        f"the endpoint {endpoint_url!r} is no place of a Pub/Sub server: give host:port, "
+        f"the endpoint {endpoint_url!r} is no address of a Pub/Sub server: give host:port, "
         "http://host:port or https://host:port"
     )
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

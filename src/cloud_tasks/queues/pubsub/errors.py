@@ -1,4 +1,4 @@
-"""What the answers of the service mean, in our errors and in a user's words."""
+"""Translate the errors of Pub/Sub into ours, with sentences that say what to do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.queues.pubsub.names import Names
 
-#: What a request is about; each has a client of its own.
+#: Subject of a request; each has an SDK client of its own.
 Side: TypeAlias = Literal["topic", "subscription"]
 
-#: gRPC's names for what may be better next time.
+#: gRPC's names of errors after which trying again may help.
 _TRANSIENT = {
     "ABORTED",
     "CANCELLED",
@@ -28,9 +28,16 @@ _TRANSIENT = {
     "UNKNOWN",
 }
 _PLUGIN_FAILED = "Getting metadata from plugin failed"
-#: In the text of a failed request for a token: trying again is no use.
-_HOPELESS = ("invalid_", "unauthorized_", "Reauthentication", "Status: 403", "Status: 404")
-_LONGEST_QUOTE = 300
+#: Texts of a failed request for a token after which trying again is no use.
+_TOKEN_REFUSED = (
+    "invalid_",
+    "unauthorized_",
+    "Reauthentication",
+    "Status: 403",
+    "Status: 404",
+)
+#: Characters of the service's message that are quoted.
+_MAX_QUOTE = 300
 _ROLES = {
     "topic": "roles/pubsub.publisher and roles/pubsub.viewer",
     "subscription": "roles/pubsub.subscriber and roles/pubsub.viewer",
@@ -38,69 +45,70 @@ _ROLES = {
 
 
 class CallError(Exception):
-    """The service answered a request with an error; never leaves this package.
+    """Error response of the service; never leaves this package.
 
     Attributes:
-        code: gRPC's name for it, ``NOT_FOUND`` for one.
-        text: in the service's words.
-        verdicts: which ids the request failed for, and why, where the service tells.
+        code: gRPC's name of the error, such as ``NOT_FOUND``.
+        text: the service's message.
+        failed_ids: reasons by ack id, where the service says which deliveries of an exactly-once
+            subscription failed.
     """
 
-    def __init__(self, code: str, text: str, verdicts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, code: str, text: str, failed_ids: Mapping[str, str] | None = None) -> None:
         super().__init__(code, text)
         self.code = code
         self.text = text
-        self.verdicts = dict(verdicts or {})
+        self.failed_ids = dict(failed_ids or {})
 
     @property
     def is_transient(self) -> bool:
-        """True if trying again may help."""
-        return self.code in _TRANSIENT and not self.is_hopeless
+        """Whether trying again may help."""
+        return self.code in _TRANSIENT and not self.has_no_token
 
     @property
-    def is_hopeless(self) -> bool:
-        """True if there will be no token, which the library reports as a service that is away."""
-        return _PLUGIN_FAILED in self.text and any(mark in self.text for mark in _HOPELESS)
+    def has_no_token(self) -> bool:
+        """Whether no token can be had, which the library reports as an unavailable service."""
+        return _PLUGIN_FAILED in self.text and any(mark in self.text for mark in _TOKEN_REFUSED)
 
 
-class NoRightError(QueueRefusedError):
-    """The account may not do what it asked for, which it may not need."""
+class NoPermissionError(QueueRefusedError):
+    """The account has no permission for a request; callers may do without its answer."""
 
 
-def explained(error: CallError, names: Names, side: Side) -> QueueError:
+def to_queue_error(error: CallError, names: Names, side: Side) -> QueueError:
     """Return the error to raise for *error* about one side of the queue of *names*."""
     path = names.topic if side == "topic" else names.subscription
     short = path.rpartition("/")[2]
     where = f"{side} {short!r} of queue {names.queue!r} in project {names.project!r}"
-    said = error.text[:_LONGEST_QUOTE].rstrip(". ")
+    detail = error.text[:_MAX_QUOTE].rstrip(". ")
     if error.code == "NOT_FOUND":
         return QueueMissingError(
             f"Pub/Sub has no {where}: create the queue with `cloud_tasks load_queue`, or check its "
-            f"name and the project ({said})"
+            f"name and the project ({detail})"
         )
     if error.code == "PERMISSION_DENIED":
-        return NoRightError(
+        return NoPermissionError(
             f"Pub/Sub denies this account the {where}: give it {_ROLES[side]}, to set up queues "
-            f"roles/pubsub.editor, or check the project ({said})"
+            f"roles/pubsub.editor, or check the project ({detail})"
         )
-    if error.code == "UNAUTHENTICATED" or error.is_hopeless:
+    if error.code == "UNAUTHENTICATED" or error.has_no_token:
         return QueueRefusedError(
             f"Pub/Sub does not accept the credentials for the {where}: renew them with `gcloud "
             "auth application-default login`, or check GOOGLE_APPLICATION_CREDENTIALS or the "
-            f"machine's service account ({said})"
+            f"machine's service account ({detail})"
         )
     if error.is_transient:
-        return QueueUnavailableError(f"Pub/Sub can't be used now for the {where}: {said}")
-    return QueueRefusedError(f"Pub/Sub refuses a request for the {where}: {said}")
+        return QueueUnavailableError(f"Pub/Sub can't be used now for the {where}: {detail}")
+    return QueueRefusedError(f"Pub/Sub refuses a request for the {where}: {detail}")
 
 
-def no_credentials(names: Names, said: str | None) -> QueueRefusedError:
-    """Return the error for credentials that are missing, or can't be used as *said*."""
+def no_credentials(names: Names, reason: str | None) -> QueueRefusedError:
+    """Return the error for missing credentials, or for some that are unusable for *reason*."""
     where = f"Pub/Sub queue {names.queue!r} in project {names.project!r}"
-    if said is not None:
+    if reason is not None:
         return QueueRefusedError(
-            f"the Google credentials for {where} can't be used: {said}; mend them, or renew them "
-            "with `gcloud auth application-default login`"
+            f"the Google credentials for {where} can't be used: {reason}; correct them, or renew "
+            "them with `gcloud auth application-default login`"
         )
     return QueueRefusedError(
         f"no Google credentials for {where}: looked at GOOGLE_APPLICATION_CREDENTIALS, at "
@@ -110,7 +118,7 @@ def no_credentials(names: Names, said: str | None) -> QueueRefusedError:
 
 
 def no_library() -> QueueRefusedError:
-    """Return the error for a library that isn't installed."""
+    """Return the error for Google's library not being installed."""
     return QueueRefusedError(
         "Pub/Sub needs Google's library: install it with `pip install 'cloud-tasks[gcp]'`"
     )

@@ -1,4 +1,4 @@
-"""What a queue is called in Pub/Sub."""
+"""Name the topic and the subscription of a queue."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one queue, short and whole.
+    """The names of one queue.
 
     Attributes:
-        queue: as users call it.
-        project: whose it is.
+        queue: name that users give.
+        project: id of the project that it belongs to.
     """
 
     queue: str
@@ -19,12 +19,12 @@ class Names:
 
     @property
     def topic(self) -> str:
-        """What messages are sent to."""
+        """The full name of the topic, to which messages are sent."""
         return f"projects/{self.project}/topics/{self.queue}-topic"
 
     @property
     def subscription(self) -> str:
-        """What they are received from."""
+        """The full name of the subscription, from which messages are received."""
         return f"projects/{self.project}/subscriptions/{self.queue}-subscription"
 
     def of(self, queue: str) -> Names:

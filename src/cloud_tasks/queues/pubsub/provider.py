@@ -1,4 +1,4 @@
-"""Google Pub/Sub."""
+"""Provide the queues of Google Pub/Sub."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from cloud_tasks.queues.pubsub.queue import LIMITS, PubSubQueue
 
 
 class PubSubProvider(QueueProvider):
-    """Queue ``NAME`` is the topic ``NAME-topic`` and its subscription ``NAME-subscription``.
+    """Queues of a project: ``NAME`` is topic ``NAME-topic`` with ``NAME-subscription``.
 
     Raises:
         ConfigurationError: from ``queue`` and ``admin``: there is no project id.
     """
 
     limits = LIMITS
+    required_settings = ("project_id",)
 
     def queue(self, name: str) -> PubSubQueue:
         """Return the queue *name* of the project."""
         return PubSubQueue(self._connection(name), exactly_once=self.exactly_once)
 
     def admin(self, name: str) -> PubSubAdmin:
-        """Return what sets up the queue *name* of the project."""
+        """Return the administration of the queue *name* of the project."""
         return PubSubAdmin(self._connection(name), exactly_once=self.exactly_once)
 
     def _connection(self, name: str) -> Connection:

@@ -1,7 +1,7 @@
-"""A topic and its subscription, as a worker uses them.
+"""Send, receive and settle the messages of one queue: a topic and its subscription.
 
-Messages are taken by single pulls. The library's stream would keep those that it has taken ahead
-hidden for a minute after it was cancelled.
+Messages are received by single pulls, because the library's streaming pull keeps the messages that
+it has prefetched hidden for a minute after it was cancelled.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from cloud_tasks.queues.base import (
 )
 from cloud_tasks.queues.batching import chunks
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, NoRightError, Side, explained
+from cloud_tasks.queues.pubsub.errors import CallError, NoPermissionError, Side, to_queue_error
 
 logger = logging.getLogger(__name__)
 
-#: Of bodies: the service takes 10,000,000 in all, and each of a thousand has a length before it.
+#: Bytes of all bodies: the service takes 10,000,000, lengths of up to 1,000 bodies included.
 _REQUEST_BYTES = 9_950_000
 
 LIMITS = QueueLimits(
@@ -42,21 +42,22 @@ LIMITS = QueueLimits(
     max_lease=600,
     longest_wait=20.0,
 )
-#: The service takes requests of 512 KiB about deliveries, whose ids it makes as long as it likes.
+#: Bytes of all ack ids in a request, of which the service takes 512 KiB; ids have any length.
 _IDS_BYTES = 480_000
-_AROUND_AN_ID = 4
+#: Bytes that the protocol adds to each ack id.
+_ID_OVERHEAD = 4
 
-#: Seconds that a pull may last longer than its caller wants to wait. The server answers before
-#: the client's time is over: the emulator a second.
+#: Seconds that a pull may last longer than its caller wants to wait, because the server answers
+#: before the client's deadline: the emulator a second before.
 _PULL_MARGIN = 1.0
-#: Seconds between two pulls of one receive, where the service said too early that it has nothing.
+#: Seconds between two pulls of one receive, if the service answers early that it has no message.
 _PAUSE = 0.25
-#: Seconds without any answer after which an empty pull is not believed.
-_SILENCE = 60.0
-#: A message of so many bytes may take a second more to be sent.
-_BYTES_A_SECOND = 1_000_000
+#: Seconds without any answer after which a pull that timed out is followed by a check.
+_MAX_SILENCE = 60.0
+#: Bytes of messages for which a send may take a second longer.
+_BYTES_PER_SECOND = 1_000_000
 
-_GONE = "PERMANENT_FAILURE"
+_PERMANENT = "PERMANENT_FAILURE"
 
 
 class PubSubQueue(MessageQueue):
@@ -64,7 +65,7 @@ class PubSubQueue(MessageQueue):
 
     Args:
         connection: to its topic and subscription.
-        exactly_once: it is expected to deliver each message once.
+        exactly_once: a warning is logged if its subscription may deliver a message twice.
     """
 
     limits = LIMITS
@@ -75,30 +76,30 @@ class PubSubQueue(MessageQueue):
         self._names = connection.names
         self._exactly_once = exactly_once
         self._closing = threading.Event()
-        #: Seconds of the subscription's own lease; 0: we have no right to know; None: not asked.
+        #: Seconds of the subscription's own lease; 0 if it can't be read, None if not yet read.
         self._lease: int | None = None
 
     def check(self) -> QueueInfo:
-        """Look at the topic and the subscription: two requests.
+        """Read the topic and the subscription by two requests.
 
-        An account that may only send sees no subscription, one that may only receive no topic:
-        either is enough.
+        Permission for one of them is enough: an account that only sends may not read the
+        subscription, one that only receives may not read the topic.
         """
-        may_send = True
+        may_read_topic = True
         try:
-            self._look("topic")
-        except NoRightError:
-            may_send = False
+            self._get("topic")
+        except NoPermissionError:
+            may_read_topic = False
         try:
-            subscription = self._look("subscription")
-        except NoRightError:
-            if not may_send:
+            subscription = self._get("subscription")
+        except NoPermissionError:
+            if not may_read_topic:
                 raise
             self._lease = 0
             return QueueInfo(counts_attempts=False)
         return self._info(subscription)
 
-    def _look(self, side: Side) -> Any:
+    def _get(self, side: Side) -> Any:
         self._count("check")
         if side == "topic":
             return self._connection.request("topic", "get_topic", {"topic": self._names.topic})
@@ -114,7 +115,7 @@ class PubSubQueue(MessageQueue):
             )
         if self._exactly_once and not subscription.enable_exactly_once_delivery:
             logger.warning(
-                "%s was not made to deliver each message exactly once: it may deliver one again",
+                "%s was not created for exactly-once delivery: it may deliver a message again",
                 self,
             )
         self._lease = subscription.ack_deadline_seconds
@@ -122,7 +123,7 @@ class PubSubQueue(MessageQueue):
         return QueueInfo(counts_attempts=counts, lease=self._lease)
 
     def receive(self, n: int, *, wait: float, lease: float) -> list[Message]:
-        """Pull up to *n* messages; an answer may have fewer than there are."""
+        """Pull up to *n* messages; may return fewer than there are."""
         if n < 1:
             return []
         own_lease = self._own_lease()
@@ -133,13 +134,15 @@ class PubSubQueue(MessageQueue):
                 break
             messages = self._pull(n, deadline)
         seconds = _clipped(lease)
-        return self._held(messages, seconds) if messages and seconds != own_lease else messages
+        if messages and seconds != own_lease:
+            return self._with_lease(messages, seconds)
+        return messages
 
     def _own_lease(self) -> int:
         if self._lease is None:
             try:
-                self._info(self._look("subscription"))
-            except NoRightError:  # it takes another one than pulling does
+                self._info(self._get("subscription"))
+            except NoPermissionError:  # pulling needs another permission
                 self._lease = 0
         return self._lease or 0
 
@@ -154,11 +157,11 @@ class PubSubQueue(MessageQueue):
             answer = self._connection.call("subscription", "pull", fields, timeout=timeout)
         except CallError as error:
             if error.code == "DEADLINE_EXCEEDED":
-                self._make_sure()
+                self._check_after_silence()
                 return []
-            if error.code == "NOT_FOUND":  # one made anew may have another lease
+            if error.code == "NOT_FOUND":  # a subscription created anew may have another lease
                 self._lease = None
-            raise explained(error, self._names, "subscription") from error
+            raise to_queue_error(error, self._names, "subscription") from error
         return [
             Message(
                 received.message.message_id,
@@ -169,46 +172,46 @@ class PubSubQueue(MessageQueue):
             for received in answer.received_messages
         ]
 
-    def _make_sure(self) -> None:
-        """Look whether the service is there at all, if it has long been silent.
+    def _check_after_silence(self) -> None:
+        """Check that the service can be reached, if it has not answered for a minute.
 
-        It may answer that there is nothing by letting the time run out, just as a connection
-        does that leads nowhere.
+        The service may report an empty queue by letting a pull time out, which a broken
+        connection does as well.
         """
-        if time.monotonic() - self._connection.heard > _SILENCE:
-            with contextlib.suppress(NoRightError):
-                self._look("subscription")
+        if time.monotonic() - self._connection.last_answer > _MAX_SILENCE:
+            with contextlib.suppress(NoPermissionError):
+                self._get("subscription")
 
-    def _held(self, messages: list[Message], seconds: int) -> list[Message]:
-        """Give *messages* a lease of their own, and return those that are still ours."""
+    def _with_lease(self, messages: list[Message], seconds: int) -> list[Message]:
+        """Set the lease of *messages* to *seconds*; return those that we still hold."""
         try:
             failures = self._settle("extend", messages, seconds)
         except QueueError as error:
-            # They are ours all the same, if for another time.
+            # We hold them all the same, for the subscription's own lease.
             logger.debug("%s: the lease could not be set: %s", self, error)
             return messages
         lost = {failure.index for failure in failures if failure.lost}
         return [message for index, message in enumerate(messages) if index not in lost]
 
     def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
-        """Hold *messages* for *seconds* from now; 10 to 600 s."""
+        """Make the leases of *messages* end *seconds* from now, clipped to 10..600 s."""
         return self._settle("extend", messages, _clipped(seconds))
 
     def ack(self, messages: Sequence[Message]) -> list[Failure]:
-        """Delete *messages*; a lost one is reported by exactly-once subscriptions only."""
+        """Delete *messages*; only exactly-once subscriptions report lost ones."""
         return self._settle("ack", messages, None)
 
     def release(self, messages: Sequence[Message], *, delay: float = 0.0) -> list[Failure]:
-        """Give *messages* back, up to 600 s later."""
+        """Make *messages* visible again after *delay* seconds, at most 600."""
         seconds = min(math.ceil(delay), LIMITS.max_lease) if delay > 0 else 0
         return self._settle("release", messages, seconds)
 
     def _settle(
         self, operation: str, messages: Sequence[Message], seconds: int | None
     ) -> list[Failure]:
-        """Make these deliveries end in *seconds*; None: for good."""
+        """Make the leases of *messages* end *seconds* from now; None deletes the messages."""
         failures = []
-        sized = [(item, len(item[1].handle) + _AROUND_AN_ID) for item in enumerate(messages)]
+        sized = [(item, len(item[1].handle) + _ID_OVERHEAD) for item in enumerate(messages)]
         for chunk in chunks(sized, LIMITS.settle, _IDS_BYTES):
             failures += self._settle_chunk(operation, chunk, seconds)
         return failures
@@ -227,20 +230,20 @@ class PubSubQueue(MessageQueue):
         try:
             self._connection.call("subscription", method, fields)
         except CallError as error:
-            if error.verdicts:
+            if error.failed_ids:
                 return _failures(error, chunk)
             if error.code != "INVALID_ARGUMENT":
-                raise explained(error, self._names, "subscription") from error
+                raise to_queue_error(error, self._names, "subscription") from error
             if len(chunk) == 1:
                 return [Failure(chunk[0][0], error.text, lost=True)]
-            # One bad id fails them all, and the service need not say which it is.
+            # One bad id makes all fail, and the service may not say which: halve the chunk.
             half = len(chunk) // 2
-            parts = (chunk[:half], chunk[half:])
-            return [f for part in parts for f in self._settle_chunk(operation, part, seconds)]
+            halves = (chunk[:half], chunk[half:])
+            return [f for part in halves for f in self._settle_chunk(operation, part, seconds)]
         return []
 
     def send(self, messages: Sequence[Outgoing]) -> list[Failure]:
-        """Publish *messages*; nothing is asked of the subscription."""
+        """Publish *messages* on the topic; needs no subscription."""
         failures, fitting = [], []
         for index, message in enumerate(messages):
             size = len(message.body)
@@ -259,12 +262,12 @@ class PubSubQueue(MessageQueue):
             size = sum(len(message.body) for message in chunk)
             self._count("send")
             self._connection.request(
-                "topic", "publish", fields, timeout=TIMEOUT + size / _BYTES_A_SECOND
+                "topic", "publish", fields, timeout=TIMEOUT + size / _BYTES_PER_SECOND
             )
         return failures
 
     def close(self) -> None:
-        """End the connections. Idempotent."""
+        """Close the connections. Idempotent."""
         self._closing.set()
         self._connection.close()
 
@@ -274,12 +277,12 @@ def _clipped(seconds: float) -> int:
 
 
 def _failures(error: CallError, chunk: list[tuple[int, Message]]) -> list[Failure]:
-    """Return what an exactly-once subscription says of each delivery."""
+    """Return the failures that an exactly-once subscription reported by ack id."""
     failures = []
     for index, message in chunk:
-        verdict = error.verdicts.get(message.handle)
-        if verdict is not None:
-            failures.append(Failure(index, verdict, lost=verdict.startswith(_GONE)))
-        elif error.is_transient:  # what isn't mentioned is done only where the request was
+        reason = error.failed_ids.get(message.handle)
+        if reason is not None:
+            failures.append(Failure(index, reason, lost=reason.startswith(_PERMANENT)))
+        elif error.is_transient:  # then the ids that are not mentioned have failed as well
             failures.append(Failure(index, error.text))
     return failures

@@ -1,4 +1,4 @@
-"""One queue of SQS, seen by those who set it up."""
+"""Create, measure, purge and delete one queue of SQS."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, sqs_name
 
-#: What SQS takes, in seconds.
-_LONGEST_LEASE = 43_200
-_RETENTION = (60, 14 * 86_400)
+#: Limits of SQS, in seconds.
+_MAX_LEASE = 43_200
+_MIN_RETENTION, _MAX_RETENTION = 60, 14 * 86_400
 
 _DEPTH = {
     "visible": ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"),
@@ -22,10 +22,10 @@ _DEPTH = {
 
 
 class SqsAdmin(QueueAdmin):
-    """Sets up the queue that SQS knows as *name*.
+    """Administration of the queue that SQS knows as *name*.
 
     Args:
-        name: in SQS; the ending ``.fifo`` makes it one that drops repeats.
+        name: in SQS; the suffix ``.fifo`` makes it a queue that drops repeats.
         connection: to SQS.
     """
 
@@ -34,11 +34,11 @@ class SqsAdmin(QueueAdmin):
         self._connection = connection
 
     def create(self, spec: QueueSpec) -> bool:
-        """Make the queue as *spec* says; False if it was there, which leaves it as it is.
+        """Create the queue; return False if it exists already, which leaves it unchanged.
 
         Raises:
-            QueueMissingError: the queue for messages delivered too often must be there first.
-            QueueUnavailableError: among others, one of that name was deleted within the last
+            QueueMissingError: the dead-letter queue of *spec* must be created first.
+            QueueUnavailableError: among others, a queue of that name was deleted within the last
                 60 s.
         """
         try:
@@ -52,29 +52,29 @@ class SqsAdmin(QueueAdmin):
             self._connection.request(
                 "create_queue", self.name, QueueName=self.name, Attributes=attributes
             )
-        except codes.QueueExistsError:  # somebody else made it at the same time
+        except codes.QueueExistsError:  # another process created it at the same time
             return False
         return True
 
     def depth(self) -> Depth:
-        """Return how many messages it holds; SQS's estimate, some seconds old."""
+        """Return the number of its messages: SQS's estimate, some seconds old."""
         names = [name for group in _DEPTH.values() for name in group]
         attributes = self._queue_attributes(self.name, names)
         counts = {
-            what: sum(int(attributes.get(name, 0)) for name in group)
-            for what, group in _DEPTH.items()
+            field: sum(int(attributes.get(name, 0)) for name in group)
+            for field, group in _DEPTH.items()
         }
         return Depth(counts["visible"], counts["in_flight"], exact=False)
 
     def purge(self) -> None:
-        """Delete all its messages; takes up to 60 s, and SQS allows it once in that time."""
+        """Delete all its messages; takes effect within 60 s, and SQS allows it once in 60 s."""
         url = queue_url(self._connection, self.name)
         self._connection.request("purge_queue", self.name, QueueUrl=url)
 
     def delete(self) -> bool:
-        """Delete it and all that is in it; False if there was none.
+        """Delete the queue with its messages; return False if there was none.
 
-        SQS lets no queue of that name be made within the next 60 s.
+        SQS lets no queue of that name be created within the next 60 s.
         """
         try:
             url = queue_url(self._connection, self.name)
@@ -84,17 +84,17 @@ class SqsAdmin(QueueAdmin):
         return True
 
     def _attributes(self, spec: QueueSpec) -> dict[str, str]:
-        shortest, longest = _RETENTION
+        retention = max(_MIN_RETENTION, min(spec.retention, _MAX_RETENTION))
         attributes = {
-            "VisibilityTimeout": str(min(spec.lease, _LONGEST_LEASE)),
-            "MessageRetentionPeriod": str(max(shortest, min(spec.retention, longest))),
+            "VisibilityTimeout": str(min(spec.lease, _MAX_LEASE)),
+            "MessageRetentionPeriod": str(retention),
         }
         fifo = self.name.endswith(FIFO)
         if fifo:
             attributes |= {
                 "FifoQueue": "true",
                 "ContentBasedDeduplication": "false",
-                # Without these two a queue is limited to 300 requests a second.
+                # Without these two a FIFO queue is limited to 300 requests a second.
                 "DeduplicationScope": "messageGroup",
                 "FifoThroughputLimit": "perMessageGroupId",
             }

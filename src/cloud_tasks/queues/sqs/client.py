@@ -1,4 +1,4 @@
-"""The connection to SQS: the only place where its SDK is imported, and where its errors end."""
+"""Connect to SQS. No other module imports its SDK, and no error of the SDK leaves this one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cloud_tasks.queues.sqs import codes
 LONGEST_WAIT = 20
 
 _CONNECT_TIMEOUT = 5
-#: Longer than the longest poll, else its empty answer would never be seen.
+#: Longer than the longest poll, because its empty answer comes only at its end.
 _READ_TIMEOUT = LONGEST_WAIT + 10
 #: Requests at the same time: receiving, settling, extending and sending, for three queues.
 _CONNECTIONS = 10
 
-#: In the name of every server of AWS itself, which the region tells well enough.
+#: Part of the host name of AWS's own servers; messages name the region instead of these.
 _AWS = ".amazonaws.com"
 
 _NO_CREDENTIALS = (
@@ -40,38 +40,38 @@ _REASONS = {
 
 
 class Connection:
-    """The SDK's client for one place, made at the first request; thread-safe.
+    """Connection to one SQS server, by an SDK client made at the first request; thread-safe.
 
-    Credentials and region come from where boto3 looks for them, the region on an instance of
-    EC2 also from its metadata service.
+    Credentials and region come from where boto3 looks for them, the region on an EC2 instance
+    also from its metadata service.
 
     Args:
-        endpoint_url: of the server; None: what the SDK's own settings say.
+        endpoint_url: of the server; None means the SDK's own settings.
     """
 
     def __init__(self, endpoint_url: str | None = None) -> None:
         self._endpoint_url = endpoint_url
-        self._making = threading.Lock()
+        self._client_lock = threading.Lock()
         self._client: Any = None
 
     def client(self) -> Any:
-        """Return the SDK's client; blocks up to some seconds the first time.
+        """Return the SDK's client; blocks for up to some seconds the first time.
 
         Raises:
             ImportError: the SDK is not installed.
-            Exception: what the SDK raises if region or endpoint are wrong.
+            Exception: any error of the SDK, if region or endpoint are wrong.
         """
-        with self._making:
+        with self._client_lock:
             if self._client is None:
                 self._client = _make_client(self._endpoint_url)
             return self._client
 
     def request(self, operation: str, queue: str, **parameters: Any) -> dict[str, Any]:
-        """Make one request, never repeated, and return the answer.
+        """Make one request, without retries, and return the answer.
 
         Args:
             operation: name of the method of the SDK's client.
-            queue: the queue's name, for the sentence of an error.
+            queue: the queue's name, for error messages.
             **parameters: of the method.
 
         Raises:
@@ -85,13 +85,13 @@ class Connection:
                 f"{self.place(queue)} needs boto3: pip install 'cloud-tasks[aws]'"
             ) from None
         except Exception as error:  # noqa: BLE001 - the SDK's errors have no common root
-            # Without the SDK's own error: it can hold the session token and the password of
-            # an endpoint, and a traceback would show it.
+            # Not chained to the SDK's error, which can hold the session token and the password
+            # of an endpoint: a traceback would show them.
             raise as_queue_error(error, self.place(queue)) from None
         return answer
 
     def place(self, queue: str) -> str:
-        """Say in words which queue and where; never a user name or password of the endpoint."""
+        """Describe queue and server for messages, without user name or password of the endpoint."""
         meta = None if self._client is None else self._client.meta
         endpoint = (meta.endpoint_url if meta else self._endpoint_url) or ""
         where = f" in region {meta.region_name}" if meta else ""
@@ -100,8 +100,8 @@ class Connection:
         return f"SQS queue {queue!r}{where}"
 
     def close(self) -> None:
-        """Close what idles; a later request opens connections anew. Idempotent."""
-        with self._making:
+        """Close idle connections; a later request opens new ones. Idempotent."""
+        with self._client_lock:
             if self._client is not None:
                 self._client.close()
 
@@ -113,11 +113,11 @@ def _make_client(endpoint_url: str | None) -> Any:
     from botocore.session import get_session
     from botocore.utils import IMDSRegionProvider
 
-    # A session of its own, for the default one isn't thread-safe.
+    # A session of its own, because the default one isn't thread-safe.
     session = get_session()
     region = session.get_config_variable("region") or IMDSRegionProvider(session).provide()
     if not region:
-        raise NoRegionError  # an empty one would be taken for good
+        raise NoRegionError  # the SDK would accept an empty one
     return boto3.session.Session(botocore_session=session).client(
         "sqs",
         region_name=region,
@@ -133,29 +133,29 @@ def _make_client(endpoint_url: str | None) -> Any:
 
 
 def as_queue_error(error: Exception, place: str) -> QueueError:
-    """Return our error for one of the SDK.
+    """Translate an error of the SDK into one of ours.
 
     Args:
         error: raised by the SDK.
-        place: the queue and where it is, in words.
+        place: description of queue and server.
     """
     from botocore import exceptions as sdk
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, sdk.ClientError):
-        told = error.response.get("Error", {})
+        details = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return codes.queue_error(
-            told.get("Code", "no code"), told.get("Message") or "", status, place
+            details.get("Code", "no code"), details.get("Message") or "", status, place
         )
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
         return QueueRefusedError(_NO_CREDENTIALS.format(place=place))
     if isinstance(error, sdk.NoRegionError):
         return QueueRefusedError(_NO_REGION.format(place=place))
     if isinstance(error, sdk.CredentialRetrievalError | sdk.MetadataRetrievalError | RuntimeError):
-        # Of a role: the next request asks for them again.
+        # Credentials of a role: the next request asks for them again.
         return QueueUnavailableError(f"no AWS credentials for {place} at the moment: {error}")
-    if _wrong_certificate(error):
+    if _has_wrong_certificate(error):
         return QueueRefusedError(f"{place} shows a certificate that isn't valid: {_reason(error)}")
     no_answer = (
         sdk.ConnectionError,
@@ -169,18 +169,19 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    found = [error]
-    while (below := found[-1].__cause__ or found[-1].__context__) is not None:
-        found.append(below)
-    return found
+    """Return *error*, its cause, the cause of that, and so on."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
 
 
-def _wrong_certificate(error: Exception) -> bool:
+def _has_wrong_certificate(error: Exception) -> bool:
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def _reason(error: Exception) -> str:
-    """Say why in the words of the operating system, else in ours; the SDK's have the URL."""
+    """Return the operating system's reason, else one of ours; the SDK's text holds the URL."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
@@ -189,16 +190,16 @@ def _reason(error: Exception) -> str:
 
 
 def _without_password(text: str) -> str:
-    """Return *text* without what stands before the host of a URL in it, valid or not."""
+    """Remove user name and password from every URL in *text*, valid or not."""
     return re.sub(r"(\S*?//)?\S*@", r"\1", text)
 
 
 def queue_url(connection: Connection, name: str) -> str:
-    """Ask by one request for the URL of the queue that SQS knows as *name*.
+    """Request the URL of the queue that SQS knows as *name*.
 
     Raises:
         QueueMissingError: there is no such queue.
-        QueueRefusedError: among others, what answers is no SQS.
+        QueueRefusedError: among others, the server is no SQS.
     """
     answer = connection.request("get_queue_url", name, QueueName=name)
     url = answer.get("QueueUrl")

@@ -1,7 +1,7 @@
-"""What the error codes of SQS mean: try again, give up, or it is about one message only.
+"""Sort the error codes of SQS: try again, give up, or one message only has failed.
 
-Sentences made here never repeat what the provider says about a signature: that text holds the
-request's headers, and the session token is one of them.
+Messages about credentials never quote the provider: its text about a wrong signature holds the
+request's headers, among them the session token.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from cloud_tasks.errors import QueueError, QueueMissingError, QueueRefusedError
 from cloud_tasks.errors import QueueUnavailableError as Unavailable
 
-#: HTTP statuses that mean "later", whatever the code.
+#: HTTP statuses that mean "try again later", whatever the code.
 _TOO_MANY, _SERVER_FAULT = 429, 500
-_LONGEST_QUOTE = 300
+#: Characters of a provider's message that are quoted.
+_MAX_QUOTE = 300
 
 _TRANSIENT = frozenset(
     {
@@ -65,20 +66,20 @@ _WAIT = {
 
 
 class MessageRefusedError(QueueRefusedError):
-    """The reason for a refused request is a message in it, not the queue."""
+    """A request was refused because of a message in it, not because of the queue."""
 
 
 class QueueExistsError(QueueRefusedError):
-    """There is a queue of that name already, of another kind."""
+    """There is a queue of that name with other settings already."""
 
 
 def plain(code: str) -> str:
-    """Return *code* without the name space that some protocols put before it."""
+    """Return *code* without the namespace that some protocols put before it."""
     return code.rpartition("#")[2].rpartition(".")[2]
 
 
 def is_lost(code: str, message: str, *, sender_fault: bool = False) -> bool:
-    """True if repeating the part of a batch that failed so is no use."""
+    """Tell whether an entry of a batch that failed with *code* must not be tried again."""
     name = plain(code)
     if name in _LOST or (name == "InvalidParameterValue" and "expired" in message):
         return True
@@ -86,13 +87,13 @@ def is_lost(code: str, message: str, *, sender_fault: bool = False) -> bool:
 
 
 def queue_error(code: str, message: str, status: int, place: str) -> QueueError:
-    """Return the error that an answer of SQS stands for.
+    """Return the error for an error response of SQS.
 
     Args:
-        code: the error's code, with or without its name space.
-        message: what the provider says about it.
-        status: of HTTP.
-        place: the queue and where it is, in words.
+        code: the error's code, with or without its namespace.
+        message: the provider's text.
+        status: HTTP status.
+        place: description of queue and server.
     """
     name = plain(code)
     if name in _WAIT:
@@ -100,9 +101,9 @@ def queue_error(code: str, message: str, status: int, place: str) -> QueueError:
     if name in _EXPIRED:
         return Unavailable(f"the AWS credentials for {place} have expired ({name}): renew them")
     if name in _TRANSIENT or status == _TOO_MANY or status >= _SERVER_FAULT:
-        # An answer that isn't from SQS itself has the status for a code.
-        what = f"HTTP {status}" if name == str(status) else f"{name}, HTTP {status}"
-        return Unavailable(f"{place} can't be used now ({what}){_quote(message)}")
+        # A response that isn't from SQS itself, but from a proxy, has the status as its code.
+        cause = f"HTTP {status}" if name == str(status) else f"{name}, HTTP {status}"
+        return Unavailable(f"{place} can't be used now ({cause}){_quote(message)}")
     return _refusal(name, message, place)
 
 
@@ -118,7 +119,7 @@ def _refusal(name: str, message: str, place: str) -> QueueRefusedError:
         )
     if name in _DENIED:
         return QueueRefusedError(
-            f"no right to use {place} so: give the user or role the rights that the page "
+            f"no permission to use {place} so: give the user or role the rights that the page "
             f'"Queues on AWS" lists{_quote(message)}'
         )
     kind: type[QueueRefusedError] = QueueRefusedError
@@ -131,4 +132,4 @@ def _refusal(name: str, message: str, place: str) -> QueueRefusedError:
 
 def _quote(message: str) -> str:
     words = " ".join(message.split())
-    return f"; SQS says: {words[:_LONGEST_QUOTE]}" if words else ""
+    return f"; SQS says: {words[:_MAX_QUOTE]}" if words else ""

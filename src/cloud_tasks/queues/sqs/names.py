@@ -1,26 +1,26 @@
-"""What SQS calls the queue that users call so-and-so, and its messages' keys."""
+"""Translate the names of queues and the keys of messages into those that SQS allows."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.queues.base import dead_name, events_name
 
-#: By this end of its name SQS tells a queue that keeps order and drops repeats.
+#: Suffix that SQS requires in the name of a FIFO queue, which keeps order and drops repeats.
 FIFO = ".fifo"
 
 _SUFFIXES = (events_name(""), dead_name(""))
-#: What SQS takes as the group or deduplication id of a message.
+#: Valid group and deduplication ids of messages.
 _KEY = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 
 
 def sqs_name(name: str, *, fifo: bool) -> str:
     """Return the name in SQS of the queue *name*.
 
-    ``job.fifo-events``, which is what becomes of the queue ``job.fifo`` where its events are
-    named, is ``job-events.fifo``. A name with that ending is one of a FIFO queue in any case,
-    since SQS allows no other queue a dot.
+    The event queue of ``job.fifo``, which would be ``job.fifo-events``, is ``job-events.fifo``. A
+    name that ends in ``.fifo`` is one of a FIFO queue in any case, because SQS allows no dot in
+    the name of any other queue.
     """
     suffix = next((end for end in _SUFFIXES if name.removesuffix(FIFO).endswith(end)), "")
     stem = name.removesuffix(FIFO).removesuffix(suffix)
@@ -30,7 +30,7 @@ def sqs_name(name: str, *, fifo: bool) -> str:
 
 
 def message_key(key: str) -> str:
-    """Return *key* if SQS takes it as an id, else a digest that is as good as unique."""
+    """Return *key* if SQS accepts it as an id, else its SHA-256 digest."""
     if _KEY.fullmatch(key):
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""The queues of AWS."""
+"""Provide the queues of AWS SQS."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cloud_tasks.queues.sqs.queue import LIMITS, SqsQueue
 
 
 class SqsProvider(QueueProvider):
-    """Queues of SQS in the region and account that the SDK's settings say.
+    """Queues of SQS, in the region and account of the SDK's own settings.
 
     Args:
-        project_id: SQS has none; ignored.
-        endpoint_url: of another server that speaks its protocol.
+        project_id: ignored, because SQS has no projects.
+        endpoint_url: address of another server that speaks the protocol of SQS.
         exactly_once: the queues are FIFO queues, and their names end in ``.fifo``.
 
     Attributes:
-        connection: what all queues and admins of this provider share.
+        connection: shared by all queues and admins of this provider.
     """
 
     limits = LIMITS
@@ -36,11 +36,11 @@ class SqsProvider(QueueProvider):
         self.connection = Connection(endpoint_url)
 
     def queue(self, name: str) -> SqsQueue:
-        """Return the queue that users call *name*; asks nobody."""
+        """Return the queue that users call *name*; makes no request."""
         return SqsQueue(self._sqs_name(name), self.connection)
 
     def admin(self, name: str) -> SqsAdmin:
-        """Return what sets up the queue that users call *name*; asks nobody."""
+        """Return the administration of the queue that users call *name*; makes no request."""
         return SqsAdmin(self._sqs_name(name), self.connection)
 
     def _sqs_name(self, name: str) -> str:

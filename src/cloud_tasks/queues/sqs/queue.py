@@ -1,4 +1,8 @@
-"""One queue of SQS, seen by those who send, receive and settle."""
+"""Send, receive and settle the messages of one queue of SQS.
+
+SQS takes ten messages in a request, counts whole seconds, and lets a delivery be held for 12 hours
+in all.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import LONGEST_WAIT, Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, message_key
 
-#: Messages in one request, whatever it is.
+#: Most messages in one request of any kind.
 _BATCH = 10
 
 LIMITS = QueueLimits(
@@ -38,31 +42,31 @@ LIMITS = QueueLimits(
     longest_wait=float(LONGEST_WAIT),
 )
 
-#: Seconds before the end of the longest hold that are not asked for: our clock started when the
-#: answer was read, SQS's when it was sent, and SQS refuses what would go over.
-_MARGIN = 60.0
+#: Seconds kept free before the end of the longest hold: our count starts when the answer is read,
+#: SQS's when it is sent, and SQS refuses to extend beyond the end.
+_HOLD_MARGIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What SQS wants to see again, and when the delivery came.
+    """The handle of a delivery, and when it came.
 
     Attributes:
-        handle: in the provider's words.
-        received: by the monotonic clock.
+        handle: SQS's ReceiptHandle.
+        received: by the monotonic clock, in seconds.
     """
 
     handle: str
     received: float
 
     def left(self, now: float) -> float:
-        """Return how many seconds more SQS allows this delivery to be held."""
-        return LIMITS.longest_hold - _MARGIN - (now - self.received)
+        """Return for how many more seconds SQS allows this delivery to be held."""
+        return LIMITS.longest_hold - _HOLD_MARGIN - (now - self.received)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One message's part of a batch."""
+    """The entry of one message in a batch request."""
 
     index: int
     parameters: dict[str, Any] = field(repr=False)
@@ -70,9 +74,9 @@ class _Entry:
 
 
 class SqsQueue(MessageQueue):
-    """The queue that SQS knows as *name*; one whose name ends in ``.fifo`` drops repeats.
+    """The queue that SQS knows as *name*; a queue whose name ends in ``.fifo`` drops repeats.
 
-    Of a sequence that took several requests, messages whose request could not be made are
+    If a call takes several requests and a later one can't be made, its messages are returned as
     failures, so that those before them are not sent or settled again.
 
     Args:
@@ -88,15 +92,15 @@ class SqsQueue(MessageQueue):
         self._url: str | None = None
 
     def check(self) -> QueueInfo:
-        """Make sure by one request that the queue is there."""
+        """Check by one request that the queue exists."""
         self._url = self._look_up("check")
         return QueueInfo()
 
     def receive(self, n: int, *, wait: float, lease: float) -> list[Message]:
         """Return up to *n* messages, and never more than ten.
 
-        SQS counts whole seconds: fractions are rounded up, since without any wait it looks at
-        a part of its servers only and misses messages.
+        Fractions of seconds are rounded up, because with a wait of 0 s SQS looks at some of its
+        servers only and misses messages.
         """
         if n < 1:
             return []
@@ -112,20 +116,20 @@ class SqsQueue(MessageQueue):
         return [_message(found, now) for found in answer.get("Messages", ())]
 
     def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
-        """Hold *messages* for *seconds* from now, but never longer than 12 hours in all."""
+        """Make the leases of *messages* end *seconds* from now, at most 12 hours after receipt."""
         now = time.monotonic()
         entries, failures = [], []
         for index, message in enumerate(messages):
             left = message.handle.left(now)
             if left < self.limits.min_lease:
-                failures.append(Failure(index, "held for 12 hours, the most of SQS", lost=True))
+                failures.append(Failure(index, "held for 12 hours, the limit of SQS", lost=True))
                 continue
             timeout = _whole(seconds, self.limits.min_lease, min(left, self.limits.max_lease))
             entries.append(_visibility(index, message, timeout))
         return failures + self._in_batches("extend", "change_message_visibility_batch", entries)
 
     def ack(self, messages: Sequence[Message]) -> list[Failure]:
-        """Delete *messages* for good."""
+        """Delete *messages*."""
         entries = [
             _Entry(index, {"ReceiptHandle": message.handle.handle})
             for index, message in enumerate(messages)
@@ -133,7 +137,7 @@ class SqsQueue(MessageQueue):
         return self._in_batches("ack", "delete_message_batch", entries)
 
     def release(self, messages: Sequence[Message], *, delay: float = 0.0) -> list[Failure]:
-        """Give *messages* back: visible again after *delay* whole seconds."""
+        """Make *messages* visible again after *delay* seconds, rounded up."""
         now = time.monotonic()
         entries = [
             _visibility(index, message, _whole(delay, 0, max(0.0, message.handle.left(now))))
@@ -142,7 +146,7 @@ class SqsQueue(MessageQueue):
         return self._in_batches("release", "change_message_visibility_batch", entries)
 
     def send(self, messages: Sequence[Outgoing]) -> list[Failure]:
-        """Send *messages*; returns when SQS has them."""
+        """Send *messages*; return when SQS has stored them."""
         entries: list[_Entry] = []
         failures: list[Failure] = []
         for index, message in enumerate(messages):
@@ -154,13 +158,13 @@ class SqsQueue(MessageQueue):
         return failures + self._in_batches("send", "send_message_batch", entries)
 
     def close(self) -> None:
-        """Let go of idle connections. Idempotent."""
+        """Close idle connections. Idempotent."""
         self._connection.close()
 
     def _outgoing(self, index: int, message: Outgoing) -> _Entry:
         parameters = {"MessageBody": message.body.decode()}
         if self.name.endswith(FIFO):
-            # A group of its own, for SQS hands out the messages of one group one by one.
+            # A group of its own, because SQS delivers the messages of one group one by one.
             key = message_key(message.key)
             parameters |= {"MessageGroupId": key, "MessageDeduplicationId": key}
         return _Entry(index, parameters, len(message.body))
@@ -176,7 +180,7 @@ class SqsQueue(MessageQueue):
             try:
                 answer = self._request(counted, operation, Entries=batch)
             except codes.MessageRefusedError as error:
-                # The whole batch fails for one of its messages: find out for which.
+                # One message makes the whole batch fail: send each alone to find out which.
                 if len(chunk) > 1:
                     pending.extendleft([entry] for entry in reversed(chunk))
                     continue
@@ -221,21 +225,21 @@ def _visibility(index: int, message: Message, seconds: int) -> _Entry:
     return _Entry(index, {"ReceiptHandle": handle, "VisibilityTimeout": seconds})
 
 
-def _whole(seconds: float, least: float, most: float) -> int:
-    """Return *seconds* rounded up, within whole seconds of both limits."""
-    return int(min(math.floor(most), math.ceil(max(least, min(seconds, most)))))
+def _whole(seconds: float, minimum: float, maximum: float) -> int:
+    """Return *seconds* rounded up and clipped to whole seconds within both limits."""
+    return int(min(math.floor(maximum), math.ceil(max(minimum, min(seconds, maximum)))))
 
 
 def _unsendable(body: bytes) -> str | None:
-    """Say why SQS would refuse the whole request for *body*."""
+    """Return why SQS would refuse the whole request because of *body*; None if it would not."""
     if not body:
         return "SQS takes no empty message"
     if len(body) > LIMITS.message_bytes:
-        return f"its {len(body):,} bytes are more than the {LIMITS.message_bytes:,} of SQS"
+        return f"its {len(body):,} bytes are more than the {LIMITS.message_bytes:,} that SQS allows"
     try:
         body.decode()
     except UnicodeDecodeError:
-        return "SQS takes text only, and this is no UTF-8"
+        return "SQS takes text only, and this is not UTF-8"
     return None
 
 

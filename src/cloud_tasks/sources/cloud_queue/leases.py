@@ -1,8 +1,8 @@
-"""Which deliveries are ours, until when, and a thread that keeps them so.
+"""Keep the leases of a worker: which deliveries it holds, until when, and extend them in a thread.
 
-A lease is short and extended at half its time, instead of being as long as a task may run: the
-tasks of a machine that dies are back after one lease. Leases are told apart by object, because
-a message can be delivered again while its earlier delivery is still under way.
+A lease is short and extended after half its time, instead of lasting as long as a task may run, so
+that the tasks of a machine that dies are back after one lease. Leases are compared by identity,
+because a message can be delivered again while its earlier delivery is still held.
 """
 
 from __future__ import annotations
@@ -19,30 +19,29 @@ from cloud_tasks.queues.retrying import RetryingQueue
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the leases, at most.
-LONGEST_LOOK = 15.0
-#: And at least, however short they are.
-_SHORTEST_LOOK = 0.1
+#: Longest and shortest time between two checks for leases to extend, in seconds.
+MAX_CHECK_INTERVAL = 15.0
+_MIN_CHECK_INTERVAL = 0.1
 
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """That a delivery is ours.
+    """The lease of one delivery. Times are by :meth:`Clock.boot`, in seconds.
 
     Attributes:
-        message: the delivery; a later one of the same message takes its place.
-        received: when it came, at the earliest.
-        deadline: until when it is ours, at the earliest; both by :meth:`Clock.boot`.
-        lost: it isn't ours any more, as far as we know.
-        runs: its task was given out, and isn't over; such ones decide how many more are wanted.
-        pending: it was given out, and isn't settled; such ones keep a worker from being idle.
+        message: the delivery; replaced by a later delivery of the same message.
+        received: the earliest time at which it can have come.
+        deadline: the earliest time at which the lease can end.
+        lost: the lease is over, as far as we know.
+        running: its task was delivered and is not over; the more of these, the less is prefetched.
+        pending: its task was delivered and is not settled, so the worker is not idle.
     """
 
     message: Message
     received: float
     deadline: float
     lost: bool = False
-    runs: bool = False
+    running: bool = False
     pending: bool = False
 
 
@@ -50,9 +49,9 @@ class Leases:
     """The leases of one worker on one queue. Methods may be called from any thread.
 
     Args:
-        queue: extends; may block.
-        seconds: that each extension is good for.
-        clock: its ``boot`` counts.
+        queue: makes the requests; may block.
+        seconds: length of a lease, and of each extension.
+        clock: its ``boot`` is used, which goes on while the machine sleeps.
     """
 
     def __init__(self, queue: RetryingQueue, seconds: float, clock: Clock) -> None:
@@ -61,26 +60,28 @@ class Leases:
         self._clock = clock
         self._lock = threading.Condition(threading.Lock())
         self._held: dict[str, Lease] = {}
-        #: A request to extend these is under way.
+        #: Leases in the extension request that is under way.
         self._extending: Sequence[Lease] = ()
-        self._over = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="cloud_tasks-leases", daemon=True)
+        self._stopped = threading.Event()
+        self._extender = threading.Thread(
+            target=self._extend_until_stopped, name="cloud_tasks-leases", daemon=True
+        )
 
     def start(self) -> None:
-        """Begin to extend."""
-        self._keeper.start()
+        """Start the thread that extends leases."""
+        self._extender.start()
 
     def stop(self) -> None:
-        """Extend no more; waits for an extension that is under way."""
-        self._over.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        """Stop extending; blocks while an extension is under way."""
+        self._stopped.set()
+        if self._extender.is_alive():
+            self._extender.join()
 
     def add(self, message: Message, asked: float) -> Lease | None:
         """Hold *message*, which came in answer to a request made at *asked*.
 
-        Returns None for another delivery of a message that is held: the provider believes that
-        we had let go of it, so it is ours again, and runs once.
+        Returns None for another delivery of a message that is held: for the provider the earlier
+        lease was over; the new one takes its place, and the task runs once.
         """
         with self._lock:
             lease = self._held.get(message.message_id)
@@ -95,12 +96,12 @@ class Leases:
         return None
 
     def drop(self, leases: Iterable[Lease]) -> list[Lease]:
-        """Hold *leases* no longer, and return those that were still ours.
+        """Stop holding *leases*; return those that were not lost.
 
         To be called before they are settled, with :meth:`await_extension` in between: extending
-        what was deleted fails noisily, and extending what was given back hides it again.
+        a deleted message is an error, and extending a released one hides it again.
         """
-        ours = []
+        valid = []
         now = self._clock.boot()
         with self._lock:
             for lease in leases:
@@ -108,11 +109,11 @@ class Leases:
                     del self._held[lease.message.message_id]
                     lease.lost = lease.lost or lease.deadline <= now
                     if not lease.lost:
-                        ours.append(lease)
-        return ours
+                        valid.append(lease)
+        return valid
 
     def await_extension(self, leases: Sequence[Lease]) -> None:
-        """Block while some of *leases* are being extended, for as long as they last."""
+        """Block while any of *leases* is being extended, but not longer than they last."""
         if not (self._extending and leases):
             return
         left = min(lease.deadline for lease in leases) - self._clock.boot()
@@ -120,25 +121,25 @@ class Leases:
             self._lock.wait_for(lambda: set(leases).isdisjoint(self._extending), max(0.0, left))
 
     def held(self) -> list[Lease]:
-        """Return all leases that were neither dropped nor settled, lost ones included."""
+        """Return all leases that were not dropped, including lost ones."""
         with self._lock:
             return list(self._held.values())
 
     def is_lost(self, lease: Lease) -> bool:
-        """Tell whether *lease* isn't ours any more; doesn't block."""
+        """Tell whether *lease* is over; doesn't block."""
         return lease.lost or lease.deadline <= self._clock.boot()
 
-    def _keep(self) -> None:
-        look = min(LONGEST_LOOK, max(_SHORTEST_LOOK, self._seconds / 4))
-        while not self._over.wait(look):
+    def _extend_until_stopped(self) -> None:
+        interval = min(MAX_CHECK_INTERVAL, max(_MIN_CHECK_INTERVAL, self._seconds / 4))
+        while not self._stopped.wait(interval):
             try:
                 self.extend_due()
             except Exception:
-                # Without this thread every task that runs long would run twice.
+                # The thread must go on: without it every long task would run twice.
                 logger.exception("extending leases failed")
 
     def extend_due(self) -> None:
-        """Extend those with less than half their time left; blocks."""
+        """Extend the leases with less than half their time left; blocks for the request."""
         now = self._clock.boot()
         with self._lock:
             due = [
@@ -163,10 +164,11 @@ class Leases:
         try:
             failures = self._queue.extend(messages, self._seconds, budget=budget)
         except QueueError as error:
-            # Asked again at the next look; whose time has run out is lost by then.
+            # Tried again at the next check, if the lease lasts until then.
             logger.debug("leases could not be extended: %s", error)
             return
-        # What came anew meanwhile has a lease of its own, whatever became of the old one.
+        # A message that was delivered again meanwhile has a new lease, so this answer, which is
+        # about the old one, doesn't count for it.
         same = {i for i, lease in enumerate(leases) if lease.message is messages[i]}
         longest = self._queue.limits.longest_hold
         for index in same - {failure.index for failure in failures}:
@@ -181,7 +183,7 @@ class Leases:
             lease.lost = True
         if not leases:
             return
-        # One line for all: after a long stop of this worker it is all that it held.
+        # One line for all: after a long pause of this machine all leases are lost at once.
         names, tasks = f"message {leases[0].message.message_id} isn't", "its task"
         if len(leases) > 1:
             names, tasks = f"{len(leases)} messages aren't", "their tasks"

@@ -1,4 +1,4 @@
-"""What a message of a task queue looks like: ``{"task_id": ..., "data": {...}}`` in UTF-8."""
+"""Decode the messages of a task queue: ``{"task_id": ..., "data": {...}}`` in UTF-8."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BLANKS = " \t\r\n"
 
 
 def to_delivery(message: Message, receipt: object) -> Item:
-    """Make of *message* the delivery of its task, or say why it is no task.
+    """Return the delivery of the task in *message*, or the problem with it.
 
     Args:
         message: as it was received.
-        receipt: what the delivery carries for its source.
+        receipt: kept in the delivery for its source.
     """
     item = _read(message)
     if isinstance(item, Delivery):

@@ -1,4 +1,4 @@
-"""Guessing how many tasks a file holds, at a glance: reading it would take too long."""
+"""Estimate the number of tasks in a file by a quick look, for the progress display."""
 
 from __future__ import annotations
 
@@ -9,49 +9,51 @@ from pathlib import Path
 from typing import IO
 
 _CHUNK = 256 * 1024
-#: What each task has once, by format. A task's own data may have it, too: it is a guess.
-_SIGNS = {
+#: Texts that each task has once, by format. A task's own data may have them, too.
+_MARKERS = {
     "json": (b'"task_id"',),
     "jsonl": (b"\n",),
     "yaml": (b"task_id:", b'task_id":', b"task_id':"),
     "csv": (b"\n",),
     "tsv": (b"\n",),
 }
-_WITH_HEADING = ("csv", "tsv")
+_WITH_HEADER = ("csv", "tsv")
 
 
-def guess_count(path: Path, task_format: str, *, patience: float = 0.25) -> int | None:
-    """Return about how many tasks are in a local file; None: who knows.
+def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> int | None:
+    """Estimate the number of tasks in a local file; None if it can't be read.
 
     Args:
         path: the file; it may be compressed.
-        task_format: one of ``taskfile.FORMATS``.
-        patience: seconds; where the file takes longer, its first part stands for the rest.
+        task_format: one of ``task_file.FORMATS``.
+        patience: seconds; if the file takes longer, the rest is taken to be like its first part.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as raw:
-            count, share = _count(raw, size, _SIGNS[task_format], time.monotonic() + patience)
+            count, share = _count(raw, size, _MARKERS[task_format], time.monotonic() + patience)
     except (OSError, EOFError, zlib.error):
         return None
-    if task_format in _WITH_HEADING:
+    if task_format in _WITH_HEADER:
         count = max(0, count - 1)
     return round(count / share) if share > 0 else None
 
 
-def _count(raw: IO[bytes], size: int, signs: tuple[bytes, ...], until: float) -> tuple[int, float]:
-    """Count *signs*; return their number and the share of the file that they were found in."""
+def _count(
+    raw: IO[bytes], size: int, markers: tuple[bytes, ...], until: float
+) -> tuple[int, float]:
+    """Count *markers*; return their number, and the share of the file that was searched."""
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     content: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-    count, overlap = 0, max(map(len, signs)) - 1
+    count, overlap = 0, max(map(len, markers)) - 1
     before, ending = b"", b"\n"
     while chunk := content.read(_CHUNK):
-        # A sign may begin in one chunk and end in the next; none fits into the overlap alone.
-        count += sum((before + chunk).count(sign) - before.count(sign) for sign in signs)
+        # A marker may begin in one chunk and end in the next; none fits into the overlap alone.
+        count += sum((before + chunk).count(marker) - before.count(marker) for marker in markers)
         before = chunk[-overlap:] if overlap else b""
         ending = chunk[-1:]
         if time.monotonic() > until:
             return count, raw.tell() / size
-    # The last line may lack its end.
-    return count + (signs == (b"\n",) and ending != b"\n"), 1.0
+    # The last line may lack its line end.
+    return count + (markers == (b"\n",) and ending != b"\n"), 1.0

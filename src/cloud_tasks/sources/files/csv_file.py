@@ -1,4 +1,4 @@
-"""Reading CSV and TSV: a header, then one task a row, whose values stay strings."""
+"""Read CSV and TSV: a header, then one task per row, whose values stay strings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cloud_tasks.sources.files.opening import MAX_ENTRY
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.task import Malformed
 
-#: Characters of one field. The module's own limit is 128 Ki; without any, a quotation mark that
-#: nobody closes would take the rest of the file for one field.
+#: Most characters of one field; the csv module's default is 128 Ki. Without a limit, a quotation
+#: mark that is never closed would make the rest of the file one field.
 MAX_FIELD = 16 * 1024 * 1024
 
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
 
 
 class CsvReader:
-    """Reads rows; the column ``task_id`` names the task, or else its row does: ``row-1``."""
+    """Reads rows; the id of a task is in the column ``task_id``, else it is ``row-1`` and so on."""
 
     def __init__(self, feed: TextFeed, delimiter: str = ",") -> None:
         self._feed = feed
@@ -34,7 +34,7 @@ class CsvReader:
         """Read the header.
 
         Raises:
-            TaskFormatError: there is none, or its names are no good.
+            TaskFormatError: there is none, or its names are empty or not unique.
         """
         try:
             header = self._next_row()
@@ -49,7 +49,7 @@ class CsvReader:
             del self._names[self._id_column]
 
     def items(self) -> Iterator[Item]:
-        """Yield what is made of each row.
+        """Yield the task of each row, or the problem with it.
 
         Raises:
             SourceError: reading failed.
@@ -69,7 +69,7 @@ class CsvReader:
 
     def _bad_row(self, error: csv.Error) -> Malformed:
         if "field limit" in str(error):
-            # What follows is the inside of that field, so it can't be told into rows any more.
+            # The text that follows is inside that field, so it can't be divided into rows.
             raise self._feed.error(
                 Place(self._line),
                 f"a field is longer than {MAX_FIELD} characters: "
@@ -95,7 +95,7 @@ class CsvReader:
 
     def _next_row(self) -> list[str] | None:
         """Return the next row that is not blank, or None at the end."""
-        # The limit belongs to the module, so it is lifted only while we read.
+        # The limit is global to the csv module, so it is changed only while we read.
         limit = csv.field_size_limit(MAX_FIELD)
         try:
             while True:
@@ -125,7 +125,7 @@ class CsvReader:
         return self._feed.error(Place(self._line), problem)
 
     def _lines(self) -> Iterator[str]:
-        """Yield each line with its end, as soon as it is there."""
+        """Yield each line with its line end, as soon as it has come."""
         pieces: list[str] = []
         size = 0
         while text := self._feed.read():

@@ -1,4 +1,4 @@
-"""Reading JSON Lines: one task a line, where a bad line hurts no other."""
+"""Read JSON Lines: one task per line; a bad line hurts no other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLANKS = b" \t\r\n"
 
 
 class JsonLinesReader:
-    """Reads bytes, not text, so that a line that is no UTF-8 is a bad line like any other."""
+    """Reads lines of bytes, not text, so that one that is no UTF-8 is a bad line like any other."""
 
     def __init__(self, feed: ByteFeed) -> None:
         self._feed = feed
@@ -35,7 +35,7 @@ class JsonLinesReader:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a task in every line")
 
     def items(self) -> Iterator[Item]:
-        """Yield what is made of each line.
+        """Yield the task of each line, or the problem with it.
 
         Raises:
             SourceError: reading failed.
@@ -64,7 +64,7 @@ class JsonLinesReader:
         return f"entry {self._count} (line {self._line})"
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each line that is not blank, without blanks around it, as soon as it is there."""
+        """Yield number and stripped bytes of each non-blank line, as soon as it has come."""
         for number, line in enumerate(self._whole_lines(), 1):
             if line := line.strip(_BLANKS):
                 yield number, line
@@ -74,7 +74,7 @@ class JsonLinesReader:
         size = 0
         while data := self._feed.read():
             first, *others = data.split(b"\n")
-            if size <= MAX_ENTRY:  # of a longer line, enough is kept to see that it is
+            if size <= MAX_ENTRY:  # the rest of a line that is too long is dropped
                 pieces.append(first)
                 size += len(first)
             if others:

@@ -1,10 +1,14 @@
-"""Reading a JSON list of tasks entry by entry, in memory that does not grow with the file.
+"""Read a JSON list of tasks entry by entry, in memory that does not grow with the file.
 
-The entries are decoded by the standard library's scanner, from a buffer that slides over the
-text: as many at once as a few kilobytes of good ones hold, else one by one. Where the buffer ends
-within an entry the scanner fails; it is tried again when twice as much is there, or when the last
-bracket of the entry has come. So the work stays linear in the length of the file for entries of
-any size, and on a pipe an entry is given out as soon as it is complete.
+    [ {"task_id": ...}, {...}, {...}, {...}, ...        buffer: slides over the text
+      └────── one ────┘ └ several at once ┘
+           the separator between the two ("}, {") tells where the next entries end
+
+The entries are decoded by the standard library's scanner: several kilobytes at once where they are
+good and separated alike, else one by one. Where the buffer ends within an entry the scanner fails;
+it is tried again when twice as much text is there, or when the last bracket of the entry has come.
+So the work stays linear in the length of the file for entries of any size, and on a pipe an entry
+is given out as soon as it is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item, known_id, shown, to_item, to_items
-from cloud_tasks.sources.files.attempts import Attempts
 from cloud_tasks.sources.files.opening import MAX_ENTRY
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.sources.json_entries import EndOfEntry, JsonDecoder
@@ -26,26 +29,31 @@ from cloud_tasks.task import Delivery, Malformed
 _CLOSING = re.compile(r"[,\]}]")
 _BLANK = re.compile(r"[ \t\n\r]*")
 
-#: So near the end of what is there, the scanner may take a cut word, number or escape for a
-#: mistake. The longest is an escape of two halves, of 12 characters.
+#: Within this many characters before the end of the buffer, the scanner may take a word, number
+#: or escape that is cut off for a mistake. The longest is an escape of two halves: 12 characters.
 _CUT = 16
 
-#: So many characters are decoded at once: entries in one go share their keys, and that takes half
-#: the time of one after the other; more would only take memory.
+#: Characters decoded at once. Entries decoded together share their keys, which takes half the time
+#: of one after the other; more characters would only take more memory.
 _AT_ONCE = 8192
+
+#: Entries read one by one after decoding several at once failed; the number doubles with each
+#: further failure, so that a file of bad entries is not decoded 8 kB at a time in vain.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 16, 1024
 
 
 class JsonListReader:
-    """Reads the text of a JSON list; an entry that is no task hurts no neighbour."""
+    """Reads the text of a JSON list; an entry that is no task hurts no other."""
 
     def __init__(self, feed: TextFeed) -> None:
         self._feed = feed
         self._buffer = ""
-        self._at = 0  # in the buffer: the entry that is read, or what comes next
+        self._at = 0  # in the buffer: the beginning of the entry, or the next character
         self._origin = Place()  # of the buffer's beginning
         self._ended = False
         self._count = 0
-        self._at_once = Attempts()
+        self._pause = 0  # entries to read one by one before several at once are tried
+        self._next_pause = _SHORTEST_PAUSE
         self._decoder = JsonDecoder()
 
     def begin(self) -> None:
@@ -65,7 +73,7 @@ class JsonListReader:
         self._at += 1
 
     def items(self) -> Iterator[Item]:
-        """Yield what is made of each entry.
+        """Yield the task of each entry, or the problem with it.
 
         Raises:
             TaskFormatError: the rest of the file is no JSON, or was cut off.
@@ -74,13 +82,15 @@ class JsonListReader:
         return itertools.chain.from_iterable(self._pieces())
 
     def _pieces(self) -> Iterator[Sequence[Item]]:
-        """Yield one entry, then as many as can be had at once, and so on."""
+        """Yield one entry, then as many as can be decoded at once, and so on."""
         more = self._skip_blank() != "]"
         while more:
             yield [self._one()]
             end, buffer = self._at, self._buffer
             more = self._to_next()
-            if more and buffer is self._buffer and self._at_once.due():
+            if self._pause:
+                self._pause -= 1
+            elif more and buffer is self._buffer:
                 yield from self._several(buffer[end - 1 : self._at + 1])
         self._finish()
 
@@ -101,31 +111,32 @@ class JsonListReader:
             value, end = self._decoder.scan(self._buffer, self._at)
         except (ValueError, StopIteration, RecursionError):
             return self._decode_with_care()
-        return (value, end) if self._complete(end) else self._decode_with_care()
+        return (value, end) if self._is_complete(end) else self._decode_with_care()
 
-    def _several(self, seam: str) -> Iterator[list[Delivery]]:
-        """Yield what lies between the current place and a *seam*, as long as all of it is good.
+    def _several(self, separator: str) -> Iterator[list[Delivery]]:
+        """Yield the entries up to the last *separator* nearby, as long as all of them are good.
 
         Args:
-            seam: what stood between the last two entries, with a letter of each: ``}, {``.
+            separator: the text between the last two entries, with a character of each: ``}, {``.
         """
-        if seam[0] != "}" or seam[-1] != "{":
+        if separator[0] != "}" or separator[-1] != "{":
             return
-        while (cut := self._buffer.rfind(seam, self._at, self._at + _AT_ONCE)) >= 0:
+        while (cut := self._buffer.rfind(separator, self._at, self._at + _AT_ONCE)) >= 0:
             items = self._between(self._at, cut + 1)
             if not items:
-                # Others around here may be no better, nor seams what they seem.
-                self._at_once.failed()
+                # One of them is bad, or the separator was part of a string or an inner list.
+                self._pause = self._next_pause
+                self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
                 return
-            self._at_once.succeeded()
-            self._at = cut + len(seam) - 1
+            self._next_pause = _SHORTEST_PAUSE
+            self._at = cut + len(separator) - 1
             self._count += len(items)
             yield items
 
     def _between(self, at: int, end: int) -> list[Delivery]:
-        """Make items of the entries in ``buffer[at:end]``; none if something is wrong with any.
+        """Return the tasks of the entries in ``buffer[at:end]``; none if any of them is bad.
 
-        If the text ends within an entry, a bracket is not closed, so it can't pass for a list.
+        Text that ends within an entry leaves a bracket open, so it is never taken for a list.
         """
         decoder = self._decoder
         decoder.problem = ""
@@ -134,11 +145,12 @@ class JsonListReader:
             values, stop = decoder.scan(text, 0)
         except (ValueError, StopIteration, RecursionError):
             return []
-        if stop < len(text):  # the list ends in there, and something follows it
+        if stop < len(text):  # the list ends before `end`, and something follows it
             return []
         return [] if decoder.problem else to_items(values)
 
     def _position(self) -> str:
+        """Return entry and line of the current place, for messages."""
         return f"entry {self._count} (line {self._origin.after(self._buffer, self._at).line})"
 
     def _to_next(self) -> bool:
@@ -179,23 +191,23 @@ class JsonListReader:
         return text
 
     def _slide(self) -> None:
-        """Drop what lies before the current place."""
+        """Drop the text before the current place."""
         column = self._origin.column_after(self._buffer, self._at)
         self._buffer = self._buffer[self._at :]
-        # Counted from the end, since what is left is short.
+        # Lines are counted from the end, because the remaining text is short.
         self._origin = Place(self._feed.place.line - self._buffer.count("\n"), column)
         self._at = 0
 
-    def _complete(self, end: int) -> bool:
-        """Tell whether a value that ends at *end* may not be the first half of a number."""
+    def _is_complete(self, end: int) -> bool:
+        """Tell whether the value that ends at *end* can't be the first half of a number."""
         return self._buffer[end - 1] in "]}" or end + _CUT <= len(self._buffer) or self._ended
 
     def _decode_with_care(self) -> tuple[Any, int]:
-        """Decode the entry at the current place, of which maybe not all is there."""
+        """Decode the entry at the current place, reading on until all of it is there."""
         self._slide()
-        watch = EndOfEntry() if self._feed.live else None
-        if watch:
-            watch.in_next(self._buffer)
+        end_of_entry = EndOfEntry() if self._feed.live else None
+        if end_of_entry:
+            end_of_entry.is_in_next(self._buffer)
         while True:
             try:
                 value, end = self._decoder.decode(self._buffer, 0)
@@ -207,18 +219,19 @@ class JsonListReader:
                 if self._ended:
                     raise self._cut_off(f"in entry {self._count + 1}") from None
             else:
-                if self._complete(end):
+                if self._is_complete(end):
                     return value, end
-            self._read_more(watch)
+            self._read_more(end_of_entry)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
+        """Tell whether more text could mend *error*."""
         if error.msg.startswith("Unterminated string"):
             return True
         rest = self._buffer[error.pos : error.pos + _CUT + 1]
         return len(rest) <= _CUT and not (self._ended and _CLOSING.search(rest))
 
-    def _read_more(self, watch: EndOfEntry | None) -> None:
-        """Read until there is twice as much, the bracket that closes the entry, or no more."""
+    def _read_more(self, end_of_entry: EndOfEntry | None) -> None:
+        """Read until the buffer is twice as long, the entry is closed, or the file ends."""
         pieces = [self._buffer]
         size, enough = len(self._buffer), 2 * len(self._buffer)
         while size < enough and not self._ended:
@@ -230,7 +243,7 @@ class JsonListReader:
                     f"entry {self._count + 1} is longer than {MAX_ENTRY} characters: "
                     "put large data into a file of its own and name that in the task"
                 )
-            if watch and watch.in_next(text):
+            if end_of_entry and end_of_entry.is_in_next(text):
                 break
         self._buffer = "".join(pieces)
 
@@ -239,9 +252,10 @@ class JsonListReader:
 
     def _bad_json(self, error: json.JSONDecodeError) -> TaskFormatError:
         place = self._origin.after(self._buffer, error.pos)
-        said = f"entry {self._count + 1} is no valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        reason = f"{error.msg[0].lower()}{error.msg[1:]}"
+        problem = f"entry {self._count + 1} is no valid JSON: {reason}"
         text = self._buffer[error.pos : error.pos + 20]
-        return self._feed.error(place, f"{said}, before {shown(text)}" if text else said)
+        return self._feed.error(place, f"{problem}, before {shown(text)}" if text else problem)
 
     def _cut_off(self, where: str) -> TaskFormatError:
         place = self._origin.after(self._buffer, len(self._buffer))

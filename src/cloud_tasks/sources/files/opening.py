@@ -1,4 +1,9 @@
-"""From the name of a task file to a feed of its bytes: local, remote, compressed or piped."""
+"""Open a task file as a feed of bytes: local, remote, compressed or piped.
+
+The feed returns bytes in the pieces in which they come, so that a task on a pipe is delivered as
+soon as it is complete. Gzip data is unpacked on the way, and never more is waited for than the next
+unpacked bytes need.
+"""
 
 from __future__ import annotations
 
@@ -19,42 +24,44 @@ from cloud_tasks.sources.entries import shown
 #: Bytes asked for at a time.
 CHUNK = 64 * 1024
 
-#: How much of one entry is held at most, in characters. Far above what a task should carry; it
-#: keeps a file without structure from filling the memory.
+#: Most characters of one entry. Far above what a task should carry; keeps a file without structure
+#: from filling the memory.
 MAX_ENTRY = 256 * 1024 * 1024
 
-#: The same for the depth of nesting, where it is not Python that sets the limit.
+#: Deepest nesting of one entry, in formats where Python itself sets no limit.
 MAX_DEPTH = 200
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
+#: zlib's window bits for gzip data only.
+_GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
 class RawStream(Protocol):
-    """What a feed reads from: a binary file, or what behaves like one."""
+    """Binary file, or an object that behaves like one, that a feed reads from."""
 
     def read(self, size: int, /) -> bytes | None:
         """Return up to *size* bytes as soon as there are some; none at the end.
 
-        None where a file that doesn't block has nothing yet.
+        None means that a non-blocking file has no bytes yet.
         """
 
     def fileno(self) -> int:
-        """Return its descriptor; asked only of a file that gave None."""
+        """Return its descriptor; called only after a read returned None."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class ByteFeed:
     """The bytes of a task file, in the pieces in which they come.
 
     Args:
-        raw: what to read from; a ``read`` of it returns what is there.
-        name: what messages call it.
-        live: it is a pipe or terminal, whose next bytes may be long in coming.
+        raw: the file; its ``read`` returns as soon as there are some bytes.
+        name: name of the file in messages.
+        live: it is a pipe or terminal, whose next bytes may take long to come.
         chunk: bytes asked for at a time.
     """
 
@@ -78,14 +85,14 @@ class ByteFeed:
         while piece is None:
             try:
                 piece = self._raw.read(self._chunk)
-                if piece is None:  # a pipe that somebody made non-blocking
+                if piece is None:  # the pipe is non-blocking
                     select.select([self._raw.fileno()], [], [])
             except (OSError, ValueError) as error:
                 raise SourceError(f"reading {self.name} failed: {_reason(error)}") from error
         return piece
 
     def peek(self, count: int) -> bytes:
-        """Return at least the next *count* bytes, fewer at the end; they stay to be read."""
+        """Return at least the next *count* bytes, fewer at the end, without consuming them."""
         while len(self._ahead) < count:
             ahead, self._ahead = self._ahead, b""
             more = self.read()
@@ -95,11 +102,11 @@ class ByteFeed:
         return self._ahead
 
     def unread(self, data: bytes) -> None:
-        """Give *data* back, to be read next."""
+        """Put *data* back, to be read next."""
         self._ahead = data + self._ahead
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._raw.close()
 
 
@@ -112,7 +119,7 @@ def is_fcpath(value: object) -> bool:
 
 
 def is_remote(path: object) -> bool:
-    """Tell whether *path* has to be fetched through filecache."""
+    """Tell whether *path* has to be fetched by filecache."""
     return is_fcpath(path) or (isinstance(path, str) and _SCHEME.match(path) is not None)
 
 
@@ -120,7 +127,7 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
     """Fetch a remote file; blocks until all of it has come.
 
     Returns:
-        The local copy, and what to call when it is no longer needed.
+        The local copy, and a function to call when it is no longer needed.
 
     Raises:
         SourceError: it can't be fetched.
@@ -132,14 +139,15 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
         raise ConfigurationError(
             f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
         ) from error
-    discard: Callable[[], None] = _nothing
+    # Without a cache of ours the copy belongs to the user's own cache, or is the file itself.
+    discard: Callable[[], None] = _do_nothing
     local: Any
     try:
         if is_fcpath(path):
             local = path.retrieve()
         else:
-            # A cache of our own: the default one is shared and kept, and would go on giving an
-            # old copy after the remote file has changed.
+            # A cache of our own, because the default one is shared and persistent: it would
+            # return an old copy after the remote file has changed.
             cache = FileCache(None)
             discard = cache.delete_cache
             local = FCPath(path, filecache=cache).retrieve()
@@ -153,7 +161,7 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
 
 
 def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
-    """Open a local file; blocks on a FIFO until somebody writes to it.
+    """Open a local file; blocks on a FIFO until it has a writer.
 
     Raises:
         SourceError: it is missing, a directory, or can't be read.
@@ -162,7 +170,7 @@ def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
         raw = path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
         raise SourceError(f"{name} {_why_not(error)}") from error
-    return prepared(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
+    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
 
 
 def open_standard_input(name: str) -> ByteFeed:
@@ -173,17 +181,17 @@ def open_standard_input(name: str) -> ByteFeed:
     """
     raw: RawStream
     try:
-        # Unbuffered for two reasons: bytes are there as soon as they are written, and the
+        # Unbuffered for two reasons: bytes are returned as soon as they are written, and the
         # interpreter can exit while a thread still waits for more.
         file = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
         raw, live = file, not _is_regular(file)
     except (AttributeError, OSError, ValueError):
-        raw, live = _Replaced(name), True
-    return prepared(ByteFeed(raw, name, live=live))
+        raw, live = _ReplacedStandardInput(name), True
+    return decompressed(ByteFeed(raw, name, live=live))
 
 
-class _Replaced(io.RawIOBase):
-    """A standard input that the program has replaced by a file of its own in memory."""
+class _ReplacedStandardInput(io.RawIOBase):
+    """A standard input that the program has replaced by an object without a descriptor."""
 
     def __init__(self, name: str) -> None:
         buffer = getattr(sys.stdin, "buffer", None)
@@ -199,8 +207,10 @@ def _is_regular(file: IO[bytes]) -> bool:
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-def prepared(feed: ByteFeed) -> ByteFeed:
-    """Unpack compressed data, skip a byte-order mark, refuse UTF-16; by the first bytes.
+def decompressed(feed: ByteFeed) -> ByteFeed:
+    """Return a feed of the unpacked bytes, without a byte-order mark; refuse UTF-16.
+
+    The first bytes tell whether the data is compressed.
 
     Raises:
         TaskFormatError: the content is no UTF-8; the feed is closed then.
@@ -235,35 +245,14 @@ def _reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-def _nothing() -> None:
-    """Nothing to tidy up: the copy belongs to the user's own cache, or is the file itself."""
-
-
-# MERGED: Unpacking gzip data as it comes: nothing waits for more than is needed for the next
-# MERGED: bytes.
-
-_GZIP_ONLY = 16 + zlib.MAX_WBITS
-
-
-class Packed(Protocol):
-    """Where the compressed bytes come from."""
-
-    name: str
-
-    def read(self) -> bytes:
-        """Return the next bytes, none at the end."""
-
-    def unread(self, data: bytes) -> None:
-        """Give *data* back, to be read next."""
-
-    def close(self) -> None:
-        """Let go of it."""
+def _do_nothing() -> None:
+    """Do nothing."""
 
 
 class Gunzip(io.RawIOBase):
-    """A stream of the unpacked bytes of one or more gzip members."""
+    """Stream of the unpacked bytes of one or more gzip members."""
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: ByteFeed) -> None:
         super().__init__()
         self._packed = packed
         self._member: Any = zlib.decompressobj(_GZIP_ONLY)
@@ -274,10 +263,10 @@ class Gunzip(io.RawIOBase):
         Raises:
             TaskFormatError: the data is damaged or cut off.
         """
-        # Whether another member follows is asked only when more is wanted: on a pipe the answer
-        # may be long in coming.
+        # Another member is looked for only when more bytes are needed, because on a pipe that may
+        # block for long.
         while not self._member.eof or self._next_member(self._member.unused_data):
-            # Without input as well: the unpacker may hold back what it had no room for.
+            # Also without input, because zlib may hold back output that it had no room for.
             data = self._member.unconsumed_tail or self._packed.read()
             try:
                 piece: bytes = self._member.decompress(data, max(size, 0))
@@ -295,11 +284,12 @@ class Gunzip(io.RawIOBase):
         return b""
 
     def close(self) -> None:
-        """Let go of the compressed stream."""
+        """Close the compressed stream."""
         self._packed.close()
         super().close()
 
     def _next_member(self, rest: bytes) -> bool:
+        """Go on to the gzip member that follows in *rest* and behind; False if there is none."""
         # Zeros after a member are padding, from tapes and block devices.
         while not (rest := rest.lstrip(b"\0")):
             rest = self._packed.read()

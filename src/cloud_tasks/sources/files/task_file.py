@@ -1,4 +1,9 @@
-"""Tasks from a file: JSON, YAML, JSON Lines, CSV; local, remote, compressed or piped."""
+"""Read tasks from a file: JSON, YAML, JSON Lines, CSV or TSV; local, remote, compressed or piped.
+
+path, URL or - ──opening──► ByteFeed ──text_feed──► TextFeed ──► reader of the format ──► items
+(fetch,    (bytes,                 (characters,  (json_list, yaml_file,
+gunzip)    in pieces)              line, column)  csv_file, json_lines)
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from cloud_tasks.sources.stream import StreamSource
 if TYPE_CHECKING:
     from filecache import FCPath
 
-#: What ``task_format`` may be.
+#: Valid values of ``task_format``.
 FORMATS = ("json", "yaml", "jsonl", "csv", "tsv")
 
 _SUFFIXES = {
@@ -29,26 +34,26 @@ _SUFFIXES = {
     ".tsv": "tsv",
 }
 
-#: How far the first character of a pipe is looked for, in bytes.
+#: Bytes of a pipe that are searched for its first character.
 _LOOK_AHEAD = 1024 * 1024
 
 
 class Reader(Protocol):
-    """What turns the content of a file into items."""
+    """Reader of one format."""
 
     def begin(self) -> None:
-        """Look at the beginning; raises TaskFormatError if it is no good."""
+        """Read the beginning; raise TaskFormatError if the file is not of the format."""
 
     def items(self) -> Iterator[Item]:
-        """Yield what is made of each entry."""
+        """Yield the task of each entry, or the problem with it."""
 
 
 class TaskFileSource(StreamSource):
-    """Gives the tasks of a file, each entry when it is asked for.
+    """Source of the tasks in a file, each read when it is needed.
 
-    The format is told by the suffix (before a ``.gz``), or else by *task_format*, or else, on
-    standard input and other pipes, by the first character: ``[`` is JSON, ``{`` is JSON Lines,
-    anything else is YAML. Compressed data is known by its first bytes.
+    The suffix (before a ``.gz``) determines the format, or else *task_format*, or else, on
+    standard input and other pipes, the first character: ``[`` means JSON, ``{`` JSON Lines,
+    anything else YAML. Compressed data is recognised by its first bytes.
 
     Args:
         path: the file, or its URL; ``-`` is standard input.
@@ -77,7 +82,7 @@ class TaskFileSource(StreamSource):
 
     def _begin(self) -> Iterator[Item]:
         try:
-            self._feed = self._opened()
+            self._feed = self._open_feed()
             reader = reader_for(self._format(self._feed), self._feed)
             reader.begin()
         except BaseException:
@@ -86,49 +91,49 @@ class TaskFileSource(StreamSource):
         self._live = self._feed.live
         return reader.items()
 
-    def _opened(self) -> ByteFeed:
+    def _open_feed(self) -> ByteFeed:
         if self._piped:
             return opening.open_standard_input(self._name)
         path = self._path
         if opening.is_remote(path):
-            self._known_format()  # before something large is fetched in vain
+            self._known_format()  # raises before a large file is fetched in vain
             local, self._drop_copy = opening.fetch(path, self._name)
         else:
             local = Path(str(path))
         self._local = local
         return opening.open_file(local, self._name)
 
-    def again(self) -> TaskFileSource | None:
-        """Return a source that reads the file, or the copy of a remote one, anew; None: a pipe."""
+    def clone(self) -> TaskFileSource | None:
+        """Return a source that reads the file, or the copy of a remote one; None for pipes."""
         if self._local is None or self._feed is None or self._feed.live:
             return None
         return TaskFileSource(self._local, task_format=self._known_format())
 
-    def guess_total(self) -> int | None:
-        """Return about how many tasks are in the file, by a quick look; None: a pipe."""
+    def estimate_total(self) -> int | None:
+        """Estimate the number of tasks in the file by a quick look; None for pipes."""
         if self._local is None or self._feed is None or self._feed.live:
             return None
-        from cloud_tasks.sources.files.count import guess_count
+        from cloud_tasks.sources.files.count import estimate_count
 
-        return guess_count(self._local, self._known_format())
+        return estimate_count(self._local, self._known_format())
 
     def _format(self, feed: ByteFeed) -> str:
-        if (feed.live or self._piped) and not self._told_format():
+        if (feed.live or self._piped) and not self._given_format():
             return _format_of_pipe(feed)
         return self._known_format()
 
-    def _told_format(self) -> str | None:
+    def _given_format(self) -> str | None:
         return (None if self._piped else _format_of_name(str(self._path))) or self._task_format
 
     def _known_format(self) -> str:
-        told = self._told_format()
-        if told is None:
+        given = self._given_format()
+        if given is None:
             raise SourceError(
-                f"{self._name} has a name that doesn't tell its format: "
+                f"{self._name} has a name without a known suffix: "
                 f"end it in {', '.join(_SUFFIXES)} (also with .gz), "
                 f"or give the task format ({', '.join(FORMATS)})"
             )
-        return told
+        return given
 
     def _dispose(self) -> None:
         feed, self._feed = self._feed, None
@@ -163,8 +168,8 @@ def _format_of_pipe(feed: ByteFeed) -> str:
 
 
 def reader_for(task_format: str, feed: ByteFeed) -> Reader:
-    """Return what reads a feed of *task_format*, one of :data:`FORMATS`."""
-    # Each is imported when it is needed: PyYAML alone takes longer than all the others.
+    """Return the reader for *feed*, whose format is one of :data:`FORMATS`."""
+    # Imported when needed: PyYAML alone takes longer than all the others.
     from cloud_tasks.sources.files.text_feed import TextFeed
 
     if task_format == "jsonl":

@@ -1,4 +1,4 @@
-"""The text of a task file: decoded piece by piece, with the place of every character."""
+"""Decode the text of a task file piece by piece, keeping count of lines and columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cloud_tasks.sources.files.opening import ByteFeed
 
 
 class Place:
-    """A line and a column of a text, both from 1, moved over the text as it is read."""
+    """A line and a column of a text, both from 1."""
 
     __slots__ = ("column", "line")
 
@@ -22,7 +22,7 @@ class Place:
         return Place(self.line + text.count("\n", 0, end), self.column_after(text, end))
 
     def column_after(self, text: str, end: int) -> int:
-        """Return the column alone, which costs no look at the whole of *text*."""
+        """Return the column of ``text[end]`` alone, without counting lines."""
         newline = text.rfind("\n", 0, end)
         return self.column + end if newline < 0 else end - newline
 
@@ -31,9 +31,9 @@ class TextFeed:
     """The characters of a task file, in the pieces in which they come.
 
     Attributes:
-        name: what messages call the file.
-        live: its next characters may be long in coming.
-        place: behind what was given out.
+        name: name of the file in messages.
+        live: its next characters may take long to come.
+        place: the place after the text that was returned.
     """
 
     def __init__(self, feed: ByteFeed) -> None:
@@ -50,7 +50,7 @@ class TextFeed:
 
         Raises:
             SourceError: reading failed.
-            TaskFormatError: the next bytes are no UTF-8; what came before was given out.
+            TaskFormatError: the next bytes are no UTF-8; the text before was returned.
         """
         text = ""
         while not text and not self._ended:
@@ -66,12 +66,13 @@ class TextFeed:
         return text
 
     def error(self, place: Place, problem: str) -> TaskFormatError:
-        """Return the error that says *problem* of the file, at *place*."""
+        """Return the error for *problem* at *place* of the file."""
         return TaskFormatError(f"{self.name}, line {place.line}, column {place.column}: {problem}")
 
     def _good_part(self, error: UnicodeDecodeError) -> str:
+        """Return the text before the bad byte, and keep the error for the next read."""
         text = error.object[: error.start].decode("utf-8")
-        what = f"byte 0x{error.object[error.start]:02x} is no UTF-8 here: save the file as UTF-8"
-        self._failure = self.error(self.place.after(text, len(text)), what)
-        self._ended = False  # it is raised by the next read
+        problem = f"byte 0x{error.object[error.start]:02x} is no UTF-8 here: save the file as UTF-8"
+        self._failure = self.error(self.place.after(text, len(text)), problem)
+        self._ended = False  # so that the next read raises it
         return text

@@ -1,13 +1,17 @@
-"""Reading a YAML list of tasks entry by entry, in memory that does not grow with the file.
+"""Read a YAML list of tasks entry by entry, in memory that does not grow with the file.
 
-The parser of PyYAML gives events, of which ``values`` builds the entries. What has no plain
-value makes its entry malformed; a mistake of syntax ends the file. Entries that look like one that
-the parser has read are read past it, see ``forms``: that takes a third of the time.
+    TextFeed ──► _ParserInput ──► PyYAML's parser ──► events ──► YamlValues ──► task or Malformed
+                 (bad characters,  (libyaml where                (one value
+                  size of an entry) there is one)                 an entry)
+
+Only the events of the parser are used, never its constructor of whole documents. An entry that
+holds something without a plain value is malformed and hurts no other; an error of syntax ends the
+file, after all entries before it were given out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -21,38 +25,35 @@ from yaml.events import (
     StreamStartEvent,
 )
 
-from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.errors import SourceError, TaskFormatError
 from cloud_tasks.sources.entries import Item, known_id, to_item
+from cloud_tasks.sources.files.opening import MAX_ENTRY
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
-from cloud_tasks.sources.files.yaml_forms import FormReader
-from cloud_tasks.sources.files.yaml_text import YamlText
 from cloud_tasks.sources.files.yaml_values import TOO_DEEP, YamlValues
 from cloud_tasks.task import Malformed
 
+_UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
+
 
 class YamlListReader:
-    """Reads the text of a YAML list; an entry that is no task hurts no neighbour.
+    """Reads the text of a YAML list; an entry that is no task hurts no other.
 
     Args:
         feed: the text.
-        loader: a safe loader class of PyYAML, of which the parser, the resolver and the makers
-            of scalars are used; the one in C where there is one.
+        loader: a safe loader class of PyYAML, whose parser, resolver and constructors of scalars
+            are used; None: the one written in C if it is installed.
     """
 
     def __init__(self, feed: TextFeed, loader: Any = None) -> None:
+        loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._feed = feed
-        self._text = YamlText(feed)
-        self._loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self._values = YamlValues(self._loader, self._error)
+        self._input = _ParserInput(feed)
+        # Bound without a wrapper that turns YAML errors into ours: `_item` does that once for
+        # all events of an entry, which are many.
+        self._next_event = loader(self._input).get_event
+        self._values = YamlValues(loader, self._next_event, self._error)
         self._count = 0
-        self._line = 1  # of the entry
-        self._lines_before = 0  # those that this parser has not seen
-        self._past_parser: FormReader | None = None
-        self._begin_parser()
-
-    def _begin_parser(self) -> None:
-        # Without what tells of errors: `_item` does, once for each entry.
-        self._next = self._values.next_event = self._loader(self._text).get_event
+        self._line = 1  # of the entry's beginning
 
     def begin(self) -> None:
         """Read up to the beginning of the list.
@@ -61,45 +62,35 @@ class YamlListReader:
             TaskFormatError: the file is empty, or no list.
         """
         event = self._event()
-        directives = None
         while isinstance(event, (StreamStartEvent, DocumentStartEvent)):
-            if isinstance(event, DocumentStartEvent):
-                directives = event.version or event.tags
             event = self._event()
-        if isinstance(event, StreamEndEvent) or _is_nothing(event):
+        if isinstance(event, StreamEndEvent) or _is_empty(event):
             raise TaskFormatError(f"{self._feed.name} is empty: expected a YAML list of tasks")
         if not isinstance(event, SequenceStartEvent):
-            what = "a mapping" if isinstance(event, MappingStartEvent) else "a single value"
-            raise self._error(event, f"expected a list of tasks, not {what}")
+            found = "a mapping" if isinstance(event, MappingStartEvent) else "a single value"
+            raise self._error(event, f"expected a list of tasks, not {found}")
         if not self._values.is_plain_collection(event):
             raise self._error(event, self._values.problem)
-        # A directive before the list would hold for all its entries; and on a pipe, to look for
-        # what follows an entry would hold it up.
-        if not (directives or event.flow_style or self._feed.live):
-            mark: Any = event.start_mark
-            self._past_parser = FormReader(self._text, " " * mark.column, self._loader)
 
     def items(self) -> Iterator[Item]:
-        """Yield what is made of each entry.
+        """Yield the task of each entry, or the problem with it.
 
         Raises:
             TaskFormatError: the rest of the file is no YAML, or was cut off.
             SourceError: reading failed.
         """
         while not isinstance(event := self._event(), SequenceEndEvent):
-            if self._past_parser and self._past_parser.due():
-                event = yield from self._alike(event, self._past_parser)
             yield self._item(event)
-            self._text.new_entry()
+            self._input.begin_entry()
         self._event()  # the end of the document
         event = self._event()
         if not isinstance(event, StreamEndEvent):
             raise self._error(event, "expected nothing after the list, but there is a document")
 
     def _item(self, event: Any) -> Item:
-        """Make what is to be made of the entry that begins with *event*."""
+        """Read the entry that begins with *event*."""
         self._count += 1
-        self._line = self._lines_before + event.start_mark.line + 1
+        self._line = event.start_mark.line + 1
         self._values.problem = ""
         try:
             value = self._values.value(event, 1)
@@ -111,36 +102,21 @@ class YamlListReader:
             return Malformed(self._position(), self._values.problem, known_id(value))
         return to_item(value, self._position)
 
-    def _alike(self, event: Any, past: FormReader) -> Generator[Item, None, Any]:
-        """Yield entries that *past* reads, from *event* on; return the event after them."""
-        mark = event.start_mark
-        for item in past.items(self._text.origin + mark.index - mark.column):
-            self._count += 1
-            yield item
-        if past.lines:
-            self._lines_before += mark.line + past.lines
-            self._text.begin_at(past.at)
-            self._begin_parser()
-            while not isinstance(self._event(), SequenceStartEvent):
-                pass
-            event = self._event()
-        return event
-
     def _position(self) -> str:
         return f"entry {self._count} (line {self._line})"
 
     def _event(self) -> Any:
         try:
-            return self._next()
+            return self._next_event()
         except yaml.YAMLError as error:
             raise self._bad_yaml(error) from error
 
     def _bad_yaml(self, error: yaml.YAMLError) -> TaskFormatError:
         if isinstance(error, yaml.MarkedYAMLError):
             mark = error.problem_mark or error.context_mark
-            place = self._place(mark) if mark else Place()
-            # Versions of libyaml have nesting limits of their own, in the thousands, and meet them
-            # before our count of events: they scan "[[[[" to its end for the first event.
+            place = _place(mark) if mark else Place()
+            # Versions of libyaml have nesting limits of their own, in the thousands, and meet
+            # them before our count of events: they scan "[[[[" to its end for the first event.
             if "nest" in (error.problem or "").lower():
                 return self._feed.error(place, TOO_DEEP)
             context = f", {error.context}" if error.context else ""
@@ -149,12 +125,68 @@ class YamlListReader:
         return TaskFormatError(f"{self._feed.name} is no valid YAML: {reason}")
 
     def _error(self, event: Any, problem: str) -> TaskFormatError:
-        return self._feed.error(self._place(event.start_mark), problem)
-
-    def _place(self, mark: Any) -> Place:
-        return Place(self._lines_before + mark.line + 1, mark.column + 1)
+        return self._feed.error(_place(event.start_mark), problem)
 
 
-def _is_nothing(event: Any) -> bool:
-    """Tell whether a document holds nothing at all, as one of comments only does."""
+class _ParserInput:
+    """The file object that the parser reads from."""
+
+    def __init__(self, feed: TextFeed) -> None:
+        self._feed = feed
+        self._text = ""
+        self._at = 0  # in the text: the next character for the parser
+        self._entry_size = 0  # characters given to the parser since the entry began
+        self._ended = False
+        self._failure: SourceError | None = None
+
+    def begin_entry(self) -> None:
+        """Count the size of an entry from here on."""
+        self._entry_size = 0
+
+    def read(self, size: int) -> str:
+        """Return up to *size* characters, none at the end; blocks until there are some.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: a character is not allowed in YAML, or the entry is too long.
+        """
+        if self._at == len(self._text) and not self._ended:
+            self._read_piece()
+        text = self._text[self._at : self._at + size]
+        if not text and self._failure:
+            raise self._failure
+        self._at += len(text)
+        self._entry_size += len(text)
+        if self._entry_size > MAX_ENTRY:
+            raise TaskFormatError(
+                f"{self._feed.name} has an entry of more than {MAX_ENTRY} characters: "
+                "put large data into a file of its own and name that in the task"
+            )
+        return text
+
+    def _read_piece(self) -> None:
+        """Read the next piece; an error is kept until the parser has got the text before it."""
+        place = self._feed.place
+        text = ""
+        try:
+            text = self._feed.read()
+        except SourceError as error:
+            self._failure = error
+        # The parser would find such characters as well, but at once and without naming the
+        # line, so the good entries before them would be lost.
+        if bad := _UNPRINTABLE.search(text):
+            text = text[: bad.start()]
+            self._failure = self._feed.error(
+                place.after(text, len(text)), f"YAML does not allow the character {bad.group()!a}"
+            )
+        self._ended = not text or self._failure is not None
+        self._text, self._at = text, 0
+
+
+def _place(mark: Any) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+def _is_empty(event: Any) -> bool:
+    """Tell whether *event* is all of a document without content, such as comments alone."""
     return isinstance(event, ScalarEvent) and event.value == "" and event.implicit[0]

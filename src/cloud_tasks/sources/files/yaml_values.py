@@ -1,8 +1,7 @@
-"""Building the values of a YAML file from the events of its parser.
+"""Build values from the events of PyYAML's parser: the plain types of YAML 1.1, nothing else.
 
-From the types of YAML 1.1 and from nothing else, so no tag of a file can make an object of any
-other class. What can't be had that way (aliases, merge keys, other tags) is noted as a problem of
-its entry.
+No tag of a file can make an object of any other class. Whatever has no plain value (an alias, a
+merge key, another tag) is recorded as a problem of its entry, whose rest is read all the same.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import shown
 from cloud_tasks.sources.files.opening import MAX_DEPTH
 
-#: What messages say of an entry that is nested deeper than allowed, whichever parser finds it.
+#: The message for an entry that is nested deeper than allowed, whichever parser finds it.
 TOO_DEEP = f"the entry is nested more than {MAX_DEPTH} deep"
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -36,118 +35,123 @@ _SCALARS = frozenset(
 )
 _COLLECTIONS = {MappingStartEvent: _PREFIX + "map", SequenceStartEvent: _PREFIX + "seq"}
 
-#: One that is written as anywhere else; with a zero at its beginning it may be octal.
+#: Matches a decimal integer; one with a leading zero may be octal, so it is left to PyYAML.
 _SHORT_INTEGER = re.compile("[1-9][0-9]{0,17}").fullmatch
-#: Texts of fewer characters are known again, so many of them at most.
-_SHORT, _TEXTS = 20, 1000
-#: Numbers may be written to the base of 60, and that takes time with the square of the digits.
+#: Bounds of the cache of plain texts: characters of each, and their number.
+_MAX_CACHED_LENGTH, _MAX_CACHED = 19, 1000
+#: Most characters of a number. YAML's base-60 numbers take time with the square of their digits.
 _MAX_NUMBER = 100_000
 
 
 class YamlValues:
-    """Builds values.
+    """Builder of the values of one file.
 
     Args:
-        loader: a safe loader class of PyYAML, of which the resolver and the makers of scalars
-            are used.
-        error: makes the error of an event that the file ends with.
+        loader: a safe loader class of PyYAML, whose resolver and constructors of scalars are used.
+        next_event: returns the parser's next event.
+        error: makes the error that ends the file, from an event and a sentence.
 
     Attributes:
-        problem: the first one of the values built since it was cleared; empty if there is none.
-        next_event: gives the parser's next event.
+        problem: the first problem of the values built since it was cleared; empty if there is
+            none.
     """
 
-    def __init__(self, loader: Any, error: Callable[[Any, str], TaskFormatError]) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        next_event: Callable[[], Any],
+        error: Callable[[Any, str], TaskFormatError],
+    ) -> None:
         self.problem = ""
-        self.next_event: Callable[[], Any]
-        self._maker = loader("")
-        self._resolvers = loader.yaml_implicit_resolvers
-        self._makers = {tag: loader.yaml_constructors[tag] for tag in _SCALARS}
-        self._texts: set[str] = set()  # plain scalars that are texts, such as keys
+        self._next_event = next_event
         self._error = error
+        self._constructor = loader("")
+        self._constructors = {tag: loader.yaml_constructors[tag] for tag in _SCALARS}
+        self._resolvers = loader.yaml_implicit_resolvers
+        #: Plain scalars known to be strings, such as the keys of all entries.
+        self._strings: set[str] = set()
 
     def value(self, event: Any, depth: int) -> Any:
         """Build the value that begins with *event*, at *depth* in its entry, from 1.
 
         Raises:
             TaskFormatError: it is nested too deeply.
-            RecursionError: so is the parser.
+            RecursionError: it is nested too deeply for Python's stack.
             yaml.YAMLError: the rest of the file is no YAML.
         """
         kind = type(event)
         if kind is ScalarEvent:
             return self._scalar(event)
         if kind is AliasEvent:
-            return self._refused(f"uses the alias {shown('*' + event.anchor)}: write the value out")
+            return self._refuse(f"uses the alias {shown('*' + event.anchor)}: write the value out")
         if depth > MAX_DEPTH:
             raise self._error(event, TOO_DEEP)
-        self.is_plain_collection(event)
+        if event.tag is not None:
+            self.is_plain_collection(event)
         return (self._mapping if kind is MappingStartEvent else self._list)(depth)
 
     def _list(self, depth: int) -> list[Any]:
         values = []
-        while type(event := self.next_event()) is not SequenceEndEvent:
+        while type(event := self._next_event()) is not SequenceEndEvent:
             values.append(self.value(event, depth + 1))
         return values
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
-        while type(event := self.next_event()) is not MappingEndEvent:
-            if type(event) is ScalarEvent:
-                if event.value == "<<" and event.implicit[0]:
-                    self._refused("uses the merge key '<<': write the values out")
-                key = self._scalar(event)
-            else:
+        next_event, strings = self._next_event, self._strings
+        while type(event := next_event()) is not MappingEndEvent:
+            if type(event) is not ScalarEvent:
                 self.value(event, depth + 1)
-                key = self._refused("has a key that is a list or a mapping")
-            event = self.next_event()
-            scalar = type(event) is ScalarEvent
-            mapping[key] = self._scalar(event) if scalar else self.value(event, depth + 1)
+                key = self._refuse("has a key that is a list or a mapping")
+            elif (key := event.value) not in strings or event.tag is not None:
+                if key == "<<" and event.implicit[0]:
+                    self._refuse("uses the merge key '<<': write the values out")
+                key = self._scalar(event)
+            event = next_event()
+            is_scalar = type(event) is ScalarEvent
+            mapping[key] = self._scalar(event) if is_scalar else self.value(event, depth + 1)
         return mapping
 
     def _scalar(self, event: Any) -> Any:
-        tag = event.tag
-        if tag is None or tag == "!":
-            return self.plain(event.value) if event.implicit[0] else event.value
-        if tag not in _SCALARS:
-            return self._refused(f"has the tag {shown(tag)}, for which there is no plain value")
-        return self._made(tag, event.value)
-
-    def plain(self, text: str) -> Any:
-        """Return the value of a scalar that is written without quotes or a tag."""
-        if text in self._texts:
+        tag, text = event.tag, event.value
+        if tag is not None and tag != "!":
+            if tag not in _SCALARS:
+                return self._refuse(f"has the tag {shown(tag)}, for which there is no plain value")
+            return self._construct(tag, text)
+        # Only a scalar without quotes can be anything but a string.
+        if not event.implicit[0] or text in self._strings:
             return text
         if _SHORT_INTEGER(text):
             return int(text)
-        for tag, pattern in self._resolvers.get(text[:1], ()):
+        for resolved, pattern in self._resolvers.get(text[:1], ()):
             if pattern.match(text):
-                # A lone "=" or "<<" is text anywhere but as a key.
-                return self._made(tag, text) if tag in _SCALARS else text
-        if len(self._texts) < _TEXTS and len(text) < _SHORT:
-            self._texts.add(text)
+                # A lone "=" or "<<" is a string anywhere but as a key.
+                return self._construct(resolved, text) if resolved in _SCALARS else text
+        if len(self._strings) < _MAX_CACHED and len(text) <= _MAX_CACHED_LENGTH:
+            self._strings.add(text)
         return text
 
-    def _made(self, tag: str, text: str) -> Any:
+    def _construct(self, tag: str, text: str) -> Any:
         if tag in _NUMBERS and len(text) > _MAX_NUMBER:
-            return self._refused(f"holds a number of {len(text)} digits, which are too many")
+            return self._refuse(f"holds a number of {len(text)} digits, which are too many")
         try:
-            value = self._makers[tag](self._maker, yaml.ScalarNode(tag, text))
+            value = self._constructors[tag](self._constructor, yaml.ScalarNode(tag, text))
         except (ValueError, ArithmeticError, LookupError, AttributeError, yaml.YAMLError):
-            # Whatever the makers stumble over: they expect a text that fits the tag.
+            # The constructors expect a text that fits the tag, and fail in any of these ways.
             kind = tag[len(_PREFIX) :]
-            return self._refused(f"has {shown(text)}, which is no valid {kind}")
+            return self._refuse(f"has {shown(text)}, which is no valid {kind}")
         if isinstance(value, float) and not math.isfinite(value):
-            return self._refused(f"holds {shown(text)}, which is no finite number")
+            return self._refuse(f"holds {shown(text)}, which is no finite number")
         return value
 
     def is_plain_collection(self, event: Any) -> bool:
-        """Tell whether the list or mapping that *event* begins has no tag; else note that."""
+        """Tell whether the list or mapping that *event* begins has no tag; else record that."""
         if event.tag in (None, "!", _COLLECTIONS[type(event)]):
             return True
-        self._refused(f"has the tag {shown(event.tag)}, for which there is no plain value")
+        self._refuse(f"has the tag {shown(event.tag)}, for which there is no plain value")
         return False
 
-    def _refused(self, problem: str) -> Any:
-        """Note the first problem of an entry, whose rest is read only to get past it."""
+    def _refuse(self, problem: str) -> Any:
+        """Record the first problem of an entry; return None in place of the value."""
         self.problem = self.problem or problem
         return None

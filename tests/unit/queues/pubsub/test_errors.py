@@ -275,12 +275,12 @@ class TestReceive:
     ) -> None:
         queue.check()
         service.always["Pull"] = service.fail("DEADLINE_EXCEEDED")
-        connection.heard -= 100
+        connection.last_answer -= 100
         assert queue.receive(1, wait=0.5, lease=60.0) == []
         assert service.methods()[-2:] == ["Pull", "GetSubscription"]
         service.always["GetSubscription"] = service.fail("UNAVAILABLE")
         assert queue.receive(1, wait=0.5, lease=60.0) == []
-        connection.heard -= 100
+        connection.last_answer -= 100
         with pytest.raises(QueueUnavailableError):
             queue.receive(1, wait=0.5, lease=60.0)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_tasks.queues.names import dead_name, events_name
+from cloud_tasks.queues.base import dead_name, events_name
 from cloud_tasks.queues.sqs.names import message_key, sqs_name
 from cloud_tasks.queues.sqs.provider import SqsProvider
 

@@ -100,7 +100,7 @@ class Bench:
                 clock=self.clock,
             ),
             lease=lease,
-            appetite=PrefetchPolicy(slots, lambda: self.mean_time, most, idle),
+            policy=PrefetchPolicy(slots, lambda: self.mean_time, most, idle),
             stop=draining,
             clock=self.clock,
         )

@@ -16,8 +16,8 @@ from cloud_tasks.testing.source_contract import receive
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    # Leases are looked at often, however long they are.
-    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.leases.LONGEST_LOOK", 0.1)
+    # Leases are checked often, however long they are.
+    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.leases.MAX_CHECK_INTERVAL", 0.1)
     yield from closing(Bench())
 
 
@@ -96,7 +96,7 @@ def test_closing_waits_for_what_another_thread_gives_back(bench: Bench) -> None:
 
 
 def test_a_close_that_waits_hears_of_a_hurry(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.PATIENCE", 60.0)
+    monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.CLOSE_TIMEOUT", 60.0)
     source = bench.source()
     receiving = Barrier(bench, "receive")
     waiting = in_background(lambda: source.receive(1))

@@ -9,7 +9,7 @@ from fakes import FakeClock
 
 from cloud_tasks.runtime.intake import Intake
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.sources.files.count import guess_count
+from cloud_tasks.sources.files.count import estimate_count
 from cloud_tasks.sources.files.task_file import FORMATS, TaskFileSource
 
 ENTRIES: list[dict[str, object]] = [{"task_id": f"t{n}", "data": {"n": n}} for n in range(20_000)]
@@ -33,24 +33,24 @@ def test_a_file_as_people_write_them_is_counted_right(
     data = content(task_format).encode()
     path = tmp_path / "tasks"
     path.write_bytes(gzip.compress(data) if packed else data)
-    assert guess_count(path, task_format, patience=60) == 20_000
+    assert estimate_count(path, task_format, patience=60) == 20_000
     path.write_bytes(data.rstrip())
-    assert guess_count(path, task_format, patience=60) == 20_000
+    assert estimate_count(path, task_format, patience=60) == 20_000
 
 
 def test_the_first_part_of_a_large_file_stands_for_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "tasks.json"
     path.write_text(content("json"))
-    assert guess_count(path, "json", patience=-1) == pytest.approx(20_000, rel=0.05)
+    assert estimate_count(path, "json", patience=-1) == pytest.approx(20_000, rel=0.05)
 
 
 def test_what_cannot_be_read_is_not_guessed(tmp_path: Path) -> None:
-    assert guess_count(tmp_path / "none", "json") is None
+    assert estimate_count(tmp_path / "none", "json") is None
     torn = tmp_path / "torn"
     torn.write_bytes(gzip.compress(content("json").encode())[:-20])
-    assert guess_count(torn, "json") is None
+    assert estimate_count(torn, "json") is None
     (tmp_path / "empty").touch()
-    assert guess_count(tmp_path / "empty", "csv") == 0
+    assert estimate_count(tmp_path / "empty", "csv") == 0
 
 
 def test_the_run_knows_the_number_for_sure_once_all_was_read(tmp_path: Path) -> None:

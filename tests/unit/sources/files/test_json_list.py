@@ -334,4 +334,6 @@ def test_a_character_cut_at_the_end_of_the_file_is_no_utf8(chunk: int) -> None:
 @given(text=st.text(alphabet='"\\{}[]a', max_size=30), cut=st.integers(0, 30))
 def test_the_end_of_an_entry_is_seen_wherever_the_text_is_cut(text: str, cut: int) -> None:
     whole, halves = EndOfEntry(), EndOfEntry()
-    assert whole.in_next(text) == (halves.in_next(text[:cut]) or halves.in_next(text[cut:]))
+    assert whole.is_in_next(text) == (
+        halves.is_in_next(text[:cut]) or halves.is_in_next(text[cut:])
+    )

@@ -87,7 +87,7 @@ def test_a_suffix_that_tells_the_format_wins(tmp_path: Path) -> None:
 def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path: Path) -> None:
     path = write(tmp_path / "f.txt", JSON)
     assert refusal(path) == (
-        f"the task file {path} has a name that doesn't tell its format: end it in "
+        f"the task file {path} has a name without a known suffix: end it in "
         ".json, .yaml, .yml, .jsonl, .ndjson, .csv, .tsv (also with .gz), "
         "or give the task format (json, yaml, jsonl, csv, tsv)"
     )
@@ -233,7 +233,7 @@ def test_a_file_can_be_read_a_second_time_beside_the_first(tmp_path: Path, name:
     content = gzip.compress(JSON.encode()) if name.endswith(".gz") else JSON
     source = TaskFileSource(write(tmp_path / name, content), task_format="json")
     source.open()
-    twin = source.again()
+    twin = source.clone()
     assert twin is not None
     assert drain(twin).ids == ["t"]
     assert [delivery.task.task_id for delivery in source.receive(9).deliveries] == ["t"]
@@ -330,7 +330,7 @@ def test_a_pipe_without_a_suffix_is_read_like_standard_input(
     path = pipe_of(tmp_path, "pipe", lambda fd: void(os.write(fd, content)))
     source = TaskFileSource(path)
     source.open()
-    assert source.again() is None
+    assert source.clone() is None
     assert [delivery.task.task_id for delivery in source.receive(9).deliveries] == ["t"]
     source.close()
 
@@ -412,7 +412,7 @@ def test_a_url_is_fetched_anew_each_time_and_no_copy_stays(
     write(bucket / "f.json", JSON.replace('"t"', '"u"'))
     source = TaskFileSource("fake://bucket/f.json")
     source.open()
-    twin = source.again()
+    twin = source.clone()
     assert twin is not None
     (bucket / "f.json").unlink()
     assert drain(twin).ids == ["u"]  # from the same copy
@@ -421,7 +421,7 @@ def test_a_url_is_fetched_anew_each_time_and_no_copy_stays(
     assert refusal("fake://bucket/none.json").startswith(
         "the task file fake://bucket/none.json can't be fetched: FileNotFoundError"
     )
-    assert "doesn't tell its format" in refusal("fake://bucket/none.txt")
+    assert "a name without a known suffix" in refusal("fake://bucket/none.txt")
     assert not list(caches.iterdir())
 
 

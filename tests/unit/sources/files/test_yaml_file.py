@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import datetime
 import io
+import random
 import tracemalloc
+from collections import Counter
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.sources.files.yaml_reading import BOTH, read
 
-from cloud_tasks.sources.files import yaml_text
+from cloud_tasks.errors import TaskFormatError
+from cloud_tasks.sources.files import yaml_file
 from cloud_tasks.sources.files.opening import ByteFeed
 from cloud_tasks.sources.files.text_feed import TextFeed
 from cloud_tasks.sources.files.yaml_file import YamlListReader
 from cloud_tasks.task import Delivery, Malformed
+
+LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])
+BOTH = pytest.mark.parametrize("loader", LOADERS)
+
+
+def read(
+    text: str | bytes, chunk: int = 65536, loader: Any = None
+) -> tuple[list[Delivery | Malformed], str]:
+    """Return what was read, and the message of the error at the end, or nothing."""
+    data = text.encode() if isinstance(text, str) else text
+    items: list[Delivery | Malformed] = []
+    try:
+        feed = ByteFeed(io.BytesIO(data), "f", chunk=chunk)
+        reader = YamlListReader(TextFeed(feed), loader)
+        reader.begin()
+        items.extend(reader.items())
+    except TaskFormatError as error:
+        return items, str(error)
+    return items, ""
+
 
 GOOD = "- task_id: t\n  data: {n: 1}\n"
 
@@ -276,7 +298,7 @@ def test_bytes_that_are_no_utf8_end_the_file(loader: Any) -> None:
 
 @BOTH
 def test_an_entry_without_measure_is_refused(loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_text, "MAX_ENTRY", 1000)
+    monkeypatch.setattr(yaml_file, "MAX_ENTRY", 1000)
     items, error = read(f"{GOOD * 100}- '{'x' * 5000}'", 100, loader)
     assert len(items) == 100
     assert error.startswith("f has an entry of more than 1000 characters")
@@ -315,3 +337,109 @@ def test_memory_does_not_grow_with_the_file(entry: str) -> None:
         assert tracemalloc.get_traced_memory()[1] - before < 400_000
     finally:
         tracemalloc.stop()
+
+
+def entry(number: int) -> str:
+    """Write an entry as most are."""
+    return (
+        f"- task_id: task-{number}\n  data:\n    n: {number}\n"
+        f"    when: 2024-01-{number % 28 + 1:02}\n    file: s3://bucket/{number}.fits\n"
+        f"    sizes:\n    - {number % 9}.5\n    - yes\n"
+    )
+
+
+#: Entries of other kinds, and what else may stand between two entries.
+OTHERS = [
+    "- task_id: short\n  data:\n    n: 1\n",
+    "- data:\n    n: ~\n  task_id: 12\n",
+    "- task_id: flow\n  data: {n: [1, 2]}\n",
+    "- {task_id: flow, data: {}}\n",
+    "- task_id: quoted\n  data:\n    t: 'it''s'\n",
+    "- task_id: lines\n  data:\n    t: |\n      - task_id: no\n      - more\n",
+    "- task_id: words\n  data:\n    t: two words\n    empty:\n",
+    "- task_id: words\n  data:\n    t: one\n      - and-more\n    empty:\n",
+    '- task_id: "over\n\n- lines"\n  data:\n    n: 1\n',
+    "-\n  task_id: below\n  data:\n    n: 1\n",
+    "- task_id: twice\n  data:\n    n: 1\n    n: 2\n",
+    "- task_id: keys\n  data:\n    yes: no\n    null: 0x1F\n    0: 0\n",
+    "- task_id: no data\n",
+    "- task_id: x\n  data:\n    n: .nan\n",
+    "- task_id: merge\n  data:\n    <<: x\n",
+    "- - nested\n  - list\n",
+    "-\n  - task_id: nested\n    data:\n      n: 1\n  - task_id: list\n    data:\n      n: 2\n",
+    "- task_id: several words\n  data:\n    t: or 12:30:45 of them\n    d: 2024-01-02 03:04:05\n",
+    "- 5\n",
+    "\n",
+    "# a remark\n",
+    "- task_id: crlf\r\n  data:\r\n    n: 1\r\n",
+]
+#: Put anywhere, what a YAML file may be damaged with.
+MARKS = [
+    " ", "\n", "-", "- ", "--- ", "...", ":", ": ", "#", " #", "'", '"', "|", ">", "&a ", "*a",
+    "!!str ", "{", "}", "[", "]", "? ", "%", "@", "`", "\t", "\r", "\x01", "é", "\u2028", "é: ü",
+    "~", "", "<<",
+]  # fmt: skip
+
+
+def in_pieces(text: str, chunk: int) -> tuple[list[Any], str]:
+    """Read *text* whole and in pieces of *chunk* bytes, and return what both say."""
+    found = read(text, chunk)
+    assert found == read(text)
+    return found
+
+
+@pytest.mark.parametrize("chunk", [100, 65536])
+def test_many_entries_have_the_values_of_safe_load(chunk: int) -> None:
+    text = "".join(entry(n) for n in range(300))
+    items, error = read(text, chunk)
+    assert not error
+    tasks = [item.task for item in items if isinstance(item, Delivery)]
+    assert [task._asdict() for task in tasks] == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_entries_of_any_kind_may_stand_among_them(other: str) -> None:
+    written = [entry(n) for n in range(60)]
+    for place in (2, 20, 21, 40, 60):
+        written.insert(place, other)
+    items, _ = in_pieces("".join(written), 90)
+    assert sum(isinstance(item, Delivery) for item in items) >= 60
+
+
+@pytest.mark.parametrize("margin", ["", "  "])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_list_gives_the_same_whole_and_in_pieces(seed: int, margin: str) -> None:
+    dice = random.Random(seed)
+    seen = Counter[bool]()
+    for _ in range(80):
+        written = [entry(n) for n in range(40)]
+        for _ in range(dice.randrange(3)):
+            written.insert(dice.randrange(40), dice.choice(OTHERS))
+        text = "".join(margin + line for line in "".join(written).splitlines(keepends=True))
+        for _ in range(dice.randrange(1, 3)):
+            at = dice.randrange(len(text))
+            text = text[:at] + dice.choice(MARKS) + text[at + dice.randrange(2) :]
+        _, error = in_pieces(text, 150)
+        seen[bool(error)] += 1
+    assert min(seen.values()) > 5
+
+
+def test_what_is_wrong_after_thousands_of_entries_is_told_by_its_own_place() -> None:
+    written = [entry(n) for n in range(3000)]
+    written[2000] = "- task_id: x\n"
+    items, error = read("".join(written) + "- a: b: c\n")
+    assert [str(item) for item in items if isinstance(item, Malformed)] == [
+        "entry 2001 (line 16001), task_id 'x': has no 'data'"
+    ]
+    assert error.startswith("f, line 23994, column 7: no valid YAML: mapping values are not allow")
+
+
+@pytest.mark.parametrize("beginning", ["%TAG !! tag:x,2000:\n---\n", "---\n", "# a\n--- !!seq\n"])
+def test_what_stands_before_the_list_holds_for_all_its_entries(beginning: str) -> None:
+    tagged = "- task_id: t\n  data:\n    v: !!str 1\n"
+    text = beginning + "".join(entry(n) for n in range(50)) + tagged + entry(1)
+    items, error = read(text)
+    assert not error
+    bad = [number for number, item in enumerate(items) if isinstance(item, Malformed)]
+    assert bad == ([50] if "%TAG" in beginning else [])
+    assert len(items) == 52
