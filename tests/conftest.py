@@ -1,33 +1,18 @@
-"""What holds for every test: it leaves no process and no file of ours in shared memory."""
+"""Set up signals and hypothesis for all tests; fixtures of servers for all."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import psutil
-import pytest
 from hypothesis import HealthCheck, settings
+from leftovers import OURS
 from servers.moto import aws_env, moto_url  # noqa: F401
 from servers.pubsub import pubsub_emulator  # noqa: F401
 
-from cloud_tasks.executors.common.protocol import MARK
-from cloud_tasks.testing import eventually
-
-#: In the environment of everything that this test process starts, orphans included.
-_OURS = f"CLOUD_TASKS_TEST_RUN={os.getpid()}."
-#: How processes of a pool that is not ours are started: only wider fixtures hold such pools.
-_FOREIGN = re.compile(r"multiprocessing\.spawn|loky\.backend")
-#: Seconds that the end of a process may take after the test; a busy machine needs some.
-_PATIENCE = 30.0
-
 
 def pytest_configure() -> None:
-    name, _, value = _OURS.partition("=")
+    name, _, value = OURS.partition("=")
     os.environ[name] = value
     # Whoever starts the tests in the background of a shell gives them signals that are ignored,
     # and so has everything that they start.
@@ -40,92 +25,3 @@ def pytest_configure() -> None:
     settings.register_profile("home", calm)
     settings.register_profile("gate", calm, derandomize=True)
     settings.load_profile("gate" if os.environ.get("CI") else "home")
-
-
-@pytest.fixture(autouse=True)
-def leaves_nothing_behind() -> Iterator[None]:
-    """Fail a test that leaves a process or a flag file; what wider fixtures hold may stay."""
-    processes, files = set(_descendants()), _flag_files()
-    pools = {mark for process in processes for mark in _pools_of(process)}
-    yield
-    eventually(
-        lambda: not _left_over(processes, pools),
-        _PATIENCE,
-        what=f"left behind: {[_shown(p) for p in _left_over(processes, pools)]}",
-    )
-    eventually(
-        lambda: not {path for path in _flag_files() - files if not _held_elsewhere(path)},
-        _PATIENCE,
-        what=f"left behind: {_flag_files() - files}",
-    )
-
-
-def _descendants() -> list[psutil.Process]:
-    me = psutil.Process()
-    found = {process.pid: process for process in me.children(recursive=True)}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) not in found:
-            with contextlib.suppress(OSError, psutil.Error):
-                if _OURS.encode() in (entry / "environ").read_bytes():
-                    found[int(entry.name)] = psutil.Process(int(entry.name))
-    return list(found.values())
-
-
-def _left_over(before: set[psutil.Process], pools: set[str]) -> list[psutil.Process]:
-    return [p for p in _descendants() if p not in before and not _may_stay(p, pools)]
-
-
-def _may_stay(process: psutil.Process, pools: set[str]) -> bool:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE and process.ppid() != os.getpid():
-            return True  # nobody but its parent, which is not of ours, can do anything about it
-        if "resource_tracker" in " ".join(process.cmdline()):
-            return True  # multiprocessing's and loky's live as long as the process itself
-        # A pool of a wider fixture may have replaced its own processes, and nothing more.
-        mine = _pools_of(process)
-        foreign = not mine and _FOREIGN.search(" ".join(process.cmdline()))
-        started_here = process.ppid() == os.getpid() or _is_zygote(process.parent())
-        return started_here and (bool(foreign) or not mine.isdisjoint(pools))
-    except psutil.Error:
-        return True
-
-
-def _is_zygote(process: psutil.Process | None) -> bool:
-    """Whether it forks processes for a pool of ours."""
-    if process is None or process.ppid() != os.getpid():
-        return False
-    return "executors.child.zygote" in " ".join(process.cmdline())
-
-
-def _pools_of(process: psutil.Process) -> set[str]:
-    """The pool that *process* belongs to: by a child's environment or a guardian's argument."""
-    with contextlib.suppress(psutil.Error, OSError):
-        mark = process.environ().get(MARK)
-        if mark is not None:
-            return {mark.partition(".")[0]}
-        prefix = f"{MARK}="
-        words = [word for word in process.cmdline() if word.startswith(prefix)]
-        return {word.removeprefix(prefix).rstrip(".") for word in words}
-    return set()
-
-
-def _shown(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return f"{process.pid} {process.status()} {' '.join(process.cmdline())[:200]}"
-    return f"{process.pid} (gone)"
-
-
-def _flag_files() -> set[Path]:
-    folder = Path("/dev/shm")
-    return set(folder.glob("cloud_tasks-*")) if folder.is_dir() else set()
-
-
-def _held_elsewhere(path: Path) -> bool:
-    """True if a process that is not below this one maps *path*: another run of tests."""
-    ours = {os.getpid(), *(process.pid for process in _descendants())}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) not in ours:
-            with contextlib.suppress(OSError):
-                if str(path) in (entry / "maps").read_text():
-                    return True
-    return False

@@ -10,6 +10,7 @@ from typing import Any
 
 import loky
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks import registry
 from cloud_tasks.executors.base import Executor
@@ -24,6 +25,23 @@ ADAPTED: dict[str, Callable[[], Any]] = {
     "loky's own adapted": lambda: loky.ProcessPoolExecutor(2),
 }
 KINDS = [*registry.names("executor"), *ADAPTED]
+#: How tasks end and are stopped is what adapting may break; the rest is the same code for all.
+ADAPTED_IN_GATE = ("test_executors_control", "test_executors_endings")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that uses an executor with every kind."""
+    if "kind" in metafunc.fixturenames:
+        whole = metafunc.module.__name__.rpartition(".")[2] in ADAPTED_IN_GATE
+        kinds = [
+            pytest.param(
+                kind,
+                id=kind.replace(" ", "-"),
+                marks=[pytest.mark.slow] if kind in ADAPTED and not whole else [],
+            )
+            for kind in KINDS
+        ]
+        metafunc.parametrize("kind", kinds, indirect=True, scope="module")
 
 
 @contextlib.contextmanager
@@ -40,7 +58,7 @@ def factory(kind: str) -> Iterator[Callable[[], Executor]]:
         yield make
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.replace(" ", "-"))
+@pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
     """The executor's name."""
     name: str = request.param

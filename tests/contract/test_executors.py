@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cloud_tasks.testing.executor_contract import ExecutorContract
+
+pytestmark = pytest.mark.interpreter
 
 
 class TestEveryExecutor(ExecutorContract):

@@ -18,6 +18,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, all_slots_taken, running
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_a_running_task_can_be_aborted(pool: Pool, tmp_path: Path) -> None:
     pool.needs("isolates_crashes")

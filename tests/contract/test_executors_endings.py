@@ -19,6 +19,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, running
 
+pytestmark = pytest.mark.interpreter
+
 MB = 2**20
 
 

@@ -19,6 +19,8 @@ from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def sends(kind: str) -> None:

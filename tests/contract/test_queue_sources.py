@@ -84,14 +84,14 @@ class TestSqs(QueueSourceContract):
         return SqsProvider(endpoint_url=moto_url)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestSqsFifo(QueueSourceContract):
     @pytest.fixture
     def provider(self, moto_url: str, aws_env: object) -> QueueProvider:
         return SqsProvider(endpoint_url=moto_url, exactly_once=True)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestPubSub(QueueSourceContract):
     idle = 2.5  # longer than the first pull takes at most: one that got no answer ends nothing
 
@@ -101,7 +101,7 @@ class TestPubSub(QueueSourceContract):
         return PubSubProvider(project_id=project, endpoint_url=pubsub_emulator.address)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestPubSubExactlyOnce(QueueSourceContract):
     idle = TestPubSub.idle
 

@@ -41,7 +41,7 @@ class TestSqs(QueueContract):
         return lambda: SqsProvider(endpoint_url=moto_url)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestSqsFifo(TestSqs):
     drops_repeats = True
 
@@ -50,7 +50,7 @@ class TestSqsFifo(TestSqs):
         return lambda: SqsProvider(endpoint_url=moto_url, exactly_once=True)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestPubSub(QueueContract):
     guards_lost_leases = True
     honours_delay = True
@@ -63,7 +63,7 @@ class TestPubSub(QueueContract):
         return lambda: PubSubProvider(project_id=project, endpoint_url=pubsub_emulator.address)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestPubSubExactlyOnce(TestPubSub):
     @pytest.fixture
     def new_provider(self, pubsub_emulator: PubSubEmulator) -> NewProvider:

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from benchmarks.contest import Contest, Contestant, hold
 from benchmarks.results import Result
 from benchmarks.table import MEANINGS
 from benchmarks.usage import descendants
 from cloud_tasks.testing import eventually
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

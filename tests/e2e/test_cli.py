@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from e2e.command import run_command
 
 #: Some run several commands, one after the other.
 pytestmark = pytest.mark.timeout(300)
@@ -19,6 +20,7 @@ COMMAND = [sys.executable, "-m", "cloud_tasks"]
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, as for all that import a module of the test."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
@@ -28,6 +30,11 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         timeout=120,
         check=False,
     )
+
+
+def run_here(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process."""
+    return run_command(*arguments, cwd=cwd, env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -68,6 +75,7 @@ def test_the_demo_keeps_its_events_where_it_is_told(tmp_path: Path) -> None:
     assert len(results(tmp_path / "kept.log")) == 3
 
 
+@pytest.mark.interpreter
 def test_a_function_of_a_module_runs_without_a_program(tmp_path: Path, module: Path) -> None:
     done = run("worker", "work:double", "--task-file", "tasks.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -125,7 +133,7 @@ def test_a_missing_task_file_is_told_with_exit_code_4(tmp_path: Path, module: Pa
 
 
 def test_settings_say_where_each_value_came_from(tmp_path: Path) -> None:
-    done = run(
+    done = run_here(
         "settings", "--max-runtime", "5", "--json", cwd=tmp_path, RMS_CLOUD_TASKS_JOB_ID="moon"
     )
     told = {row["name"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
@@ -135,7 +143,7 @@ def test_settings_say_where_each_value_came_from(tmp_path: Path) -> None:
 
 
 def test_settings_are_plain_columns_in_a_pipe(tmp_path: Path) -> None:
-    lines = run("settings", cwd=tmp_path).stdout.splitlines()
+    lines = run_here("settings", cwd=tmp_path).stdout.splitlines()
     assert lines[0].split() == ["setting", "value", "from", "flag", "variable"]
     assert all(line == line.rstrip() for line in lines)
 
@@ -164,14 +172,14 @@ def _read(descriptor: int) -> bytes:
 
 
 def test_a_good_task_file_passes_the_check(tmp_path: Path, module: Path) -> None:
-    done = run("check", "tasks.json", cwd=tmp_path)
+    done = run_here("check", "tasks.json", cwd=tmp_path)
     assert done.returncode == 0
     assert "3 tasks" in done.stdout
 
 
 def test_the_check_names_bad_entries_by_position(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"task_id": "a", "data": {}}\nnonsense\n{"data": {}}\n')
-    done = run("check", "bad.jsonl", "--json", cwd=tmp_path)
+    done = run_here("check", "bad.jsonl", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
     assert done.returncode == 1
     assert (told["tasks"], told["bad_entries"]) == (1, 2)
@@ -180,30 +188,33 @@ def test_the_check_names_bad_entries_by_position(tmp_path: Path) -> None:
 
 def test_the_check_says_where_a_file_is_cut(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('[{"task_id": "a", "data": {}}, {"task_')
-    done = run("check", "cut.json", cwd=tmp_path)
+    done = run_here("check", "cut.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "1 task," in done.stdout
     assert "line 1" in done.stdout
 
 
+@pytest.mark.interpreter
 def test_a_wrong_command_is_a_usage_error(tmp_path: Path) -> None:
-    done = run("fly", cwd=tmp_path)
+    done = run_here("fly", cwd=tmp_path)
     assert done.returncode == 2
     assert "demo" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.interpreter
 def test_every_command_of_the_help_has_a_help_of_its_own(tmp_path: Path) -> None:
     from cloud_tasks.cli import COMMANDS
 
-    overview = run("--help", cwd=tmp_path).stdout
+    overview = run_here("--help", cwd=tmp_path).stdout
     for name in COMMANDS:
         assert name in overview
-        done = run(name, "--help", cwd=tmp_path)
+        done = run_here(name, "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert f"cloud_tasks {name}" in done.stdout
 
 
+@pytest.mark.interpreter
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "settings", "--json"],
@@ -225,6 +236,7 @@ def test_the_peer_of_the_same_package_name_is_pointed_out(tmp_path: Path) -> Non
     assert done.returncode == 0
 
 
+@pytest.mark.interpreter
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys\n"

@@ -30,7 +30,7 @@ INSTALL = "pip install 'cloud-tasks[demo]'"
 #: Seconds that the whole demo may take where much else runs; alone it takes a tenth of it.
 WAIT = 240.0
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: The first worker goes on until it is ended, however slowly the test comes to that.
 NO_NOTICE = """

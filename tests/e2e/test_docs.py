@@ -99,6 +99,7 @@ def run(
     )
 
 
+@pytest.mark.slow  # every command of every page
 @pytest.mark.parametrize("page", PLAYED)
 def test_the_page_can_be_followed(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "work"
@@ -127,6 +128,7 @@ def test_the_quickstart_comes_to_its_results(tmp_path: Path, environment: dict[s
     assert set(printed.splitlines()) == {"first 3", "second 7", "third task_exception"}
 
 
+@pytest.mark.slow  # a dozen runs
 @pytest.mark.timeout(150)  # a dozen runs
 def test_the_recipes_come_to_their_results(tmp_path: Path, environment: dict[str, str]) -> None:
     test_the_page_can_be_followed("docs/recipes.md", tmp_path, environment)

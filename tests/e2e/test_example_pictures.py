@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(180)
 PIXELS = "da769c3886e1436e6dd17195e6e3e7ddd0f73c427e6a38e3f47e0aec6cbdd118"
 
 
+@pytest.mark.slow  # 37 million steps
 def test_tiles_paints_the_same_pixels_everywhere(tmp_path: Path) -> None:
     code, out, err = printed(tmp_path, "tiles", "--num-simultaneous-tasks", "2")
     assert code == 0, err
@@ -102,6 +103,7 @@ def data_packages() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_packages")
 def test_mars_was_never_closer_than_in_2003(tmp_path: Path) -> None:
     code, out, err = printed(tmp_path, "mars", "--num-simultaneous-tasks", "2")

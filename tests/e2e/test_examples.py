@@ -61,6 +61,7 @@ def test_addition_writes_every_sum(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow  # waits for time limits
 def test_flaky_has_every_ending_once(tmp_path: Path) -> None:
     code, found = run(tmp_path, "flaky")
     assert code == 1

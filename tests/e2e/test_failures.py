@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.command import run_command
 from e2e.program import WAIT, Program, environment
 
 from cloud_tasks.events.records import data_digest
@@ -28,15 +29,7 @@ MARS = "img\n\x1b[2J\x1b]0;title\x07/1"
 
 
 def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cloud_tasks", "failures", *args],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=WAIT,
-        check=False,
-    )
+    return run_command("failures", *args, cwd=cwd, env=environment())
 
 
 def cells(row: str) -> list[str]:

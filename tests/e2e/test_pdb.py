@@ -11,6 +11,8 @@ import pytest
 from e2e.program import Program
 from e2e.terminal import Terminal, on_a_terminal
 
+pytestmark = pytest.mark.interpreter
+
 _SCRIPT = """
 import sys
 from cloud_tasks.worker import Worker

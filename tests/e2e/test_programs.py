@@ -16,7 +16,7 @@ from e2e.program import SCRIPT, WAIT, Program
 from cloud_tasks.testing import eventually
 
 #: Some start many programs, one after the other, and a busy machine takes seconds for each.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.interpreter, pytest.mark.timeout(240)]
 
 EXECUTORS = pytest.mark.parametrize("executor", ["inline", "loky"])
 

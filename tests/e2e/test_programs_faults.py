@@ -158,6 +158,7 @@ def _can_mount() -> bool:
     return not subprocess.run(test, capture_output=True).returncode
 
 
+@pytest.mark.slow  # the worker tries for 30 s before it gives up
 @pytest.mark.skipif(not _can_mount(), reason="no mount namespace: needs root on Linux")
 def test_a_disk_that_stays_full_stops_the_intake_and_then_the_worker(program: Program) -> None:
     program.tasks(*[{"size": 1000}] * 20_000)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from e2e.command import run_command
 from e2e.program import environment
 from e2e.queue_site import WAIT
 from servers.pubsub import PubSubEmulator
@@ -61,16 +62,7 @@ class Cloud:
         return {**environment(), **{f"RMS_CLOUD_TASKS_{k}": v for k, v in settings.items()}}
 
     def run(self, *arguments: str, stdin: str | None = "") -> Done:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=WAIT,
-            check=False,
-        )
+        return run_command(*arguments, cwd=self.folder, env=self.environment, stdin=stdin)
 
     def told(self, *arguments: str, code: int = 0, stdin: str | None = "") -> dict[str, Any]:
         """Run a command with ``--json``; return what it printed."""

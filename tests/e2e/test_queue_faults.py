@@ -17,7 +17,7 @@ from cloud_tasks.queues.retrying import BUDGETS
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import MetadataServer
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 IDLE = ("--exit-when-idle", "1")
 TWO_SLOTS = ("--num-simultaneous-tasks", "2")

@@ -19,7 +19,7 @@ from servers.pubsub import PubSubEmulator
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.testing import eventually
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: The shortest lease of Pub/Sub.
 SHORT = ("--lease", "10")

@@ -66,6 +66,7 @@ def test_no_more_than_the_wanted_number_is_run_and_the_rest_is_visible_at_once(
     assert set(site.runs().values()) == {1}
 
 
+@pytest.mark.slow  # real leases of SQS: whole seconds
 def test_skipped_tasks_are_hidden_while_it_runs_and_visible_afterwards(site: QueueSite) -> None:
     site.load(*[{}] * 8)
     worker = site.start("--tasks-to-skip", "3", "--num-simultaneous-tasks", "2", "--lease", "8")
@@ -95,6 +96,7 @@ def test_a_queue_with_nothing_in_it_is_an_idle_one(site: QueueSite) -> None:
     assert site.events() == site.events("keep_alive")
 
 
+@pytest.mark.slow  # real leases of SQS: whole seconds
 def test_a_task_of_some_leases_runs_once_while_another_worker_waits_for_it(
     site: QueueSite,
 ) -> None:
@@ -158,6 +160,7 @@ def test_the_first_retry_comes_at_once(site: QueueSite) -> None:
     assert site.depth() == (1, 0)
 
 
+@pytest.mark.slow  # pauses between tries are whole seconds
 def test_a_failure_is_tried_again_then_later_then_given_up(site: QueueSite) -> None:
     [task_id] = site.load({"raises": True})
     worker = site.start("--retry-on-exception", "--max-attempts", "3")
@@ -177,6 +180,7 @@ def test_a_failure_is_tried_again_then_later_then_given_up(site: QueueSite) -> N
     assert task_id.encode() in body
 
 
+@pytest.mark.slow  # pauses between tries are whole seconds
 def test_each_way_to_fail_is_tried_again_where_that_is_wanted(site: QueueSite) -> None:
     wanted = ("--retry-on-exit", "--retry-on-timeout", "--retry-on-exception")
     args = (*wanted, "--max-attempts", "2", "--num-simultaneous-tasks", "3", *IDLE)
@@ -193,6 +197,7 @@ def test_each_way_to_fail_is_tried_again_where_that_is_wanted(site: QueueSite) -
     assert site.depth() == (0, 0)
 
 
+@pytest.mark.slow  # a real time limit, and a wait whether it comes again
 def test_a_failure_that_is_not_to_be_tried_again_is_acknowledged(site: QueueSite) -> None:
     args = ("--num-simultaneous-tasks", "2", *IDLE)
     ids = site.load({"raises": True}, {"exits": True}, {})

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from e2e.command import run_command
 from e2e.program import Program, environment
 from servers.chromium import Chromium, Tab, find_chromium
 
@@ -44,15 +45,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Chromium:
 
 
 def report(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cloud_tasks", "report", *args],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=True,
-    )
+    done = run_command("report", *args, cwd=folder, env=environment())
+    done.check_returncode()
+    return done
 
 
 @pytest.fixture(scope="module")

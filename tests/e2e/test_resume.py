@@ -66,6 +66,7 @@ def lines(program: Program) -> int:
     return program.log.read_bytes().count(b"\n") if program.log.exists() else 0
 
 
+@pytest.mark.slow  # a dozen runs
 @pytest.mark.timeout(150)
 def test_killed_again_and_again_each_task_has_one_final_event(program: Program) -> None:
     rng = random.Random()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from integration.jobs import Site
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing.executor_harness import WAIT
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 Start = Callable[..., ForkserverExecutor]
 
 

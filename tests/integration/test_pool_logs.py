@@ -23,6 +23,8 @@ from cloud_tasks.task import Task
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 WAIT = 40.0
 EXECUTORS = ["loky", "spawn", "forkserver"]
 MODULE = loggers.__name__

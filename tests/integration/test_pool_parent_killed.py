@@ -12,6 +12,8 @@ from integration import pool_programs
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.executor_harness import AT_ONCE
 
+pytestmark = pytest.mark.interpreter
+
 _PARENT = """
 import psutil
 

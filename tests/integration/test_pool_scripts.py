@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from integration import pool_programs
 
+pytestmark = pytest.mark.interpreter
+
 EXECUTORS = ["loky", "spawn", "forkserver"]
 
 _GUARDED = """

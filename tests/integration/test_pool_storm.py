@@ -48,6 +48,7 @@ class Killer(threading.Thread):
                 self.killed.add(victim)
 
 
+@pytest.mark.slow  # two thousand tasks
 @pytest.mark.timeout(600)
 def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path) -> None:
     seed = int(os.environ.get("CLOUD_TASKS_TEST_SEED", random.SystemRandom().randrange(10**6)))
@@ -93,6 +94,7 @@ def test_of_2000_tasks_and_200_kills_only_the_killed_are_touched(tmp_path: Path)
     assert len(told) == 2000
 
 
+@pytest.mark.slow  # dozens of pools
 @pytest.mark.parametrize(("name", "cycles"), [("loky", 15), ("spawn", 50), ("forkserver", 30)])
 def test_many_starts_and_stops_leave_no_process_and_no_descriptor(name: str, cycles: int) -> None:
     def cycle() -> None:
@@ -112,6 +114,7 @@ def _resources() -> tuple[int, int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(me.children())
 
 
+@pytest.mark.slow  # hundreds of processes die
 @pytest.mark.parametrize("name", ["loky", "spawn", "forkserver"])
 def test_a_storm_of_time_limits_hits_every_task_once(name: str) -> None:
     with running(registry.load("executor", name)(), ExecutorOptions(slots=4)) as pool:

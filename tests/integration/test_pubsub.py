@@ -225,6 +225,7 @@ class TestQueue:
         assert queue.send([Outgoing(body, f"{i}") for i in range(1000)]) == []
         assert queue.requests["send"] == 1
 
+    @pytest.mark.slow  # the shortest lease of Pub/Sub is 10 s, by its own clock
     def test_another_lease_than_the_subscriptions_is_kept(self, queue: PubSubQueue) -> None:
         queue.send(numbers(1))
         began = time.monotonic()
@@ -330,6 +331,7 @@ class TestPlaces:
         queue.check()
 
 
+@pytest.mark.slow  # outages of a dozen real seconds, for which gRPC has pauses of its own
 class TestOutage:
     @pytest.fixture
     def relay(self, pubsub_emulator: PubSubEmulator) -> Iterator[Relay]:

@@ -16,6 +16,8 @@ from cloud_tasks.termination.simulated import SimulatedProbe
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker import build
 
+pytestmark = pytest.mark.interpreter
+
 SPOT = "--simulate-spot-termination-after"
 DELAY = "--simulate-spot-termination-delay"
 #: Seconds in which a task has started, on a machine with other things to do.

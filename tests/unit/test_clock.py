@@ -9,6 +9,8 @@ import pytest
 from cloud_tasks.clock import Clock, next_of
 from cloud_tasks.timestamps import timestamp
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_a_timestamp_has_microseconds_and_says_utc() -> None:
     assert timestamp(0) == "1970-01-01T00:00:00.000000+00:00"

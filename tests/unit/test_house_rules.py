@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def name(path: Path) -> str:
     return path.relative_to(SRC).as_posix()
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
@@ -41,11 +43,16 @@ def imports(node: ast.AST) -> Iterator[str]:
             yield part.module.partition(".")[0]
 
 
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(imports(tree(path)))
+
+
 def test_no_other_library_is_imported_at_all() -> None:
     import sys
 
     known = {*sys.stdlib_module_names, "cloud_tasks", *LIBRARIES}
-    used = {library for path in MODULES for library in imports(tree(path))}
+    used = {library for path in MODULES for library in imported(path)}
     assert used <= known
 
 

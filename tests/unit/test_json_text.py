@@ -8,6 +8,8 @@ import pytest
 
 from cloud_tasks.json_text import writer
 
+pytestmark = pytest.mark.interpreter
+
 VALUES: list[Any] = [
     None, True, 0, -1.5, 1e300, "", "é \u2028 \" \\ \x00", [], {}, [1, [2, {"b": 1, "a": None}]],
     {"z": 1, "a": [True, "x"], "m": {}}, (1, 2), {1: "number", None: "nothing", 2.5: "more"},

@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 import cloud_tasks
 from cloud_tasks import errors
+
+pytestmark = pytest.mark.interpreter
 
 CLOUD = ["boto3", "botocore", "google", "azure"]
 HEAVY = [*CLOUD, "loky", "psutil", "yaml", "filecache", "rich", "cloudpickle"]

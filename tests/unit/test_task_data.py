@@ -8,6 +8,8 @@ import pytest
 
 from cloud_tasks.task_data import TaskData
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_answers_task_id_and_data_though_it_does_not_contain_them() -> None:
     data = TaskData("a", {"n": 1})

@@ -9,6 +9,8 @@ import pytest
 from cloud_tasks.settings.table import ROWS
 from cloud_tasks.worker_data import DEFAULTS, WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 #: What programs in the world read, with the old system's names.
 PROMISED = [
     "args",

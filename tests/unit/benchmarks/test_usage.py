@@ -8,6 +8,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
+
 from benchmarks import light
 from benchmarks.usage import Marks, Usage, descendants, status, timed
 from cloud_tasks.testing import eventually

@@ -16,6 +16,8 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 
+pytestmark = pytest.mark.interpreter
+
 GB = 2**30
 FAULT = """Fatal Python error: Segmentation fault
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from emulator import Emulator
 from fakes import FakeClock, deliveries
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.display.console import Console
 from cloud_tasks.display.run_info import RunInfo

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.events.records import data_digest
 from cloud_tasks.task_data import TaskData

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 UNSHARE = ["unshare", "--mount", "--propagation", "private"]
 

@@ -20,6 +20,8 @@ from cloud_tasks.outcome import (
 )
 from cloud_tasks.task import Delivery, Task
 
+pytestmark = pytest.mark.interpreter
+
 HEAD = ["timestamp", "hostname", "event_type"]
 TASK = [*HEAD, "task_id", "elapsed_time", "retry"]
 MEASURED = ["event_id", "slot", "started", "run_time", "cpu_time", "max_rss_mb", "attempt"]

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.events.tracebacks import crash_site, last_words
 from cloud_tasks.executors.common.call import describe
+
+pytestmark = pytest.mark.interpreter
 
 
 def traceback_of(folder: Path, source: str) -> str:

@@ -20,6 +20,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import Pool, running
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:

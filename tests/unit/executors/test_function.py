@@ -12,6 +12,8 @@ from cloud_tasks.executors.function import serialise, serialise_worker_data, spe
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_a_function_of_a_module_travels_by_name() -> None:
     assert len(specify(tasks.returns).pickled()) < 100

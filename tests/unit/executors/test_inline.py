@@ -24,6 +24,8 @@ from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import Pool, running
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:

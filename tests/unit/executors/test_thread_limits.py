@@ -4,6 +4,8 @@ import pytest
 
 from cloud_tasks.executors.thread_limits import thread_limits
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.mark.parametrize(
     ("slots", "cores", "share"), [(1, 8, "8"), (2, 8, "4"), (3, 8, "2"), (16, 8, "1"), (0, 4, "4")]

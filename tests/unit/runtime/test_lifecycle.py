@@ -16,6 +16,8 @@ from cloud_tasks.runtime.signals import heard
 from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
+pytestmark = pytest.mark.interpreter
+
 GRACE = 7.0
 INT, TERM = Stop(StopReason.SIGINT), Stop(StopReason.SIGTERM)
 ASKED = Stop(StopReason.REQUESTED)

@@ -10,6 +10,8 @@ import pytest
 from cloud_tasks.runtime.signals import heard
 from cloud_tasks.summary import StopReason
 
+pytestmark = pytest.mark.interpreter
+
 HEARD = {
     signal.SIGINT: StopReason.SIGINT,
     signal.SIGTERM: StopReason.SIGTERM,

@@ -8,11 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.settings.resolve import add_arguments, resolve
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS
+
+pytestmark = pytest.mark.interpreter
 
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 

@@ -6,6 +6,8 @@ import pytest
 
 from cloud_tasks.settings import parse
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.mark.parametrize("word", ["1", "true", "yes", "on", "TRUE", "Yes", " on "])
 def test_words_for_yes_are_true(word: str) -> None:

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks import registry
 from cloud_tasks.settings import reference
 from cloud_tasks.settings.resolve import resolve
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS
+
+pytestmark = pytest.mark.interpreter
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
 

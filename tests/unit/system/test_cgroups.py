@@ -7,6 +7,8 @@ import pytest
 from cloud_tasks.executors.pool.crash_info import OomWatch
 from cloud_tasks.system.cgroups import ControlGroups
 
+pytestmark = pytest.mark.interpreter
+
 MB = 2**20
 
 

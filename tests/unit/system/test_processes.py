@@ -9,9 +9,12 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.system.processes import descendants
 from cloud_tasks.testing import eventually
+
+pytestmark = pytest.mark.interpreter
 
 ALONE = "print(flush=True); input()"
 #: Its child was started by another thread, and has a session and a child of its own.

@@ -9,6 +9,8 @@ import pytest
 
 from cloud_tasks.executors.child.zygote import ExitWork
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_the_last_is_done_first_and_each_once() -> None:
     done: list[object] = []

@@ -11,6 +11,8 @@ import pytest
 
 from cloud_tasks.executors.child.import_hook import once_imported
 
+pytestmark = pytest.mark.interpreter
+
 NAME = "awaited_by_a_test"
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from cloud_tasks.executors.child.restore import Noted
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def module() -> ModuleType:

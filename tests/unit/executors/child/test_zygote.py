@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans away")
+pytestmark = [
+    pytest.mark.interpreter,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans away"),
+]
 
 _PROGRAM = """
 import json, os, subprocess, sys, time

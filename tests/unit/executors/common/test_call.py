@@ -10,6 +10,8 @@ from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Interruption, Reply, UserFunction, call
 from cloud_tasks.worker_data import WorkerData
 
+pytestmark = pytest.mark.interpreter
+
 
 def run(function: UserFunction, **keywords: Any) -> Reply:
     return call(function, "t", {"x": 1}, WorkerData(), **{"max_result_bytes": 0, **keywords})

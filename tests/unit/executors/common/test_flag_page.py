@@ -14,6 +14,8 @@ import pytest
 
 from cloud_tasks.executors.common.flag_page import FlagPage
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture
 def page() -> Iterator[FlagPage]:

@@ -11,9 +11,10 @@ import pytest
 
 from cloud_tasks.executors.common import fork_protocol
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="zygotes are for Linux"
-)
+pytestmark = [
+    pytest.mark.interpreter,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="zygotes are for Linux"),
+]
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def factory() -> Iterator[None]:
     logging.setLogRecordFactory(before)
 
 
-pytestmark = pytest.mark.usefixtures("factory")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("factory")]
 
 
 def task_of_a_new_record() -> tuple[object, object]:

@@ -7,6 +7,8 @@ import pytest
 
 from cloud_tasks.executors.common.call import culprit, without_nan
 
+pytestmark = pytest.mark.interpreter
+
 DEEP: list[Any] = []
 for _ in range(5000):
     DEEP = [DEEP]

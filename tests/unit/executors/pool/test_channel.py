@@ -8,6 +8,8 @@ import pytest
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.pool.channel import Channel, ForgedFrameError
 
+pytestmark = pytest.mark.interpreter
+
 TOKEN = b"8 bytes."
 
 

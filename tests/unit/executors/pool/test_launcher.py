@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.interpreter
+
 _SHOW = """
 import subprocess, sys
 from cloud_tasks.executors.pool.launcher import own_flags

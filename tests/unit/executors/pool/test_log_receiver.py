@@ -22,6 +22,8 @@ from cloud_tasks.executors.pool import log_receiver
 from cloud_tasks.executors.pool.log_receiver import LogChannel
 from cloud_tasks.testing import eventually
 
+pytestmark = pytest.mark.interpreter
+
 WAIT = 20.0
 HERE = log_receiver.__name__
 

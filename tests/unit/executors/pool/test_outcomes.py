@@ -3,9 +3,13 @@ from __future__ import annotations
 import math
 import time
 
+import pytest
+
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.pool.outcomes import after_death, from_reply
 from cloud_tasks.outcome import Completed, Exited, Outcome, Raised, TimedOut
+
+pytestmark = pytest.mark.interpreter
 
 
 def reply(

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 pytest.importorskip("botocore", reason="boto3 isn't installed: pip install 'cloud-tasks[aws]'")
 

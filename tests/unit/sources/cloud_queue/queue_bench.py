@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cloud_tasks.clock import Clock
@@ -16,6 +17,7 @@ from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.task import Delivery
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
+from cloud_tasks.testing.fake_server import LIMITS
 
 NAME, DEAD = "jobs", "jobs-dead"
 _PAUSES = Pauses(first=0.01, longest=0.05)
@@ -53,7 +55,11 @@ class Bench:
     def __init__(self, *, real: bool = False) -> None:
         self._leases = LeaseClock()
         self.clock = Clock() if real else self._leases
-        self.server = FakeServer(clock=Clock() if real else ServersClock(self._leases))
+        self.server = FakeServer(
+            clock=Clock() if real else ServersClock(self._leases),
+            # Real seconds: a source that closes waits for the request that is under way.
+            limits=replace(LIMITS, longest_wait=0.1),
+        )
         self.provider = FakeProvider(self.server)
         for name in (NAME, DEAD):
             self.provider.admin(name).create(QueueSpec())

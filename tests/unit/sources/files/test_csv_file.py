@@ -14,6 +14,8 @@ from cloud_tasks.sources.files.opening import ByteFeed
 from cloud_tasks.sources.files.text_feed import TextFeed
 from cloud_tasks.task import Delivery, Malformed, Task
 
+pytestmark = pytest.mark.interpreter
+
 CHUNKS = pytest.mark.parametrize("chunk", [1, 2, 7, 65536])
 
 

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
 from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
 from cloud_tasks.sources.files.task_file import FORMATS, TaskFileSource
 from cloud_tasks.testing.source_contract import drain
+
+pytestmark = pytest.mark.interpreter
 
 JSON = '[{"task_id": "t", "data": {"a": "1"}}]'
 TEXTS = {
