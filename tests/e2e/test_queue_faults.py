@@ -295,7 +295,7 @@ def test_a_stop_is_not_held_up_for_long_by_a_server_that_is_away(
 ) -> None:
     # Whoever does not get this patience ends long before it is over, however slow the machine is.
     names = ["PATIENCE_AT_THE_END", "PATIENCE_IN_HASTE"][:times]
-    limits = {f"runtime.supervisor:{name}": [3 * WAIT, 3 * WAIT] for name in names}
+    limits = {f"runtime.lifecycle:{name}": [3 * WAIT, 3 * WAIT] for name in names}
     site.load(*[{"seconds": 0.3}] * 30)
     with site.relay() as relay:
         worker = site.start("--shutdown-grace-period", "1", server=relay, limits=limits)
