@@ -307,7 +307,7 @@ class Drawing:
         self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
         self._watch = _machine_watch()
-        self._machine = self._watch.look()
+        self._machine = self._watch.measure()
         self._machine_due = 0.0
         self._flood = False
 
@@ -330,7 +330,7 @@ class Drawing:
     def _area(self, now: float) -> list[Line]:
         if now >= self._machine_due:
             self._machine_due = now + _MACHINE_PERIOD
-            self._machine = self._watch.look()
+            self._machine = self._watch.measure()
         snapshot = self._stats.snapshot()
         slots, running = self._info.slots(), self._info.running()
         self._estimator.add(snapshot.elapsed, snapshot.ended)

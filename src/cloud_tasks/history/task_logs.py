@@ -1,28 +1,19 @@
 """Find the output of a task by its id, in the log files of the slots.
 
-For each slot, ``slot-000.log`` holds the output of its tasks, one after the other, and
-``slot-000.idx`` a line ``[offset, "task_id", seconds since the epoch]`` for each call of a task's
-function. A task's output goes from its offset to the next one's, or to the end. Several runs may
-have appended to the same files, and a crash may have torn any line of an index.
+executors/common/task_logs.py describes the files and parses their indexes.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_tasks.errors import HistoryError
+from cloud_tasks.executors.common import task_logs
 from cloud_tasks.history.task_events import lines_with
 
-# The last entry of a line: part of an entry that a crash cut off may stand before it.
-_ENTRY = re.compile(
-    rb'\[\s*(\d{1,18}),\s*("(?:[^"\\]|\\.)*"),\s*(null|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*\]\s*$'
-)
-_ID = re.compile(rb'^\[\s*\d+,\s*("(?:[^"\\\n]|\\.)*"),', re.MULTILINE)
 #: Bytes of indexes that are searched for a similar id; larger ones are not searched.
 _SIMILAR_BUDGET = 2**19
 _CHUNK = 2**20
@@ -111,7 +102,7 @@ class TaskLogs:
     @property
     def exist(self) -> bool:
         """True if there are any."""
-        return any(True for _ in self._indexes())
+        return any(True for _ in task_logs.find_slots(self._folder))
 
     def attempts(self, task_id: str) -> list[LoggedAttempt]:
         """Return all attempts at a task, the first one first.
@@ -120,8 +111,8 @@ class TaskLogs:
         """
         found = [
             attempt
-            for slot, index in self._indexes()
-            for attempt in _attempts_in(index, slot, task_id)
+            for slot, log, index in task_logs.find_slots(self._folder)
+            for attempt in _attempts_in(slot, log, index, task_id)
         ]
         return sorted(found, key=lambda one: (one.started or 0.0, one.slot, one.begin))
 
@@ -129,28 +120,21 @@ class TaskLogs:
         """Return an id that is similar to *task_id*; None: none, or too many to compare."""
         ids: set[str] = set()
         budget = _SIMILAR_BUDGET
-        for _, index in self._indexes():
+        for _, _, index in task_logs.find_slots(self._folder):
             try:
                 budget -= index.stat().st_size
                 if budget < 0:
                     return None
-                ids.update(_ids_in(index.read_bytes()))
+                ids.update(task_logs.task_ids(index.read_bytes()))
             except OSError:
                 continue
         near = difflib.get_close_matches(task_id[:200], ids, n=1, cutoff=0.75)
         return near[0] if near else None
 
-    def _indexes(self) -> Iterator[tuple[int, Path]]:
-        for path in sorted(self._folder.glob("slot-*.idx")):
-            number = path.stem.removeprefix("slot-")
-            if number.isascii() and number.isdecimal():
-                yield int(number), path
 
-
-def _attempts_in(index: Path, slot: int, task_id: str) -> Iterator[LoggedAttempt]:
-    log = index.with_suffix(".log")
+def _attempts_in(slot: int, log: Path, index: Path, task_id: str) -> Iterator[LoggedAttempt]:
     for begin, line, after in lines_with(index, task_id):
-        entry = _entry(line)
+        entry = task_logs.parse_entry(line)
         if entry is None or entry[1] != task_id:
             continue
         offset, _, started = entry
@@ -158,28 +142,10 @@ def _attempts_in(index: Path, slot: int, task_id: str) -> Iterator[LoggedAttempt
         yield LoggedAttempt(slot, started, log, offset, end, index, next_line)
 
 
-def _entry(line: bytes) -> tuple[int, str, float | None] | None:
-    found = _ENTRY.search(line)
-    if found is None:
-        return None
-    try:
-        return int(found[1]), json.loads(found[2]), json.loads(found[3])
-    except ValueError:
-        return None
-
-
 def _next_offset(lines: bytes, begin: int) -> int | None:
     """Return the offset of the next task's output, from the *lines* after the entry of a task."""
     for line in lines.splitlines(keepends=True):
-        entry = _entry(line)
+        entry = task_logs.parse_entry(line)
         if entry is not None:
             return max(begin, entry[0])
     return None
-
-
-def _ids_in(index: bytes) -> Iterator[str]:
-    for text in _ID.findall(index):
-        try:
-            yield json.loads(text)
-        except ValueError:
-            continue

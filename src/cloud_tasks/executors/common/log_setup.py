@@ -1,4 +1,7 @@
-"""Logging in the processes of a run: the handler of last resort, and whose record it is."""
+"""Set up logging in the processes of a run, and add the task to the records of tasks.
+
+A child imports this only once its task has imported logging, see child/import_hook.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-#: The logger of what is printed for a person: its messages stand as they are.
+#: The logger of sentences for a person, which are printed without level and logger name.
 CONSOLE = "cloud_tasks.console"
 _CLOCK = "%H:%M:%S"
 #: The loggers of this package. Their names mean nothing to a user.
@@ -16,9 +19,9 @@ _OURS = "cloud_tasks"
 
 
 class Formatter(logging.Formatter):
-    """Write a record as one line, with the id of its task, if any; a traceback follows.
+    """Format a record as one line with the id of its task, if any; a traceback follows.
 
-    ::
+    A record of CONSOLE is its message only. ::
 
         12:00:00 warning: 1 task has other data than when last run       (a logger of ours)
         12:00:00 WARNING mymodule [task-0042]: the text                  (any other)
@@ -28,7 +31,7 @@ class Formatter(logging.Formatter):
         super().__init__("%(asctime)s", _CLOCK)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of *record*."""
+        """Return the text of *record*, its traceback included."""
         if record.name != CONSOLE:
             return super().format(record)
         clock = f"{self.formatTime(record, _CLOCK)} " if getattr(record, "timed", False) else ""
@@ -53,14 +56,14 @@ def _on_one_line(text: str) -> str:
 
 
 def stderr_handler() -> logging.Handler:
-    """Return a new handler to stderr that writes our lines."""
+    """Return a new handler that writes our lines to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     return handler
 
 
 def add_root_handler(level: int) -> logging.Handler:
-    """Add a handler to stderr, set the root's level to *level*, return the handler."""
+    """Add a handler to stderr to the root logger, set its level to *level*; return the handler."""
     handler = stderr_handler()
     root = logging.getLogger()
     root.addHandler(handler)
@@ -69,10 +72,11 @@ def add_root_handler(level: int) -> logging.Handler:
 
 
 def plan_for_children(log_level: int | None) -> dict[str, Any] | None:
-    """Say how the children of this process shall log; plain data, for ``log_sender.set_up``.
+    """Return plain data for ``log_sender.set_up``: how the children of this process shall log.
 
-    Where this process has a configuration, its levels hold there as well, so that no child
-    sends what nobody wants; else *log_level* does. None: leave the children alone.
+    If the root logger of this process has handlers, its levels hold in children as well, so that
+    they send no record that would be dropped here; else *log_level* does. None: leave logging in
+    children alone.
     """
     if log_level is None:
         return None
@@ -92,11 +96,11 @@ def plan_for_children(log_level: int | None) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def stamped(task_id: str, slot: int) -> Iterator[None]:
-    """Give the records that the body makes ``task_id`` and ``slot``, in this process.
+def task_records(task_id: str, slot: int) -> Iterator[None]:
+    """Add ``task_id`` and ``slot`` to the records that the body makes, in this process.
 
-    A record of another thread counts if the thread began in the body. The record factory that
-    was there makes the records; one that the body has set stays.
+    Records of another thread count if the thread began in the body. The record factory that was
+    set before makes the records; one that the body sets stays.
     """
     me = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {me}

@@ -8,7 +8,6 @@ watch's.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -57,7 +56,7 @@ class CrashCollector:
         """Remove and return the traceback of a crash that ended with *exit_code*; None: none."""
         if exit_code == 0:  # no crash, so there is nothing to remove either
             return None
-        text = self._flags.take_traceback(slot)
+        text = self._flags.pop_traceback(slot)
         return _without_our_frames(text) if text and exit_code in _FAULTS else None
 
     def after_death(
@@ -84,17 +83,20 @@ class CrashCollector:
         if self._folder is None:
             return None
         log, index = task_logs.paths(self._folder, slot)
-        offset = _offset(index, job.task_id)
-        return None if offset is None else _last_lines(log, offset)
+        data, _ = _read_end(index, 0, _INDEX_BYTES)
+        entry = task_logs.parse_entry(data.rstrip(b"\n").rpartition(b"\n")[2])
+        if entry is None or entry[1] != job.task_id:  # its function was not called
+            return None
+        return _last_lines(log, entry[0])
 
     def warn_of_log_error(self) -> None:
         """Log a warning, once, if a child could not write a task log."""
-        number = self._flags.log_trouble
+        number = self._flags.log_error
         if number and self._folder is not None and not self._warned:
             self._warned = True
             logger.warning(
-                "the output of tasks can't be written to %s: %s; the tasks go on, and their output "
-                "is written again as soon as that is possible",
+                "the output of tasks can't be kept in %s: %s; the tasks go on, and their output is "
+                "kept again as soon as that is possible",
                 self._folder,
                 os.strerror(number),
             )
@@ -111,17 +113,6 @@ def _without_our_frames(text: str) -> str | None:
             break
         lines.append(line)
     return "\n".join(lines).strip()
-
-
-def _offset(index: str, task_id: str) -> int | None:
-    """Return the offset of the output of *task_id*, if it is the last in the file *index*."""
-    data, _ = _read_end(index, 0, _INDEX_BYTES)
-    line = data.rstrip(b"\n").rpartition(b"\n")[2]
-    try:
-        offset, last_id, _ = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    return offset if last_id == task_id and isinstance(offset, int) else None
 
 
 def _last_lines(log: str, offset: int) -> str | None:

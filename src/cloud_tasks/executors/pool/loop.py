@@ -126,7 +126,7 @@ class PoolLoop:
             child = slot.child
             job = None if child is None else child.job
             if job is not None:
-                started = self._flags.started(slot.index, job.number, job.sent_at)
+                started = self._flags.started_at(slot.index, job.number, job.sent_at)
                 if started is not None:
                     found.append(Running(job.task_id, slot.index, max(0.0, now - started)))
         return found
@@ -217,8 +217,7 @@ class PoolLoop:
             ready = self._sleep()
         # Commands come before replies: after a reply, the next task is sent.
         self._run_commands()
-        for descriptor, _ in ready:
-            self._handle(descriptor)
+        self._handle(ready)
         if time.monotonic() >= self._scheduler.next_due:
             self._scheduler.check_deadlines()
 
@@ -234,23 +233,34 @@ class PoolLoop:
         self._hungry = False
         return ready
 
-    def _handle(self, descriptor: int) -> None:
-        """Handle what has made *descriptor* readable."""
-        child = self._processes.by_socket.get(descriptor)
-        if child is not None:
-            self._on_socket(child)
-            return
-        child = self._processes.by_watch.get(descriptor)
-        if child is not None:
+    def _handle(self, ready: list[tuple[int, int]]) -> None:
+        """Handle what has made descriptors readable, deaths last.
+
+        The death of a zygote closes its descriptors and opens watches, which may get the same
+        numbers: an event that is handled later would count as the death of another child.
+        """
+        dead: list[Child] = []
+        for descriptor, _ in ready:
+            child = self._processes.by_socket.get(descriptor)
+            if child is not None:
+                self._on_socket(child)
+                continue
+            child = self._processes.by_watch.get(descriptor)
+            if child is not None:
+                dead.append(child)
+            elif descriptor == self._wake_up.fileno():
+                self._wake_up.clear()
+            else:
+                self._on_event(descriptor)
+        for child in dead:
             self.on_exit(child)
-        elif descriptor == self._wake_up.fileno():
-            self._wake_up.clear()
-        else:
-            for child, event in self._processes.handle_event(descriptor):
-                if event is ChildEvent.FORKED:
-                    self._on_ready(child)
-                else:
-                    self.on_exit(child)
+
+    def _on_event(self, descriptor: int) -> None:
+        for child, event in self._processes.handle_event(descriptor):
+            if event is ChildEvent.FORKED:
+                self._on_ready(child)
+            else:
+                self.on_exit(child)
 
     # -- frames
 
@@ -281,15 +291,15 @@ class PoolLoop:
             self._processes.kill(child)
 
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
-        if kind in protocol.ANSWERS:
+        if kind in protocol.REPLIES:
             self.on_reply(child, kind, body)
         elif kind == protocol.READY:
             self._on_ready(child)
-        elif kind == protocol.UNFIT:
+        elif kind == protocol.BOOT_FAILED:
             child.boot_error = body.decode(errors="replace")
         elif kind == protocol.WARNING:
             self._processes.warn_once(body.decode(errors="replace"))
-        elif kind == protocol.REFUSED:
+        elif kind == protocol.BOOT_IMPOSSIBLE:
             self._break(body.decode(errors="replace"))
         else:
             raise ForgedFrameError
@@ -376,7 +386,7 @@ class PoolLoop:
             if traceback is not None:
                 child.boot_error = f"{traceback}\nit ended with exit code {code}"
             return
-        started = self._flags.started(slot, job.number, job.sent_at)
+        started = self._flags.started_at(slot, job.number, job.sent_at)
         if job.kill_outcome is None and started is None:
             job.boot_losses += 1
         else:

@@ -134,21 +134,7 @@ class SlotPool(Executor, abc.ABC):
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
         options = replace(options, slots=self.slots, task_logs=logs_at)
         self.flags = self._page = FlagPage.create(self.slots)
-        boot = partial(
-            protocol.BootMessage,
-            sys_path=list(sys.path),
-            argv=list(sys.argv),
-            function=payload,
-            worker_data=data,
-            main=function.main,
-            flag_file=self._page.path,
-            reused=self.reused,
-            max_result_bytes=options.max_result_bytes,
-            # Memory that earlier tasks left would be counted as the next one's.
-            retire_above=options.memory_limit // 2 if options.memory_limit else 0,
-            logging=log_setup.plan_for_children(options.log_level),
-            task_logs=options.task_logs,
-        )
+        boot = self._boot_message(payload, data, options)
         crashes = CrashCollector(self._page, options.task_logs)
         self._loop = self._open_loop(boot, crashes, options)
         self._memory_watch = MemoryWatch(
@@ -159,6 +145,26 @@ class SlotPool(Executor, abc.ABC):
         self._memory_watch.start()
         # Without it, multiprocessing's exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
+
+    def _boot_message(
+        self, function: bytes, worker_data: bytes, options: ExecutorOptions
+    ) -> Callable[[int], protocol.BootMessage]:
+        """Return a function that makes the boot message for the child of a slot."""
+        return partial(
+            protocol.BootMessage,
+            sys_path=list(sys.path),
+            argv=list(sys.argv),
+            function=function,
+            worker_data=worker_data,
+            main=self._main,
+            flag_file=self._page.path,
+            reused=self.reused,
+            max_result_bytes=options.max_result_bytes,
+            # Memory that earlier tasks left would be counted as the next one's.
+            retire_above=options.memory_limit // 2 if options.memory_limit else 0,
+            logging=log_setup.plan_for_children(options.log_level),
+            task_logs=options.task_logs,
+        )
 
     def _open_loop(
         self,

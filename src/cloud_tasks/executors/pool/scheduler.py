@@ -242,7 +242,7 @@ class Scheduler:
         if child.state is not State.BUSY or job is None:
             self._processes.kill(child)
             return
-        started = self._flags.started(child.slot.index, job.number, job.sent_at)
+        started = self._flags.started_at(child.slot.index, job.number, job.sent_at)
         if started is None:
             # Not called yet: were it called now, its time would be up max_runtime from now.
             latest = job.sent_at + job.max_runtime + _START_ALLOWANCE

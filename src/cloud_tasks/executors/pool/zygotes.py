@@ -88,7 +88,7 @@ class ForkingProcesses(ChildProcesses):
         """Ask the slot's zygote for a process; it counts as started from now on."""
         zygote = self._by_slot.get(slot) or self._start_zygote(slot)
         serial = next(self._serials)
-        cookie = secrets.token_bytes(protocol.TOKEN_BYTES)
+        cookie = secrets.token_bytes(protocol.COOKIE_BYTES)
         ours, theirs = socket.socketpair()
         with theirs:
             message = fork_protocol.message(fork_protocol.FORK, serial, zygote.unreaped, cookie)
@@ -183,7 +183,7 @@ class ForkingProcesses(ChildProcesses):
             self._request_zygote_exit(zygote, grace)
 
     def _request_zygote_exit(self, zygote: _Zygote, grace: float) -> None:
-        self._notify(zygote, fork_protocol.LEAVE)
+        self._notify(zygote, fork_protocol.EXIT)
         super().request_exit(zygote.child, grace)
 
     def reap(self, child: Child) -> int | None:

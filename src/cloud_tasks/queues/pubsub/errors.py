@@ -62,12 +62,12 @@ class CallError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether trying again may help."""
+        """True if trying again may help."""
         return self.code in _TRANSIENT and not self.has_no_token
 
     @property
     def has_no_token(self) -> bool:
-        """Whether no token can be had, which the library reports as an unavailable service."""
+        """True if no token can be had, which the library reports as an unavailable service."""
         return _PLUGIN_FAILED in self.text and any(mark in self.text for mark in _TOKEN_REFUSED)
 
 

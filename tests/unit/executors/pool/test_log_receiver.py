@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from cloud_tasks.executors.child import log_sender
-from cloud_tasks.executors.child.main import RunningTask
 from cloud_tasks.executors.pool import log_receiver
 from cloud_tasks.executors.pool.log_receiver import LogReceiver
 from cloud_tasks.testing import eventually
@@ -55,6 +54,12 @@ def catcher() -> Iterator[Catcher]:
     above.setLevel(logging.NOTSET)
 
 
+class Running:
+    """The task that runs in a child, as its handler is told."""
+
+    task_id: str | None = "task-7"
+
+
 @pytest.fixture
 def channel() -> Iterator[LogReceiver]:
     channel = LogReceiver()
@@ -64,21 +69,19 @@ def channel() -> Iterator[LogReceiver]:
 
 
 @pytest.fixture
-def running() -> RunningTask:
-    running = RunningTask(slot=3)
-    running.task_id = "task-7"
-    return running
+def running() -> Running:
+    return Running()
 
 
 @pytest.fixture
-def sender(channel: LogReceiver, running: RunningTask) -> logging.Logger:
+def sender(channel: LogReceiver, running: Running) -> logging.Logger:
     """A logger that nobody else has, as it were in a child."""
     return in_a_child(channel.fileno(), running)
 
 
-def in_a_child(descriptor: int, running: RunningTask, **more: float) -> logging.Logger:
+def in_a_child(descriptor: int, running: Running, **more: float) -> logging.Logger:
     made = logging.Logger("there.module")
-    made.addHandler(log_sender.SendingHandler(descriptor, running, **more))
+    made.addHandler(log_sender.SendingHandler(descriptor, 3, lambda: running.task_id, **more))
     return made
 
 
@@ -134,7 +137,7 @@ def test_an_exception_arrives_as_text_and_is_formatted_here(
 
 
 def test_a_record_between_two_tasks_has_no_task(
-    channel: LogReceiver, sender: logging.Logger, catcher: Catcher, running: RunningTask
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher, running: Running
 ) -> None:
     running.task_id = None
     sender.warning("background")
@@ -142,7 +145,7 @@ def test_a_record_between_two_tasks_has_no_task(
     assert fields(catcher.records[0], "task_id", "slot") == [None, 3]
 
 
-def test_lone_surrogates_and_control_characters_arrive(running: RunningTask) -> None:
+def test_lone_surrogates_and_control_characters_arrive(running: Running) -> None:
     text = "\udcff \x1b[31m \0 é 中 \U0001f52d\n"
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, its:
@@ -396,7 +399,7 @@ def test_the_end_leaves_no_descriptor_and_no_thread() -> None:
 
 
 def test_after_the_end_records_go_to_stderr(
-    running: RunningTask, capsys: pytest.CaptureFixture[str], catcher: Catcher
+    running: Running, capsys: pytest.CaptureFixture[str], catcher: Catcher
 ) -> None:
     channel = LogReceiver()
     copy = os.dup(channel.fileno())
@@ -414,7 +417,7 @@ def test_after_the_end_records_go_to_stderr(
 
 
 def test_a_file_that_took_the_descriptors_number_is_not_written(
-    running: RunningTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     channel = LogReceiver()
     copy = os.dup(channel.fileno())
@@ -453,7 +456,7 @@ def test_a_full_channel_makes_the_sender_wait_and_loses_nothing(
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_sender_waits_for_a_handler_that_is_stuck_once_and_then_says_it_on_stderr(
     channel: LogReceiver,
-    running: RunningTask,
+    running: Running,
     catcher: Catcher,
     capsys: pytest.CaptureFixture[str],
     blocking: bool,
