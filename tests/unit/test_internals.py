@@ -44,6 +44,8 @@ def threads_started() -> set[str]:
                         for keyword in call.keywords
                         if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
                     }
+                    if ast.unparse(call.func).endswith("._start_thread"):
+                        found.add(ast.literal_eval(call.args[0]))
     return found
 
 
