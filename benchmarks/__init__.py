@@ -1,1 +1,1 @@
-"""Measurements of cloud_tasks beside its peers; ``python -m benchmarks --help`` lists them."""
+"""Measure cloud_tasks against similar packages; ``python -m benchmarks --help`` lists them."""

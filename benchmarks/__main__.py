@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks TOPIC``, from the root of the repository."""
+"""Run the command ``python -m benchmarks TOPIC``, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.results import Result
 
 
 def main(argv: list[str]) -> int:
-    """Do what *argv* says; returns 1 if a contestant failed."""
+    """Run the command line *argv*; return 1 if a contestant failed."""
     if argv and argv[0] in topics.PROGRAMS:
         return topics.run_program(argv[0], argv[1:])
     parser = _parser()
@@ -32,16 +32,16 @@ def main(argv: list[str]) -> int:
         return 1
     if args.json and not args.json.parent.is_dir():
         parser.error(f"there is no folder {args.json.parent} to write results to")
-    # As an exception, it ends a contestant on its way.
+    # Raised as an exception, SIGTERM also ends the running contestant.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return _measure(args, " ".join(["python -m benchmarks", *argv]))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure cloud_tasks beside its peers."
+        prog="python -m benchmarks", description="Measure cloud_tasks against similar packages."
     )
-    # Inherited, so that help of each topic shows it.
+    # A parent parser, so that the help of each topic shows the option.
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--peers",
@@ -53,9 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="topic", metavar="TOPIC", required=True)
     for name, words in topics.CONTESTS.items():
         topic = commands.add_parser(name, help=words, description=words, parents=[common])
-        topic.add_argument("--rounds", type=int, metavar="N", help="of all contestants in turns")
-        topic.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
-        topic.add_argument("--quick", action="store_true", help="few tasks: only to try it out")
+        topic.add_argument(
+            "--rounds",
+            type=int,
+            metavar="N",
+            help="number of rounds; each runs every contestant once",
+        )
+        topic.add_argument(
+            "--json", type=Path, metavar="FILE", help="write all measurements to FILE"
+        )
+        topic.add_argument("--quick", action="store_true", help="use few tasks, to try it out")
     for name, words in topics.PROGRAMS.items():
         commands.add_parser(name, help=words, add_help=False)
     words = "make the environment of the peers"

@@ -1,4 +1,4 @@
-"""The checkout that is measured, whatever else is installed."""
+"""Find the modules and the interpreter of this checkout, even if another copy is installed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ ROOT = Path(__file__).parents[1]
 
 
 def interpreter() -> Path:
-    """Return the Python that runs this, for all that is ours."""
+    """Return the interpreter that runs this process."""
     return Path(sys.executable)
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of what a benchmark starts: it finds this checkout's modules first."""
+    """Return environment variables that put the modules of this checkout first."""
     paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look every few milliseconds until *condition* holds.
+    """Poll every few milliseconds until *condition* holds.
 
     Raises:
-        TimeoutError: it didn't within so many seconds.
+        TimeoutError: it did not hold within the time limit.
     """
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,8 +1,7 @@
-"""Contests: rounds in which each contestant runs once, one after the other.
+"""Run contests: rounds in which each contestant runs once, one after the other.
 
-Absolute rates mean little on a machine that does other things, too, or whose speed changes. So
-each round runs every contestant, each in a process of its own, and what counts is the median of
-the rounds' ratios.
+Absolute rates mean little on a machine that is shared, or whose speed changes. So each round runs
+every contestant, each in its own process, and the result is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ LONGEST = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Who can take part.
+    """One participant of a contest.
 
     Attributes:
         name: its own.
         target: ``module:function``; called with *arguments* in a process of its own, it returns
             figures.
-        arguments: what JSON can carry.
-        peer: it runs in the environment of the peers.
+        arguments: values that JSON can represent.
+        peer: True runs it in the environment of the peers.
         command: a program that must be installed; empty: none.
         module: one that must be installed beside ours; empty: none.
     """
@@ -50,7 +49,7 @@ class Contestant:
     module: str = ""
 
     def lack(self, peers: Path) -> str:
-        """Return why it can't run, in one sentence; empty: it can.
+        """Return in one sentence why it can't run; an empty text means that it can.
 
         Args:
             peers: the interpreter of the peers.
@@ -66,14 +65,14 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Who is compared with whom.
+    """One comparison of contestants.
 
     Attributes:
-        title: what is compared.
+        title: the subject of the comparison.
         key: the figure whose ratio is shown.
         reference: the contestant whose ratio is 1.
         contestants: in the order in which each round runs them.
-        aims: what is to be reached.
+        aims: the targets.
     """
 
     title: str
@@ -84,17 +83,17 @@ class Contest:
 
 
 class ContestantError(Exception):
-    """A contestant failed; the text tells how."""
+    """The failure of a contestant; the text says how it failed."""
 
 
 def hold(contest: Contest, rounds: int, peers: Path, tell: Callable[[str], None]) -> ContestResult:
-    """Run all rounds; blocks. A contestant that fails takes part no more.
+    """Run all rounds; blocks. A contestant that fails is left out of later rounds.
 
     Args:
-        contest: which one.
-        rounds: how many.
+        contest: the comparison to run.
+        rounds: their number.
         peers: the interpreter of the peers.
-        tell: gets a line after each run.
+        tell: called with a line of text after each run.
     """
     left_out = {c.name: lack for c in contest.contestants if (lack := c.lack(peers))}
     failed: dict[str, str] = {}
@@ -124,7 +123,7 @@ def hold(contest: Contest, rounds: int, peers: Path, tell: Callable[[str], None]
 
 
 def shown(run: Run) -> str:
-    """Return a run's figures in one line."""
+    """Format the figures of a run as one line."""
     figures = "  ".join(f"{name} {value:,.4g}" for name, value in run.figures.items())
     return f"{figures}  ({run.seconds:.1f} s, others {run.others:.2f} cores)"
 
@@ -142,8 +141,8 @@ def _measure(contestant: Contestant, number: int, peers: Path) -> Run:
 
 
 def _output(command: list[str]) -> str:
-    """Run *command* at the root; nothing of it is left if it has to be given up."""
-    # Files, as a pipe would have its end only when the last process that has it is gone.
+    """Run *command* at the root and return its output; kill its process group on a timeout."""
+    # Files, because a pipe ends only when the last process that holds it has ended.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""Task files and event logs, small enough to be held in memory."""
+"""Write task files and read event logs that fit into memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_tasks(path: Path, tasks: list[dict[str, Any]]) -> Path:
-    """Write a JSON task file; returns *path*."""
+    """Write a JSON task file; return *path*."""
     path.write_text(json.dumps(tasks))
     return path
 

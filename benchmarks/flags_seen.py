@@ -1,4 +1,4 @@
-"""How long after a signal, or after a spot notice was heard, a running task sees its flag."""
+"""Measure the delay from a signal or a spot notice until a running task sees its flag."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pathlib import Path
 from benchmarks.checkout import environment
 from benchmarks.files import read_events, write_tasks
 
-#: A signal, or None for a notice; and the flag of ``worker_data`` that tells of it.
+#: A signal, or None for a notice; and the flag of ``worker_data`` that it sets.
 CAUSES = {
     "SIGTERM": (signal.SIGTERM, "received_shutdown_request"),
     "SIGINT": (signal.SIGINT, "received_shutdown_request"),
     "spot notice": (None, "received_termination_notice"),
 }
-#: Seconds after its start at which a worker pretends to hear of a notice.
+#: Seconds from the start of a worker to its simulated notice.
 NOTICE_AFTER = 1.0
 
 
 def lateness(executor: str, cause: str) -> float:
-    """Return the milliseconds until the task saw it."""
+    """Return the milliseconds until the task saw its flag."""
     number, flag = CAUSES[cause]
     with tempfile.TemporaryDirectory() as folder:
         begun, log = Path(folder, "begun"), Path(folder, "events.log")

@@ -1,4 +1,4 @@
-"""The least that any worker of such tasks would have to do, without its guarantees."""
+"""Run the floors: the least work that any worker must do, without guarantees."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Serve = Callable[[Connection, Callable[..., Any]], None]
 
 
 def pipes(*, tasks: int, slots: int = 2, warm: int = 200) -> dict[str, float]:
-    """Pipes, one task outstanding a child, an event loop that lasts; a flushed line a task."""
+    """Run no-op tasks over pipes: one task in flight per child, one flushed line per task."""
     return _floor(_serve, "benchmarks.light:nothing", tasks, slots, warm)
 
 
 def zygote(*, function: str, tasks: int, slots: int = 2, warm: int = 20) -> dict[str, float]:
-    """A process a slot that has imported the module and only forks: one process a task."""
+    """Fork a process for each task, from one process per slot that has imported the module."""
     return _floor(_fork_for_each, function, tasks, slots, warm)
 
 

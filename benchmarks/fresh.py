@@ -1,4 +1,4 @@
-"""A fresh process for each no-op task: of a light module, and of one that imports numpy."""
+"""Measure a fresh process per no-op task, of a light module and of one that imports numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 5
 SLOTS = 2
 FLOOR = "floor: zygote"
 SPAWNED = "ProcessPoolExecutor, spawn"
-#: Fewer tasks where each takes longer: floor and forkserver, all others.
+#: Numbers of tasks: for floor and forkserver, and fewer for the slower others.
 _TASKS = {"light": (1000, 60), "heavy": (1000, 20)}
 
 
@@ -108,7 +108,7 @@ def mp_pool(*, start: str, function: str, tasks: int) -> dict[str, float]:
 
 
 def commands(*, tool: str, module: str, tasks: int) -> dict[str, float]:
-    """Have *tool* start a Python for each task, which gets its number."""
+    """Let *tool* start a Python for each task, with its number as argument."""
     # Without braces: GNU parallel would put its number there.
     program = f"import sys, {module}; {module}.nothing(sys.argv[1], dict(), None)"
     command = [sys.executable, "-c", program]

@@ -1,4 +1,4 @@
-"""CPU a task by the number of tasks, by the size of results, by the number of slots."""
+"""Measure CPU per task by the number of tasks, the size of results and the number of slots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.results import Aim
 
 ROUNDS = 3
 _COUNTS = (10_000, 100_000, 1_000_000)
-#: Bytes of a result, and how many tasks give one.
+#: Bytes of a result, and the number of tasks.
 _RESULTS = {1: 30_000, 100: 30_000, 10_000: 10_000, 1_000_000: 300}
 _SLOTS = (1, 2, 4, 16, 64, 256)
 

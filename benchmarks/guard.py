@@ -1,7 +1,8 @@
-"""CPU per no-op task, of the worker and all its processes, against the floor of the same run.
+"""Compare CPU per no-op task, of the worker and all its processes, with the floor of the same run.
 
-For CI: time on the clock differs from run to run by more than any change of ours, CPU time and
-its minimum over some rounds do not. Exits with 1 if ours has become dearer.
+For CI: wall-clock time varies from run to run more than by a typical change of the code; the
+minimum of CPU time over some rounds does not. Exits with 1 if the worker takes more CPU than
+allowed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from benchmarks.results import ContestResult
 #: Our CPU per task over that of the floor: 1.25, 1.26 and 1.46 in three runs on 2 virtual cores of
 #: a shared x86-64 machine, Linux 6.18, Python 3.11, loky 3.7; 1.35 to 1.44 in those of ``noop``.
 RECORDED = 1.4
-#: By how much more the ratio may be.
+#: Increase of the ratio that is allowed.
 SLACK = 0.25
 _FLOOR, _OURS = "floor", "ours"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rounds came to.
+    """The result of all rounds.
 
     Attributes:
-        ours: CPU microseconds a task, by round.
+        ours: CPU microseconds per task, by round.
         floor: the same of the floor.
-        recorded: the ratio that once was.
+        recorded: the ratio of an earlier measurement.
     """
 
     ours: tuple[float, ...]
@@ -39,22 +40,22 @@ class Verdict:
 
     @property
     def ratio(self) -> float:
-        """Ours over the floor's: of the best rounds or in the same round, whichever is less.
+        """Divide ours by the floor's: of the best rounds or within one round, whichever is less.
 
-        What others do on the machine makes one of the two worse now and then, a change of ours
-        makes both so.
+        Other load on the machine sometimes increases one of the two; a change of the code
+        increases both.
         """
         same_round = [a / b for a, b in zip(self.ours, self.floor, strict=True)]
         return min(min(self.ours) / min(self.floor), statistics.median(same_round))
 
     @property
     def allowed(self) -> float:
-        """The largest ratio that is let pass."""
+        """The largest ratio that passes."""
         return self.recorded * (1 + SLACK)
 
     @property
     def passed(self) -> bool:
-        """Ours has not become dearer."""
+        """True if the ratio is not above the allowed one."""
         return self.ratio <= self.allowed
 
     def __str__(self) -> str:
@@ -66,8 +67,8 @@ class Verdict:
         if self.passed:
             return f"{figures} ({self.recorded:.2f} were recorded)"
         return (
-            f"{figures}; find out what made it dearer, or, if it has to be so, record the new "
-            "ratio in benchmarks/guard.py"
+            f"{figures}; find out what made it more expensive, or, if that is intended, record "
+            "the new ratio in benchmarks/guard.py"
         )
 
 
@@ -78,14 +79,14 @@ def judge(result: ContestResult, recorded: float = RECORDED) -> Verdict:
 
 
 def main() -> int:
-    """Measure; returns 1 if ours has become dearer, 2 if it can't be told."""
+    """Measure; return 1 if the ratio is too large, 2 if a measurement failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--burn", type=float, default=0.0, metavar="MICROSECONDS",
-                        help="make our tasks dearer on purpose")  # fmt: skip
+                        help="burn CPU in our tasks, to test the guard")  # fmt: skip
     args = parser.parse_args()
-    # The floor burns nothing: it stands for what can't be had for less.
+    # The floor burns no CPU, because it stands for the least possible work.
     function = "benchmarks.tasks:burn" if args.burn else "benchmarks.light:nothing"
     burn = {"burn": args.burn / 1e6} if args.burn else {}
     ours = {"tasks": args.tasks, "function": function, **burn}

@@ -1,4 +1,4 @@
-"""The task that does nothing, in a module that imports numpy, as many real ones do."""
+"""Define a no-op task in a module that imports numpy, as many real modules do."""
 
 import numpy
 
@@ -7,6 +7,6 @@ from benchmarks import light
 __all__ = ["nothing", "numpy"]
 
 
-# One of its own, as a function is sent by the name of the module that defines it.
+# A separate function, because functions are sent by the name of the module that defines them.
 def nothing(task_id: str, task_data: dict[str, object], worker_data: object) -> tuple[bool, None]:
     return light.nothing(task_id, task_data, worker_data)

@@ -1,4 +1,4 @@
-"""A worker all of whose slots hold a task: to be looked at from outside."""
+"""Hold a worker with a waiting task in every slot, so that it can be measured from outside."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from benchmarks.checkout import wait_until
 from benchmarks.files import write_tasks
 
-#: Seconds until every slot must have a task.
+#: Seconds within which every slot must have a task.
 _PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A worker whose tasks wait.
+    """A worker whose tasks all wait.
 
     Attributes:
         worker: its pid.
@@ -36,12 +36,12 @@ class Held:
 
 @contextlib.contextmanager
 def held(executor: str, slots: int, before: int = 0) -> Iterator[Held]:
-    """Start a worker and wait until its slots are busy; end it afterwards.
+    """Start a worker, wait until its slots are busy, and end it afterwards.
 
     Args:
         executor: its name.
-        slots: how many.
-        before: so many no-op tasks run first.
+        slots: their number.
+        before: number of no-op tasks that run first.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

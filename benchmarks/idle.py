@@ -1,4 +1,4 @@
-"""CPU that a worker's parent uses while every slot is busy and nothing happens."""
+"""Measure the CPU of a worker's parent while every slot is busy and nothing happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long task files like those of image pipelines, and the readers of others for them."""
+"""Make long task files like those of image pipelines, and read them with other libraries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def whole_json(path: Path) -> Iterator[Any]:
 
 
 def yaml_events(path: Path) -> Iterator[Any]:
-    """Yield the event that begins each task; nothing is made of any."""
+    """Yield the parser event that begins each task, without building objects."""
     import yaml
 
     with path.open() as file:

@@ -1,8 +1,8 @@
-"""How late a time limit and a crash are known, and whether any limit came early.
+"""Measure the delay until a time limit or a crash is detected, and count early kills.
 
-The limit: ``run_time`` of the outcome, which is counted from the child's stamp right before it
-calls the function to the known death, less the limit. The crash: ``run_time`` of a function that
-kills its process at once. Pebble's tasks make the stamp themselves.
+The delay of a limit is ``run_time`` of the outcome minus the limit; ``run_time`` counts from the
+child's time stamp right before it calls the function to the detected death. The delay of a crash is
+``run_time`` of a function that kills its process at once. Pebble's tasks make the stamp themselves.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks.results import Aim
 
 ROUNDS = 1
 SLOTS = 2
-#: Seconds, and by how much the limits differ: somebody who looks at the clock every 0.1 s would
-#: else always come just in time, or never.
+#: Seconds, and the step between limits: with equal limits a check every 0.1 s would always be
+#: punctual, or never.
 LIMIT, SPREAD = 0.2, 0.1
 _EXECUTORS = ("loky", "forkserver", "spawn")
 
@@ -52,7 +52,7 @@ def _contest(
         Contestant(f"cloud_tasks, {name}", target, {"executor": name, "tasks": tasks})
         for name in _EXECUTORS
     ]
-    # Fewer of Pebble: it takes 0.1 s to know a crash.
+    # Fewer for Pebble, which takes 0.1 s to detect a crash.
     peers = {"kind": kind, "tasks": min(tasks, 100)}
     contestants.append(Contestant("Pebble", "benchmarks.lateness:pebble", peers, peer=True))
     wanted = [
@@ -113,7 +113,7 @@ def _outcomes(
 
 
 def _figures(seconds: list[float]) -> dict[str, float]:
-    """Return the figures of lateness; early is what is below 0."""
+    """Return the figures of *lateness*; values below 0 count as early."""
     late = sorted(1e3 * value for value in seconds)
     return {
         "median_ms": statistics.median(late),

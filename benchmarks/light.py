@@ -1,4 +1,4 @@
-"""The task that does nothing, in a module that imports nothing: for ours, peers and floors."""
+"""Define the no-op task in a module that imports nothing, for all contestants."""
 
 
 def nothing(task_id: str, task_data: dict[str, object], worker_data: object) -> tuple[bool, None]:
@@ -8,6 +8,6 @@ def nothing(task_id: str, task_data: dict[str, object], worker_data: object) -> 
 
 
 def mark(path: object) -> None:
-    """Tell the process that reads the FIFO *path* that this task has begun."""
+    """Signal the process that reads the FIFO *path* that this task has started."""
     with open(str(path), "wb", buffering=0) as fifo:  # noqa: PTH123 - pathlib is not light
         fifo.write(b".")

@@ -1,8 +1,8 @@
-"""Log records of tasks: through the worker's handlers, beside children that write their own.
+"""Measure log records of tasks through the worker's handlers, against children with their own.
 
-The handler writes a line to a file, the worker's or each child's. What a record costs is what the
-run takes longer than one that logs nothing, divided by the records; a task waits while the worker
-is behind, so that this is the whole way.
+The handler writes a line to a file, of the worker or of each child. The cost of a record is the
+extra time over a run that logs nothing, divided by the number of records. A task waits while the
+worker is behind, so that this includes the whole path.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def contests(quick: bool) -> Sequence[Contest]:
 
 
 def say(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Log as often as told; with a handler of its own if it is told where to."""
+    """Log the requested number of records, with a handler of its own if a file is given."""
     own = logging.FileHandler(os.environ["OWN_LOG"]) if "OWN_LOG" in os.environ else None
     if own is not None:
         own.setFormatter(Formatter())

@@ -1,4 +1,4 @@
-"""What the measurements ran on, and what else that did meanwhile."""
+"""Describe the machine of a measurement, and the CPU that other processes used meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.checkout import ROOT, environment
 
 _TICK = os.sysconf("SC_CLK_TCK")
-#: Fields of the first line of ``/proc/stat``: all in which some process ran.
+#: Fields of the first line of ``/proc/stat`` in which a process ran.
 _USER, _NICE, _SYSTEM, _INTERRUPTS, _SOFT_INTERRUPTS, _STOLEN = 0, 1, 2, 5, 6, 7
 #: Packages that ours uses.
 _OURS = ("loky", "psutil", "PyYAML", "numpy", "ijson")
@@ -31,7 +31,7 @@ print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """CPU seconds until one moment.
+    """CPU seconds up to one moment.
 
     Attributes:
         wall: seconds of the monotonic clock.
@@ -47,7 +47,7 @@ class Cores:
 
     @classmethod
     def now(cls) -> Cores:
-        """Look; ticks of mostly 10 ms."""
+        """Read the counters, in ticks of mostly 10 ms."""
         line = Path("/proc/stat").read_text().partition("\n")[0]
         ticks = [int(number) for number in line.split()[1:]]
         busy = sum(ticks[n] for n in (_USER, _NICE, _SYSTEM, _INTERRUPTS, _SOFT_INTERRUPTS))
@@ -116,7 +116,7 @@ def _tools() -> dict[str, str]:
 
 
 def _said(command: list[str]) -> str:
-    """Return what *command* prints; nothing if it can't be run."""
+    """Return the output of *command*; an empty text if it can't run."""
     try:
         done = subprocess.run(
             command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Memory of a worker after some tasks: the parent's, and what only one child has."""
+"""Measure the memory of a worker after some tasks: of the parent, and unshared of a child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No-op tasks in processes that are reused: the whole worker beside pools and the bare floor."""
+"""Measure no-op tasks in reused processes: the whole worker against pools and the floor."""
 
 from __future__ import annotations
 

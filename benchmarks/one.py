@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: ``python -m benchmarks.one MODULE:FUNCTION ARGUMENTS``.
+"""Run one contestant: ``python -m benchmarks.one MODULE:FUNCTION ARGUMENTS``.
 
 Processes that a contestant starts may import this as their main module, so it imports little.
 """

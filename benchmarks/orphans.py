@@ -1,6 +1,6 @@
-"""What a contestant leaves behind is waited for, so that its CPU is not taken for that of others.
+"""Wait for processes that a contestant leaves behind, so that their CPU is not counted elsewhere.
 
-A fork server, or a process that watches over others, may end after the one that started it.
+A fork server or a watchdog process may end after the process that started it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from benchmarks.usage import descendants
 
 _PR_SET_CHILD_SUBREAPER = 36
-#: Seconds that they may take.
+#: Seconds that the processes may take to end.
 _PATIENCE = 5.0
 
 
 @contextlib.contextmanager
 def awaited() -> Iterator[None]:
-    """Wait at the end for all that was started meanwhile, orphans included; some seconds."""
+    """Wait, at the end of the block, some seconds for all processes started in it, also orphans."""
     before = set(descendants())
     _adopt(True)
     try:
@@ -31,7 +31,7 @@ def awaited() -> Iterator[None]:
 
 
 def _adopt(wanted: bool) -> None:
-    """Make orphans among this process's descendants its children, or not."""
+    """Make this process a subreaper, which adopts orphaned descendants, or no longer."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 

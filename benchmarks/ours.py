@@ -1,8 +1,8 @@
-"""The whole worker over a task file, measured from one task in its middle to another one.
+"""Run the whole worker over a task file, and measure between two tasks in the middle.
 
-As in real runs: the file is streamed, the time limit is armed, crashes would be noticed, and each
-task leaves an event. Peers' pools are warm before their clock starts, so ours runs some tasks
-before its own does; what start and end cost is a topic of its own.
+As in real runs, the file is streamed, the time limit is enforced, crashes are detected, and each
+task writes an event. Peers' pools are warm before their clock starts, so the worker runs some
+tasks first; the costs of start and end are another topic.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def run(
     warm: int = 200,
     **data: Any,
 ) -> dict[str, float]:
-    """Run *function* over so many tasks; return the figures of those behind the first *warm*.
+    """Run *function* over *tasks* tasks; return their figures, without the first *warm* ones.
 
     Args:
         executor: its name.
-        function: ``module:name``; marks when told so, as :func:`benchmarks.light.nothing` does.
-        tasks: how many are measured.
-        slots: how many run at once.
-        warm: how many run before the measurement begins.
-        data: goes to each task.
+        function: ``module:name``; marks on request, as :func:`benchmarks.light.nothing` does.
+        tasks: number of measured tasks.
+        slots: number of tasks that run at once.
+        warm: number of tasks before the measurement starts.
+        data: passed to each task.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,7 +58,7 @@ def run(
 
 
 def write_tasks(path: Path, count: int, data: dict[str, Any], marks: dict[int, str]) -> None:
-    """Write a task file, entry by entry; *marks* tells which tasks mark, and where."""
+    """Write a task file, entry by entry; *marks* maps marking tasks to their FIFO."""
     with path.open("w") as file:
         for number in range(count):
             more = {"mark": marks[number]} if number in marks else {}

@@ -1,4 +1,4 @@
-"""The page of the documentation, made from the results of runs and from remarks by hand."""
+"""Make the page of the documentation from JSON results and from written remarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 REMARKS = ROOT / "benchmarks" / "remarks.md"
 _HEAD = "# Benchmarks\n"
 _HOW = """\
-## How to take your own
+## Run the benchmarks yourself
 
 In a checkout, with the package installed:
 
@@ -25,25 +25,27 @@ $ python -m benchmarks noop --json noop.json
 $ python -m benchmarks page noop.json
 ```
 
-The first line makes an environment of the peers, without which they are left out. numpy has to be
-beside the package for the tasks that import it.
+The first command creates an environment for the peers; without it they are left out. Some tasks
+import numpy, so install it in the environment of the package.
 
-## How it was measured
+## Method
 
-- Ours is the whole worker: the task file is streamed, the time limit is armed, crashes would be
-  noticed, and each task leaves an event. Peers get their tasks from memory and write no events.
-- Pools are warm before the clock starts, ours included; what start and end cost is shown apart.
-- Each round runs every contestant once, one after the other, each in a process of its own. Shown
-  are the medians of the rounds. A ratio is the median of the ratios of the same round: trust
-  ratios more than absolute figures.
-- CPU time is that of the process clocks, of the parent alone and with all its descendants, daemons
-  of a peer included if it started them.
-- `others` is the number of cores that processes outside the run used meanwhile, on average.
+- cloud_tasks is measured as a whole worker: it streams the task file, enforces the time limit,
+  detects crashes, and writes an event for each task. Peers get their tasks from memory and write
+  no events.
+- Pools are warm before the clock starts, including ours; the costs of start and end are shown
+  separately.
+- Each round runs every contestant once, one after the other, each in its own process. The tables
+  show the medians of the rounds. A ratio is the median of the ratios within the same round;
+  ratios are more reliable than absolute figures.
+- CPU time is read from the process clocks, of the parent alone and with all its descendants,
+  including daemons that a peer started.
+- `others` is the average number of cores that processes outside the run used meanwhile.
 """
 
 
 def write(results: Sequence[Path], page: Path) -> None:
-    """Write *page* from the JSON files *results*; a later file of a topic beats an earlier one.
+    """Write *page* from the JSON files *results*; a later file of a topic replaces an earlier one.
 
     Raises:
         ValueError: a file holds no results.
@@ -52,11 +54,11 @@ def write(results: Sequence[Path], page: Path) -> None:
     order = [topic for topic in CONTESTS if topic in by_topic]
     remarks = read_remarks(REMARKS.read_text())
     page.write_text(text([by_topic[topic] for topic in order], remarks))
-    print(f"{page} tells of {', '.join(order)}")
+    print(f"{page} has the topics {', '.join(order)}")
 
 
 def read_remarks(source: str) -> dict[str, str]:
-    """Return remarks by their heading: of a topic, or the words of an aim."""
+    """Return the remarks by heading: a topic, or the words of an aim."""
     parts = re.split(r"^##+ (.*)\n", source, flags=re.MULTILINE)
     return {heading: body.strip() for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -66,18 +68,18 @@ def text(results: Sequence[Result], remarks: Mapping[str, str]) -> str:
 
     Args:
         results: one of each topic.
-        remarks: by topic; by an aim's words: what limits.
+        remarks: by topic, and limiting factors by the words of an aim.
     """
-    parts = [_HEAD, remarks.get("top", ""), "## What was to be reached\n", _aims(results, remarks)]
+    parts = [_HEAD, remarks.get("top", ""), "## Targets\n", _aims(results, remarks)]
     parts += [_topic(result, remarks.get(result.topic, "")) for result in results]
     parts += [_HOW, _meanings(results), _machines(results)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
 
 def _aims(results: Sequence[Result], remarks: Mapping[str, str]) -> str:
-    """Return the table of what was to be reached, and below it what limits each.
+    """Return the table of targets, and below it what limits each.
 
-    Not beside it: a column of sentences would be a word wide.
+    A column of sentences in the table would be only a word wide.
     """
     rows = [["what", "topic", "at least", "stretch", "measured", "reached"]]
     limits = []
@@ -87,16 +89,17 @@ def _aims(results: Sequence[Result], remarks: Mapping[str, str]) -> str:
             if what in remarks:
                 limits.append(f"- **{what}**: {' '.join(remarks[what].split())}")
     parts = [*markdown(rows), ""]
-    return "\n".join([*parts, "What limits them:", "", *limits] if limits else parts)
+    return "\n".join([*parts, "What limits each figure:", "", *limits] if limits else parts)
 
 
 def _unbroken(figure: str) -> str:
-    """Return a bound or a figure as it is printed, in one piece."""
+    """Format a bound or a figure with spaces that do not break."""
     return figure.replace(">=", "≥").replace("<=", "≤").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _topic(result: Result, remark: str) -> str:
-    lines = [f"## {CONTESTS[result.topic].capitalize()}", ""]
+    words = CONTESTS[result.topic]
+    lines = [f"## {words[:1].upper()}{words[1:]}", ""]
     for contest in result.contests:
         head, *rows = rows_of(contest)
         named = [head[0], head[1], *(f"`{name}`" for name in head[2:])]
@@ -123,7 +126,7 @@ def _meanings(results: Sequence[Result]) -> str:
 
 
 def _machines(results: Sequence[Result]) -> str:
-    """Return the facts of the machines and versions; once what all runs have in common."""
+    """Return the table of machines and versions; common values appear once."""
     facts = [{**result.machine, **result.versions} for result in results]
     names = list(dict.fromkeys(name for one in facts for name in one))
     rows = [["what", "it was"]]

@@ -1,4 +1,4 @@
-"""The environment of the peers: never a dependency of the package, nor beside it."""
+"""Make the environment of the peers, which are never installed beside the package."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: Where it is by default.
+#: Its default folder.
 FOLDER = HERE / ".venv"
 LIST = HERE / "peers.txt"
 
 
 def python(folder: Path) -> Path:
-    """Return the interpreter of the environment in *folder*, whether it is there or not."""
+    """Return the interpreter of the environment in *folder*, which may not exist."""
     return folder / "bin" / "python"
 
 
@@ -25,10 +25,10 @@ def names() -> list[str]:
 
 
 def make(folder: Path) -> None:
-    """Make the environment of this Python, or bring the one that is there to the list.
+    """Create the environment, or install the listed versions into the existing one.
 
     Raises:
-        subprocess.CalledProcessError: a package can't be had.
+        subprocess.CalledProcessError: a package can't be installed.
     """
     if not python(folder).exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)

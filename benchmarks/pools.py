@@ -1,4 +1,4 @@
-"""The peers whose processes are reused: each runs no-op tasks in a pool that is warm."""
+"""Run no-op tasks in warm pools of the peers that reuse processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from benchmarks.light import nothing
 from benchmarks.usage import timed
 
-#: How many tasks are given away at once.
+#: Number of tasks in flight.
 WINDOW = 64
-#: Seconds: the limit of those that have one.
+#: Time limit in seconds, for pools that support one.
 LIMIT = 60
 
 
@@ -73,7 +73,7 @@ def _nothing(task: tuple[str, dict[str, Any], None]) -> tuple[bool, None]:
 
 
 def _windowed(submit: Callable[[int], Any], tasks: int, slots: int) -> dict[str, float]:
-    """Keep a window of futures filled."""
+    """Keep a fixed number of futures in flight."""
 
     def run(count: int) -> None:
         window: deque[Any] = deque()

@@ -1,9 +1,9 @@
-"""No-op tasks while the progress is drawn on a pseudo-terminal, beside the same while it is not.
+"""Measure the cost of drawing the progress on a pseudo-terminal, with no-op tasks.
 
-Within one run, as two runs on a machine that does other things, too, differ by more than drawing
-costs: the drawing thread works for half a second and sleeps for half a second, in turns, and the
-rate in each turn is compared with the mean of its two neighbours. ``used`` is what the drawing
-thread took of one CPU while it worked.
+It is measured within one run, because two runs on a shared machine differ by more than drawing
+costs. The drawing thread works for half a second and sleeps for half a second, in turns. The rate
+in each turn is compared with the mean of its two neighbours. ``used`` is the share of one CPU that
+the drawing thread took while it worked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cloud_tasks.worker import Worker
 
 SLOTS = 2
 COLUMNS, ROWS = 80, 24
-#: Seconds of a turn, and those before the first one.
+#: Seconds of a turn, and seconds before the first turn.
 TURN, WARM_UP = 0.5, 3.0
 
 
@@ -44,7 +44,7 @@ def say(task_id: str, data: dict[str, int], worker_data: object) -> tuple[bool, 
 
 
 class InTurns(Drawing):
-    """Draws in every second turn, and notes how many tasks a second ended in each."""
+    """A screen that draws in every second turn, and records the rate of tasks in each turn."""
 
     #: Whether it drew, tasks a second, and what the thread used of a CPU.
     turns: list[tuple[bool, float, float]]
@@ -57,7 +57,7 @@ class InTurns(Drawing):
         self._begin: tuple[float, int, float] | None = None
 
     def turn(self) -> None:
-        """Draw, or sleep."""
+        """Draw or sleep for one turn."""
         now = time.monotonic()
         if now >= self._end:
             self._note(now)
@@ -78,7 +78,7 @@ class InTurns(Drawing):
 
 
 def _work(function: str, folder: str) -> None:
-    """Be the worker: its terminal is the standard error."""
+    """Run the worker, with the terminal as standard error."""
     vars(cloud_tasks.display.console)["Drawing"] = InTurns
     args = ["--task-file", f"{folder}/tasks.json", "--event-log-file", f"{folder}/events.log"]
     args += ["--num-simultaneous-tasks", str(SLOTS), "--progress", "on"]
@@ -88,7 +88,7 @@ def _work(function: str, folder: str) -> None:
 
 
 def measure(function: str, tasks: int) -> list[tuple[bool, float, float]]:
-    """Run on a terminal; return its turns."""
+    """Run the worker on a terminal and return its turns."""
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""What becomes of tasks when a worker ends: handed back at once, or done by another one.
+"""Measure how the tasks of a worker that ends come back, or are run by another worker.
 
-Needs the servers that ``queue_requests`` needs. Prints for each provider, over some rounds:
+It needs the servers of ``queue_requests``. It prints for each provider, over some rounds:
 
-* SIGTERM while one request waits for messages and many tasks are held ready: the seconds from the
+* SIGTERM while one request waits for messages and many tasks are prefetched: the seconds from the
   end of the worker until another one has received every task that it had not run;
-* SIGKILL of one of two workers: how many tasks ran twice, of how many that it held.
+* SIGKILL of one of two workers: the number of tasks that ran twice, and of tasks that it held.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from cloud_tasks.queues.base import Outgoing, QueueProvider, QueueSpec, dead_nam
 TASKS = 60
 SECONDS = 0.2
 SLOTS = 4
-#: Seconds of a lease: those of a killed worker come back after so long.
+#: Seconds of a lease, after which the tasks of a killed worker come back.
 LEASE = {"AWS": 3, "GCP": 10}
 
 
 class Job:
-    """Queues of one job, filled with tasks, and workers on them."""
+    """The queues of one job, filled with tasks, and their workers."""
 
     def __init__(self, kind: str, endpoint: str, folder: Path) -> None:
         self.name = f"bench-{uuid.uuid4().hex[:8]}"
@@ -49,7 +49,7 @@ class Job:
         assert made.queue(self.name).send(letters) == []
 
     def worker(self, *args: str) -> subprocess.Popen[bytes]:
-        """Start one."""
+        """Start a worker."""
         command = [sys.executable, "-m", "cloud_tasks", "worker", "benchmarks.tasks:note_and_sleep"]
         command += ["--provider", self.kind, "--project-id", "bench", "--queue-name", self.name]
         command += ["--endpoint-url", self.endpoint, "--num-simultaneous-tasks", str(SLOTS)]
@@ -57,18 +57,18 @@ class Job:
         return subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
 
     def runs(self) -> Counter[str]:
-        """Count how often each task began."""
+        """Count how often each task started."""
         notes = self.folder / "notes"
         return Counter(notes.read_text().split() if notes.exists() else [])
 
     def until_begun(self, count: int) -> None:
-        """Wait until so many tasks have begun."""
+        """Wait until the given number of tasks have started."""
         while len(self.runs()) < count:
             time.sleep(0.01)
 
 
 def handed_back(job: Job) -> str:
-    """Stop a worker amid its work; tell when another one could have all that it had not run."""
+    """Stop a working worker; return when another one could receive all remaining tasks."""
     with job.worker() as worker:
         job.until_begun(2 * SLOTS)
         worker.send_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ def handed_back(job: Job) -> str:
 
 
 def done_by_another(job: Job) -> str:
-    """Kill one of two workers; tell how many tasks ran twice."""
+    """Kill one of two workers; return how many tasks ran twice."""
     idle = str(2 * LEASE[job.kind])
     with job.worker() as killed, job.worker("--exit-when-idle", idle) as survivor:
         job.until_begun(TASKS // 2)

@@ -1,11 +1,11 @@
-"""How many requests a worker makes for a task: receive, acknowledge, send the event.
+"""Count the requests that a worker makes per task: receive, acknowledge, send the event.
 
-Needs a server of each provider on this machine: give the address of an SQS server by ``--aws URL``
-(``moto_server``, with dummy credentials in the environment) and that of the Pub/Sub emulator by
-``--gcp HOST:PORT``. Tasks are fed while the worker runs, so that the queues stay short: moto's
-time for a message grows with their length. Beside ours, in the same run and with the same
-adapters, stands the loop of rms-cloud-tasks: up to five tasks a receive, then one request for each
-event and each acknowledgement.
+It needs a server of each provider on this machine: give the address of an SQS server by ``--aws
+URL`` (``moto_server``, with dummy credentials in the environment) and that of the Pub/Sub emulator
+by ``--gcp HOST:PORT``. Tasks are fed while the worker runs, so that the queues stay short: moto's
+time for a message grows with their length. The loop of rms-cloud-tasks is measured in the same run
+with the same adapters: up to five tasks per receive, then one request for each event and each
+acknowledgement.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from cloud_tasks.queues.base import (
 from cloud_tasks.worker import Worker
 
 SLOTS = 4
-#: Messages in the queue, at most.
+#: Largest number of messages in the queue.
 DEPTH = 80
 COUNTED = ("receive", "ack", "send")
 
 
 class Job:
-    """Queues of one job, fed and emptied beside the worker by connections of their own."""
+    """The queues of one job, filled and emptied by connections of their own."""
 
     def __init__(self, kind: str, endpoint: str, mean: float, tasks: int) -> None:
         self.name = f"bench-{uuid.uuid4().hex[:8]}"
@@ -56,19 +56,19 @@ class Job:
         self._feeder = threading.Thread(target=self._feed, daemon=True)
 
     def provider(self) -> QueueProvider:
-        """Return the provider, with connections of its own."""
+        """Return a provider with its own connections."""
         made: QueueProvider = registry.load("queue", self.kind)(
             project_id="bench", endpoint_url=self.endpoint
         )
         return made
 
     def start(self) -> None:
-        """Fill the queue, and go on filling it."""
+        """Fill the queue, and keep it filled."""
         self._top_up(self.provider().queue(self.name))
         self._feeder.start()
 
     def _top_up(self, queue: MessageQueue) -> None:
-        # In tens, as if there was a backlog: else answers would be short because of the feeder.
+        # In tens, like a backlog; otherwise the feeder would cause short answers.
         wanted = min(self.tasks, (self.seen + DEPTH) // 10 * 10)
         batch = [
             Outgoing(
@@ -97,7 +97,7 @@ class Job:
 
 
 class _Requests(logging.Handler):
-    """Adds up what the queues say of their requests when they are closed."""
+    """Sums the requests that queues report when they are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def peers(job: Job) -> Counter[str]:
 def measure(
     way: Callable[[Job], Counter[str]], kind: str, endpoint: str, mean: float, tasks: int
 ) -> float:
-    """Return the requests for a task."""
+    """Return the requests per task."""
     job = Job(kind, endpoint, mean, tasks)
     job.start()
     counts = way(job)

@@ -1,4 +1,4 @@
-"""2,000 tasks while 200 random SIGKILLs hit their processes: is every death told, and no other?"""
+"""Send 200 random SIGKILLs to processes of 2,000 tasks; check that exactly these are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLS = 200
 
 
 def kill_at_random(folder: Path, seed: int, over: threading.Event) -> int:
-    """Kill processes that are in the middle of a task; returns how many were hit."""
+    """Kill processes in the middle of a task; return how many were killed."""
     chance = random.Random(seed)
     hit = 0
     while hit < KILLS and not over.wait(chance.uniform(0, 0.05)):

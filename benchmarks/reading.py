@@ -1,4 +1,4 @@
-"""Task files through ``cloud_tasks check``, beside bare readers that check nothing."""
+"""Measure ``cloud_tasks check`` on task files against readers that check nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from benchmarks.usage import status
 ROUNDS = 5
 OURS = "cloud_tasks check"
 _TASKS = {"json": 200_000, "yaml": 50_000}
-#: By the format: readers of others, by name; the first is the reference.
+#: Readers of other libraries by format; the first is the reference.
 _BARE = {
     "json": {"ijson yajl2_c": "ijson_entries", "json.load": "whole_json"},
     "yaml": {"CSafeLoader, events": "yaml_events", "CSafeLoader, whole": "whole_yaml"},
 }
-#: By the format: the ratio that is asked for, and what would be better still.
+#: The target ratio by format, and a better one.
 _RATIOS = {"json": (1.0, 1.2), "yaml": (0.65, 0.9)}
 
 

@@ -1,9 +1,8 @@
-"""The report of a long run: seconds, memory, size of the page.
+"""Measure the report of a long run: seconds, memory, size of the page.
 
-It writes an event
-log of N events as a run of two machines with 16 slots each would leave it, and has
-`cloud_tasks report` make the page of it in a process of its own. ``floor`` is what reading the
-log and decoding its lines takes, without anything done to them.
+It writes an event log of N events, like that of a run on two machines with 16 slots each, and runs
+`cloud_tasks report` on it in its own process. ``floor`` is the time to read the log and decode its
+lines.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _RAISED = (
 
 
 def events(count: int) -> Iterator[str]:
-    """Make the lines of a log: uneven run times, a few failures of five kinds, some retries."""
+    """Generate the lines of a log: uneven run times, a few failures of five kinds, some retries."""
     rng = random.Random(20261121)
     free = [_BEGAN + 1.5 + 0.1 * n for n in range(_HOSTS * _SLOTS)]
     for number in range(count):
@@ -76,7 +75,7 @@ def _end(rng: random.Random, number: int) -> tuple[str, dict[str, object]]:
 
 
 def measure(log: Path, page: Path) -> dict[str, float]:
-    """Make the report in a process of its own and return its figures."""
+    """Make the report in a separate process and return its figures."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     subprocess.run(
@@ -105,7 +104,9 @@ def floor(log: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path, help="write the log there, or take it from there")
+    parser.add_argument(
+        "--keep", type=Path, help="file of the log; it is written if it does not exist"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         log = args.keep or Path(folder, "events.jsonl")

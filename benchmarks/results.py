@@ -1,4 +1,4 @@
-"""What a run of a topic came to, as it is kept in JSON; medians and ratios of it."""
+"""Store the results of a topic as JSON; compute medians and ratios."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Of the JSON; a file of another one is refused.
+#: Version of the JSON format; a file with another version is refused.
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What is to be reached.
+    """A target for one figure.
 
     Attributes:
-        what: the words for it.
-        contestant: who is to reach it.
-        figure: which of its figures.
-        at_least: what is asked for: no less than it, or no more if *most*; None: nothing.
-        stretch: what would be better still; None: nothing.
-        versus: the contestant whose figure of the same round it is divided by; empty: by none.
-        difference: subtract that one's figure in place of dividing by it.
-        most: less is better.
-        unit: shown behind the number.
+        what: its name.
+        contestant: the contestant that should reach it.
+        figure: the name of the figure.
+        at_least: the lower bound, or with *most* the upper bound; None means no bound.
+        stretch: a better bound; None means none.
+        versus: divide by the figure of this contestant in the same round; empty: don't divide.
+        difference: subtract that figure instead of dividing by it.
+        most: True if less is better.
+        unit: printed after the number.
     """
 
     what: str
@@ -50,15 +50,15 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One contestant, once.
+    """One run of one contestant.
 
     Attributes:
         round: counted from 1.
         contestant: its name.
         figures: by name, see :data:`benchmarks.table.MEANINGS`.
-        seconds: how long its process was there.
-        others: cores that processes outside the run used meanwhile, on average.
-        stolen: cores that the hypervisor had given to others.
+        seconds: duration of its process.
+        others: average number of cores that processes outside the run used meanwhile.
+        stolen: average number of cores that the hypervisor gave to other machines.
     """
 
     round: int
@@ -74,14 +74,14 @@ class ContestResult:
     """All runs of one contest.
 
     Attributes:
-        title: what is compared.
+        title: the subject of the comparison.
         key: the figure whose ratio is shown.
         reference: the contestant whose ratio is 1.
-        names: of all contestants that were to run, in their order.
-        aims: what is to be reached.
+        names: all contestants, in order.
+        aims: the targets.
         runs: in the order of time.
-        left_out: why, by contestant: what it needs is not there.
-        failed: how, by contestant: it took part no more.
+        left_out: reasons by contestant that could not run.
+        failed: reasons by contestant that failed.
     """
 
     title: str
@@ -102,18 +102,18 @@ class ContestResult:
         }
 
     def median(self, contestant: str, figure: str) -> float | None:
-        """Return the median over the rounds; None: it was never measured."""
+        """Return the median over the rounds, or None if it was never measured."""
         values = self.by_round(contestant, figure).values()
         return statistics.median(values) if values else None
 
     def ratio(self, contestant: str, figure: str, versus: str) -> float | None:
-        """Return the median of the ratios of the same round; None: there is no such round."""
+        """Return the median of the ratios within a round, or None if no round has both."""
         mine, others = self.by_round(contestant, figure), self.by_round(versus, figure)
         ratios = [mine[n] / others[n] for n in mine.keys() & others.keys() if others[n]]
         return statistics.median(ratios) if ratios else None
 
     def measured(self, aim: Aim) -> float | None:
-        """Return how far *aim* was reached; None: it was not measured."""
+        """Return the measured value of *aim*, or None if it was not measured."""
         if not aim.versus:
             return self.median(aim.contestant, aim.figure)
         if not aim.difference:
@@ -130,13 +130,13 @@ class Result:
 
     Attributes:
         topic: its name.
-        command: what was typed.
-        began: in UTC.
-        rounds: how many were asked for.
-        quick: the sizes were cut down: the figures mean little.
-        machine: what it ran on.
-        versions: of all that took part.
-        contests: what was measured.
+        command: the command line.
+        began: start time in UTC.
+        rounds: requested number of rounds.
+        quick: True if sizes were reduced, so that the figures mean little.
+        machine: facts about the machine.
+        versions: versions of all packages involved.
+        contests: the measurements.
     """
 
     topic: str
@@ -149,17 +149,17 @@ class Result:
     contests: Sequence[ContestResult]
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the result as JSON, atomically."""
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1))
         fresh.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """Read what :meth:`write` has written.
+        """Read a file of :meth:`write`.
 
         Raises:
-            ValueError: it is no such file.
+            ValueError: the file has another format.
         """
         try:
             data: Any = json.loads(path.read_text())

@@ -1,6 +1,6 @@
-"""100 random ``kill -9`` of a worker that goes on with ``--resume``: one final event a task?
+"""Kill a worker with ``--resume`` 100 times at random, and check for one final event per task.
 
-Every kill comes when the event log has grown by a random number of bytes, also by none: while the
+Each kill comes when the event log has grown by a random number of bytes, which may be 0: while the
 program is loaded, while the log is read, in the middle of tasks, in the middle of a write.
 """
 
@@ -39,9 +39,9 @@ def size(log: Path) -> int:
 
 
 def kill_in_time(command: list[str], folder: Path, chance: random.Random) -> str | None:
-    """Start the worker and kill it at a random moment; returns how its log ends then.
+    """Start the worker, kill it at a random moment, and return the end of its log.
 
-    None: it was over first.
+    Return None if the worker ended first.
     """
     log = folder / "events.log"
     enough = size(log) + (chance.randrange(60_000) if chance.random() < 0.8 else 0)

@@ -1,8 +1,7 @@
-"""``--resume`` over a million finished tasks: seconds to skip them, and megabytes it takes.
+"""Measure ``--resume`` over a million finished tasks: seconds to skip them, and memory.
 
-Each figure is of a process of its own, beside one that does the same without ``--resume`` and
-leaves the million out with ``--tasks-to-skip``. Both find one task at the end that is still to be
-run.
+Each figure comes from a separate process, and is compared with a process that skips the million
+tasks by ``--tasks-to-skip`` instead. Both run the one remaining task at the end.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if __name__ == "__main__":
 
 
 def write_job(folder: Path, count: int) -> None:
-    """Write a file of *count* tasks, and one, and the log of a run that has done *count*."""
+    """Write a file of *count* + 1 tasks, and the log of a run that has done *count* of them."""
     recorder = Recorder(Clock(), "workstation")
     with (folder / "tasks.jsonl").open("w") as tasks, (folder / "events.log").open("wb") as log:
         for n in range(count + 1):

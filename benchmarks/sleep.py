@@ -1,4 +1,4 @@
-"""100 sleeping tasks of 0.1 s: how near to the ideal, from the first start to the last event."""
+"""Compare 100 sleeping tasks of 0.1 s with the ideal time, from first start to last event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.results import Aim
 
 ROUNDS = 5
 SECONDS = 0.1
-#: By the number of slots: what is asked for, and what would be better still.
+#: The target by number of slots, and a better one.
 _SHARES = {2: (0.97, 0.99), 4: (0.95, 0.99)}
 
 

@@ -1,4 +1,4 @@
-"""Many slots in one parent: rate of no-op tasks, threads, descriptors, boot."""
+"""Measure many slots in one parent: rate of no-op tasks, threads, descriptors, boot time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What start and end of a worker cost, over those of a Python that does nothing."""
+"""Measure start and end of a worker, minus those of a Python that does nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.ours import write_tasks
 from benchmarks.results import Aim
 
 ROUNDS = 3
-#: How often in each round.
+#: Repetitions in each round.
 TIMES = 5
 _EXECUTORS = ("loky", "forkserver", "spawn")
 _BARE = "import time; print(time.time())"
@@ -60,7 +60,7 @@ def ours(*, executor: str, times: int) -> dict[str, float]:
 
 
 def _statement(program: str) -> tuple[float, float]:
-    """Return the seconds from the start to the statement that tells the time, and to the exit."""
+    """Return the seconds from the start to the statement that prints the time, and to the exit."""
     began = time.time()
     done = subprocess.run(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True

@@ -1,4 +1,4 @@
-"""Results as tables: for the terminal, and in Markdown for the page."""
+"""Format results as tables, for the terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from collections.abc import Sequence
 
 from benchmarks.results import Aim, ContestResult, Result
 
-#: What each figure is, in the order of the columns.
+#: Descriptions of the figures, in the order of the columns.
 MEANINGS = {
-    "per_second": "tasks a second, once all is warm",
-    "cpu_us_tree": "CPU microseconds a task, of the parent and all its descendants",
-    "cpu_us_parent": "CPU microseconds a task, of the parent alone",
-    "children_busy": "share of the cores, as many as there are slots, that the children used",
-    "whole_per_second": "tasks a second, start and end of the worker included",
+    "per_second": "tasks per second, after warm-up",
+    "cpu_us_tree": "CPU microseconds per task, of the parent and all its descendants",
+    "cpu_us_parent": "CPU microseconds per task, of the parent alone",
+    "children_busy": "share of the cores (one per slot) that the children used",
+    "whole_per_second": "tasks per second, including start and end of the worker",
     "parent_peak_mib": "peak resident memory of the parent, MiB",
     "share_of_ideal": "ideal time / time taken, from the first start to the last event",
     "median_ms": "milliseconds, median",
     "p99_ms": "milliseconds, 99th percentile",
     "max_ms": "milliseconds, maximum",
-    "early": "how many were killed before their limit",
-    "count": "how many were measured",
-    "grew_mib": "by how many MiB the peak of the resident memory is above what it was before",
+    "early": "number of tasks killed before their limit",
+    "count": "number of measurements",
+    "grew_mib": "growth of the peak resident memory, MiB",
     "start_s": "seconds from the start to the first statement",
-    "import_s": "seconds of the import, over those of bare Python",
-    "first_event_s": "seconds from the start to the first event, over those of bare Python",
-    "tail_s": "seconds from the last event to the exit, over those of bare Python",
+    "import_s": "seconds of the import, minus those of bare Python",
+    "first_event_s": "seconds from the start to the first event, minus those of bare Python",
+    "tail_s": "seconds from the last event to the exit, minus those of bare Python",
     "parent_mib": "resident memory of the parent, MiB",
-    "child_uss_mib": "memory that only one child has, MiB, median of the children",
+    "child_uss_mib": "memory that a child does not share, MiB, median of the children",
     "threads": "threads of the parent",
     "descriptors": "open descriptors of the parent",
-    "descriptors_a_slot": "descriptors that each further slot adds",
+    "descriptors_a_slot": "descriptors per additional slot",
     "boot_s": "seconds from the start until each slot runs a task",
     "cpu_percent": "share of one core that the parent uses, in per cent",
-    "wakes_per_second": "how often a thread of the parent wakes up, a second",
-    "printing_per_second": "tasks a second that compute for 1 ms and print ten lines",
-    "nothing_per_second": "no-op tasks a second",
-    "records_per_second": "log records a second",
+    "wakes_per_second": "wake-ups of the parent's threads per second",
+    "printing_per_second": "tasks per second that compute for 1 ms and print ten lines",
+    "nothing_per_second": "no-op tasks per second",
+    "records_per_second": "log records per second",
     "us_a_record": "microseconds that a log record adds to a run",
-    "cpu_us_a_record": "CPU microseconds a log record, of the parent and all its descendants",
+    "cpu_us_a_record": "CPU microseconds per log record, of the parent and all its descendants",
 }
 
 
 def rows_of(contest: ContestResult) -> list[list[str]]:
-    """Return the table of medians: a head, and a row a contestant that ran."""
+    """Return the table of medians: a head, and a row for each contestant that ran."""
     present = {name for run in contest.runs for name in run.figures}
     figures = [name for name in MEANINGS if name in present] + sorted(present - set(MEANINGS))
     rows = [["", f"{contest.key} x {contest.reference}", *figures, "others"]]
@@ -58,7 +58,7 @@ def rows_of(contest: ContestResult) -> list[list[str]]:
 
 
 def absent(contest: ContestResult) -> list[str]:
-    """Return a sentence for each that did not run, or not to the end."""
+    """Return a sentence for each contestant that did not run or failed."""
     return [
         *(f"left out: {name}, as {why}" for name, why in contest.left_out.items()),
         *(f"failed: {name}: {how}" for name, how in contest.failed.items()),
@@ -66,7 +66,7 @@ def absent(contest: ContestResult) -> list[str]:
 
 
 def aims_of(result: Result) -> list[list[str]]:
-    """Return the table of what was to be reached, without a head."""
+    """Return the table of targets, without a head."""
     rows = []
     for contest in result.contests:
         for aim in contest.aims:
@@ -84,7 +84,7 @@ def _bound(aim: Aim, bound: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return three digits that count; nothing for None."""
+    """Format a number with three significant digits; None as an empty text."""
     if value is None:
         return ""
     if value and abs(value) < 1e-4:
@@ -112,7 +112,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def terminal(result: Result) -> list[str]:
-    """Return the lines that a run of a topic ends with."""
+    """Return the lines printed at the end of a topic."""
     lines = []
     for contest in result.contests:
         lines += ["", f"{contest.title}: medians of {result.rounds} rounds"]

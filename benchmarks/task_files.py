@@ -1,10 +1,10 @@
-"""Task files: streaming, measured side by side with what else could read them.
+"""Measure streaming of task files against other readers.
 
-Each reader runs in a process of its own, one after the other in each round, so that all meet the
-same machine; ijson has to be installed. Shown are the medians: tasks a second, the ratio to the
-first reader of the table in the same round, the time to the first task, and by how much the process
-grew at its peak. ``tasks`` are checked and made deliveries, by our code for ijson too; the others
-decode only.
+Each reader runs in its own process, one after the other in each round; ijson must be installed.
+The table shows medians: tasks per second, the ratio to the first reader of the table in the same
+round, the time to the first task, and the growth of the process at its peak. ``tasks`` means that
+entries are checked and become deliveries, for ijson by our code as well; the other readers only
+decode.
 """
 
 from __future__ import annotations
@@ -30,11 +30,8 @@ from cloud_tasks.sources.files.task_file import TaskFileSource
 def source_tasks(path: Path) -> Iterator[Any]:
     source = TaskFileSource(path)
     source.open()
-    ended = False
-    while not ended:
-        batch = source.receive(64)
+    for batch in source.batches(64):
         yield from batch.deliveries
-        ended = batch.ended
     source.close()
 
 

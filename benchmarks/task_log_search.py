@@ -1,7 +1,7 @@
-"""How long it takes to find what one task printed, among many.
+"""Measure the time to find the output of one task among many.
 
-Makes the task logs of a run whose tasks printed ten lines each, and takes the time of the search
-and of the reading, of tasks anywhere in it; then once of the command, start of Python included.
+It makes the task logs of a run whose tasks printed ten lines each, and measures search and reading
+for tasks at random positions, and then once the whole command, including the start of Python.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cloud_tasks.history.task_logs import TaskLogs
 
 
 def main() -> None:
-    """Measure, and print the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--lines", type=int, default=10, help="printed by each task")
@@ -38,13 +38,13 @@ def main() -> None:
         took = [look(logs, number, args.lines) for number in chosen]
         shown("found and read", took)
         began = time.perf_counter()
-        assert not logs.tries("nobody")
+        assert not logs.attempts("nobody")
         shown("not there", [time.perf_counter() - began])
         shown("the command", [command(name, number, args.lines) for number in chosen[:5]])
 
 
 def make_logs(folder: Path, tasks: int, lines: int, slots: int) -> int:
-    """Write the logs of a run; returns how many bytes of output there are."""
+    """Write the logs of a run; return the number of bytes of output."""
     folder.mkdir()
     size = 0
     for slot in range(slots):
@@ -67,14 +67,14 @@ def task_id(number: int) -> str:
 
 
 def line(number: int, n: int) -> bytes:
-    """Return the n-th line that a task printed."""
+    """Return the n-th line of a task's output."""
     return b"task %d says in its line %d that all is going well so far\n" % (number, n)
 
 
 def look(logs: TaskLogs, number: int, lines: int) -> float:
-    """Find and read the output of a task; returns the seconds it took."""
+    """Find and read the output of a task; return the seconds it took."""
     began = time.perf_counter()
-    (found,) = logs.tries(task_id(number))
+    (found,) = logs.attempts(task_id(number))
     output = b"".join(found.output())
     took = time.perf_counter() - began
     assert output == b"".join(line(number, n) for n in range(lines))
@@ -82,7 +82,7 @@ def look(logs: TaskLogs, number: int, lines: int) -> float:
 
 
 def command(run: str, number: int, lines: int) -> float:
-    """Do the same by the command; returns the seconds it took."""
+    """Do the same by the command; return the seconds it took."""
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "cloud_tasks", "logs", run, task_id(number)],
@@ -95,7 +95,7 @@ def command(run: str, number: int, lines: int) -> float:
 
 
 def shown(what: str, took: list[float]) -> None:
-    """Print median and maximum."""
+    """Print the median and the maximum."""
     print(f"{what:>16}: median {statistics.median(took):.4f} s, at most {max(took):.4f} s")
 
 

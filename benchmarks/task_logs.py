@@ -1,7 +1,7 @@
-"""What --task-logs costs: the whole worker with it and without, on loky's processes.
+"""Measure the cost of --task-logs: the whole worker with and without it, with loky.
 
-Tasks that compute for 1 ms and print 10 lines, then tasks that do nothing at all. Without the
-option the lines go to a file, too: the one that standard output leads to.
+The tasks compute for 1 ms and print 10 lines, or do nothing. Without the option the lines also go
+to a file, which is standard output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The functions that the benchmarks run, apart, so that children import little."""
+"""Define the functions that benchmarks run, separately, so that children import little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be measured: by contest, or by a program with arguments of its own."""
+"""List the topics: contests, and programs with their own arguments."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from benchmarks.contest import Contest
 class Topic(Protocol):
     """A module with contests."""
 
-    #: How many, by default.
+    #: Default number of rounds.
     ROUNDS: int
 
     def contests(self, quick: bool) -> Sequence[Contest]:
-        """Return what is to be measured; *quick*: with a fraction of the tasks."""
+        """Return the contests to run; *quick* uses a fraction of the tasks."""
 
 
-#: By name, in the order of the help: modules with contests.
+#: Modules with contests by name, in the order of the help.
 CONTESTS = {
     "noop": "no-op tasks in processes that are reused",
     "fresh": "a fresh process for each no-op task",
     "sleep": "100 tasks that sleep for 0.1 s: the share of the ideal time",
-    "lateness": "how late a time limit and a crash are known",
+    "lateness": "delay until a time limit or a crash is detected",
     "reading": "task files in JSON and YAML through `cloud_tasks check`",
     "start": "import, first event after the start, last event to the exit",
     "memory": "memory of the parent and of a child",
     "slots": "2, 64 and 256 slots: rate, threads, descriptors, boot",
     "idle": "CPU of the parent while every slot is busy",
-    "growth": "CPU a task by the number of tasks, the size of results, and slots",
+    "growth": "CPU per task by the number of tasks, the size of results, and slots",
     "log_records": "log records of tasks through the worker's handlers",
-    "task_logs": "what --task-logs costs",
+    "task_logs": "cost of --task-logs",
 }
 #: Modules with a ``main`` that reads its own arguments.
 PROGRAMS = {
-    "guard": "CPU a no-op task against the floor of the same run, for CI; fails when it grew",
+    "guard": "CPU per no-op task against the floor of the same run, for CI; fails if it grew",
     "task_files": "readers of task files, by each of their steps",
-    "flags_seen": "how long until a running task sees its flag",
-    "progress": "what drawing the progress costs",
-    "queue_ends": "what becomes of a queue's tasks when a worker ends",
-    "queue_requests": "requests to the queue for a task",
+    "flags_seen": "delay until a running task sees its flag",
+    "progress": "cost of drawing the progress",
+    "queue_ends": "tasks of a queue when a worker ends: handed back, or run twice",
+    "queue_requests": "requests to the queue per task",
     "random_kills": "200 random kills among 2,000 tasks",
     "report_million": "the report of a million events",
-    "resume_kills": "100 random kills of a worker that goes on",
-    "resume_million": "going on after a million finished tasks",
-    "task_log_search": "finding what one task printed",
-    "worker_killed": "kill -9 of the worker: seconds until all is gone",
+    "resume_kills": "100 random kills of a worker that resumes",
+    "resume_million": "resuming after a million finished tasks",
+    "task_log_search": "finding the output of one task",
+    "worker_killed": "kill -9 of the worker: seconds until all processes are gone",
 }
 
 
@@ -60,6 +60,6 @@ def load(name: str) -> Topic:
 
 
 def run_program(name: str, arguments: Sequence[str]) -> int:
-    """Run the program of a topic with *arguments*; returns its exit status."""
+    """Run the program of a topic with *arguments*; return its exit status."""
     command = [str(interpreter()), "-m", f"benchmarks.{name}", *arguments]
     return subprocess.run(command, env=environment(), check=False).returncode

@@ -1,7 +1,7 @@
-"""What a process and all that it has started have used of the CPUs, to the microsecond.
+"""Measure the CPU time of a process and all its descendants, in microseconds.
 
-A process's CPU clock can be read by others in nanoseconds. What it has reaped counts with it, in
-ticks of mostly 10 ms; so does what has ended and is not reaped yet.
+Other processes can read the CPU clock of a process in nanoseconds. Reaped children count with it,
+in ticks of mostly 10 ms; so do children that have ended and are not reaped yet.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: How often the processes are looked at until none of them ends meanwhile.
+#: Attempts to read all processes without one of them ending meanwhile.
 _LOOKS = 5
 _TICK = os.sysconf("SC_CLK_TCK")
-#: Where the fields of ``/proc/PID/stat`` are, counted behind the name.
+#: Positions of fields of ``/proc/PID/stat``, counted after the name.
 _STATE, _PARENT, _USER, _SYSTEM, _REAPED_USER, _REAPED_SYSTEM = 0, 1, 11, 12, 13, 14
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used until one moment.
+    """CPU use up to one moment.
 
     Attributes:
         wall: seconds of the monotonic clock.
         parent: CPU seconds of this process, all of its threads.
         tree: the same with all its descendants, those that have ended included.
-        looking: CPU seconds that this look itself took, after it had read the clocks above.
+        looking: CPU seconds of this measurement itself, after it had read the clocks above.
     """
 
     wall: float
@@ -41,12 +41,12 @@ class Usage:
 
     @classmethod
     def now(cls) -> Usage:
-        """Look."""
+        """Measure now."""
         wall, parent, began = time.monotonic(), time.process_time(), time.thread_time()
         return cls(wall, parent, parent + _others(), time.thread_time() - began)
 
     def figures(self, since: Usage, tasks: int, slots: int) -> dict[str, float]:
-        """Return what *tasks* took since then: a second, in microseconds, of the cores."""
+        """Return the figures of *tasks* since then: rate, microseconds, share of the cores."""
         wall = max(1e-9, self.wall - since.wall)
         parent = self.parent - since.parent - since.looking
         tree = self.tree - since.tree - since.looking
@@ -60,7 +60,7 @@ class Usage:
 
 
 def timed(work: Callable[[], object], tasks: int, slots: int) -> dict[str, float]:
-    """Do *work*, which is *tasks* tasks; return its figures."""
+    """Run *work*, which does *tasks* tasks; return its figures."""
     before = dataclasses.replace(Usage.now(), wall=time.monotonic())
     work()
     return Usage.now().figures(before, tasks, slots)
@@ -69,7 +69,7 @@ def timed(work: Callable[[], object], tasks: int, slots: int) -> dict[str, float
 def _others() -> float:
     """Return the CPU seconds of all descendants of this process."""
     reaped, alive, looks = -1.0, 0.0, 0
-    # What is reaped while it is looked for would be in neither sum.
+    # A child reaped during the reading would be in neither sum.
     while reaped != (now := _reaped()) and looks < _LOOKS:
         reaped, looks = now, looks + 1
         alive = sum(map(cpu_seconds, descendants()))
@@ -86,7 +86,7 @@ def _stat(pid: int | str) -> list[str]:
 
 
 def descendants(pid: int | None = None) -> list[int]:
-    """Return the pids of all that *pid*, or this process, has started and that are still there."""
+    """Return the pids of the living descendants of *pid*, by default of this process."""
     children = defaultdict(list)
     for entry in os.listdir("/proc"):  # noqa: PTH208 - the quickest, and its own CPU counts
         if entry.isdigit():
@@ -101,7 +101,7 @@ def descendants(pid: int | None = None) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of *pid* and of what it has reaped; 0 if it is gone."""
+    """Return the CPU seconds of *pid* and its reaped children; 0 if it has ended."""
     try:
         fields = _stat(pid)
         reaped = int(fields[_REAPED_USER]) + int(fields[_REAPED_SYSTEM])
@@ -116,20 +116,20 @@ def own_cpu_seconds(pid: int) -> float:
     """Return the CPU seconds of *pid* alone, all of its threads.
 
     Raises:
-        OSError: it is gone.
+        OSError: the process has ended.
     """
     return time.clock_gettime((~pid << 3) | 2)  # as Linux numbers the clocks of processes
 
 
 def status(pid: int | str, key: str) -> float:
-    """Return a number of ``/proc/PID/status``; MiB where the kernel gives kB."""
+    """Return a number of ``/proc/PID/status``, converted from kB to MiB."""
     text = Path(f"/proc/{pid}/status").read_text()
     number, *unit = text.partition(f"\n{key}:")[2].partition("\n")[0].split()
     return int(number) / 1024 if unit else int(number)
 
 
 class Marks:
-    """Usage at the moments when tasks asked for it, by :func:`benchmarks.light.mark`.
+    """Measurements requested by tasks through :func:`benchmarks.light.mark`.
 
     Args:
         path: where to make the FIFO that tasks write to.
@@ -149,7 +149,7 @@ class Marks:
             self.taken.append(Usage.now())
 
     def close(self) -> None:
-        """End the listening; blocks until what was asked for is taken."""
+        """Stop listening; blocks until all requested measurements are taken."""
         os.write(self._fifo, b"!")
         self._thread.join()
         os.close(self._fifo)

@@ -1,4 +1,4 @@
-"""``kill -9`` of a worker amid 8 tasks, each with a subprocess: seconds until all are gone."""
+"""Kill a worker that runs 8 tasks with a subprocess each; measure the time until all have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sphinx: ``sphinx-build -W -n -b html docs docs/_build/html``."""
+"""Configure Sphinx: ``sphinx-build -W -n -b html docs docs/_build/html``."""
 
 import builtins
 import re
@@ -39,10 +39,10 @@ nitpick_ignore_regex = [
     # Types inside a signature that a reader of the page does not need.
     (
         "py:.*",
-        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage)",
+        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage|LocalFlags)",
     ),
-    ("py:.*", r"cloud_tasks\.executors\.(flags\.FlagPage|function\.FunctionSpec)"),
-    ("py:.*", r"tuple\[~cloud_tasks\.runtime\.summary\.Cause"),
+    ("py:.*", r"cloud_tasks\.executors\.(common\.flag_page\.FlagPage|function\.FunctionSpec)"),
+    ("py:.*", r"tuple\[~cloud_tasks\.summary\.Cause"),
     ("py:.*", r"DEFAULTS|Interruption"),
 ]
 
@@ -50,7 +50,7 @@ _MARK = "<!-- towncrier release notes start -->"
 
 
 def _add_unreleased(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Show the fragments in docs/changes where the next release will have them."""
+    """Insert the fragments of docs/changes into the changelog."""
     if docname != "changelog":
         return
     command = ["towncrier", "build", "--draft", "--version", release, "--date", "not released yet"]
@@ -63,7 +63,7 @@ def _add_unreleased(app: Sphinx, docname: str, source: list[str]) -> None:
 def _split_names(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Give each of several attributes described together an entry of its own."""
+    """Split a description of several attributes into one entry for each."""
     split: list[str] = []
     for line in lines:
         match = re.fullmatch(r"( +)(\w+(?:, \w+)+): (.*)", line)
@@ -73,6 +73,6 @@ def _split_names(
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the hooks of this file."""
     app.connect("autodoc-process-docstring", _split_names, priority=100)
     app.connect("source-read", _add_unreleased)

@@ -1,7 +1,7 @@
 """Make the pictures of the documentation: ``python docs/make_pictures.py``.
 
-A real program runs on a real pseudo-terminal, and a terminal emulator says what a person would see.
-The report is opened in a browser. Needs pyte, and Chromium on the path.
+It runs a program on a pseudo-terminal, and a terminal emulator renders the screen. A browser opens
+the report. It needs pyte, and Chromium on the path.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ PALETTE = {
     "brown": "#f0c674", "yellow": "#f0c674", "blue": "#8ab8ff", "magenta": "#e0a3f0",
     "cyan": "#7fdbe0", "white": "#f6f8fa",
 }  # fmt: skip
-#: On the line of the bar.
+#: Matches the line of the bar between 60 and 70 %.
 MIDDLE = re.compile(r"━ +6\d\.\d %")
 WIDTH, HEIGHT, MARGIN = 8.43, 18, 16
 
 
 def main() -> None:
-    """Run the program, keep what is seen in the middle and at the end, and the report."""
+    """Run the program; save the screen in the middle and at the end, and the report."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "frames.py").write_text(PROGRAM)
@@ -77,7 +77,7 @@ Screen = list[list[pyte.screens.Char]]
 
 
 def watch(command: list[str], folder: Path) -> tuple[Screen, Screen]:
-    """Run *command* on a terminal; return what it shows when half is done, and at the end."""
+    """Run *command* on a terminal; return the screen when half is done, and at the end."""
     pid, descriptor = pty.fork()
     if pid == 0:
         os.chdir(folder)
@@ -97,7 +97,7 @@ def watch(command: list[str], folder: Path) -> tuple[Screen, Screen]:
 
 
 def read(descriptor: int) -> bytes:
-    """Return what comes next, a whole drawing if possible; nothing at the end."""
+    """Read the next output, a whole drawing if possible; return nothing at the end."""
     try:
         chunk = os.read(descriptor, 65536)
         while select.select([descriptor], [], [], 0.02)[0]:
@@ -115,7 +115,7 @@ def copied(screen: pyte.Screen) -> Screen:
 
 
 def drawn(rows: Screen) -> str:
-    """Return an SVG of the terminal; each run of equal characters has its place and length."""
+    """Return an SVG of the terminal, with a text element for each run of equal characters."""
     width, height = COLUMNS * WIDTH + 2 * MARGIN, len(rows) * HEIGHT + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '

@@ -10,6 +10,7 @@ from typing import Any
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
+from cloud_tasks.executors.base import LocalFlags
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.sources.base import Limits, TaskSource
@@ -142,6 +143,7 @@ class Shutdowns(FuturesExecutor):
     def __init__(self, pool: ForeignExecutor) -> None:
         super().__init__(pool)
         self.graces: list[float] = []
+        self.flags: LocalFlags = LocalFlags()
 
     def shutdown(self, *, grace: float = 0.0, **keywords: Any) -> None:
         self.graces.append(grace)
@@ -149,4 +151,4 @@ class Shutdowns(FuturesExecutor):
 
 
 def forget(delivery: Delivery, outcome: Outcome) -> None:
-    """Be a listener that does not care."""
+    """Ignore an outcome."""

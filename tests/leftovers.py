@@ -83,7 +83,7 @@ def _is_zygote(process: psutil.Process | None) -> bool:
 
 
 def _pools_of(process: psutil.Process) -> set[str]:
-    """The pool that *process* belongs to: by a child's environment or a guardian's argument."""
+    """The pool that *process* belongs to: by a child's environment or a watchdog's argument."""
     with contextlib.suppress(psutil.Error, OSError):
         mark = process.environ().get(MARK)
         if mark is not None:

@@ -1,4 +1,4 @@
-"""One task for every way in which a task can end, and none of them disturbs another."""
+"""Run one task for each way in which a task can end; none of them disturbs another."""
 
 import argparse
 import ctypes
@@ -14,7 +14,7 @@ from cloud_tasks.worker import Worker, WorkerData
 
 
 class TwoArgumentsError(Exception):
-    """Can be pickled, but not unpickled: a classic way to break a shared process pool."""
+    """An exception that can be pickled but not unpickled, which breaks a shared process pool."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} {second}")
@@ -47,9 +47,9 @@ def hang_with_a_child() -> None:
 
 
 def use_memory() -> None:
-    hoard = b"x" * (300 * 2**20)
+    memory = b"x" * (300 * 2**20)
     time.sleep(1000)
-    del hoard
+    del memory
 
 
 ENDINGS: dict[str, Callable[[], Any]] = {

@@ -55,7 +55,7 @@ def closest_in_year(
     return False, {
         "date": calendar(moment).isoformat(" ", "minutes"),
         "au": round(distance(moment), 7),
-        # False: the two planets only pass through the year on their way nearer, or apart.
+        # False: the closest approach is in the year before or after.
         "approach": first + MINUTE < moment < last - MINUTE,
     }
 
@@ -63,7 +63,7 @@ def closest_in_year(
 def distance(day: float) -> float:
     """Return how far Mars is from Earth at a Julian day, in astronomical units."""
     kernel = ephemeris()
-    # Each segment is a step of the way: Sun's and planets' barycentre, the planet's, the planet.
+    # Segments lead from the solar system's barycentre to the planet's barycentre to the planet.
     earth = kernel[0, 3].compute(day) + kernel[3, 399].compute(day)
     mars = kernel[0, 4].compute(day) + kernel[4, 499].compute(day)
     return math.dist(earth, mars) / KILOMETRES
@@ -71,7 +71,7 @@ def distance(day: float) -> float:
 
 @functools.cache
 def ephemeris() -> Any:
-    """Return the kernel, opened once a process."""
+    """Return the ephemeris, opened once per process."""
     with resources.as_file(resources.files(skyfield_data) / "data" / "de421.bsp") as file:
         return SPK.open(str(file))
 
@@ -89,19 +89,19 @@ def year_tasks() -> Iterator[dict[str, Any]]:
         yield {"task_id": str(year), "data": {"year": year}}
 
 
-# -- what the events tell
+# -- the results in the events
 
 
 @dataclass(frozen=True)
 class Approach:
-    """One time that Mars came close."""
+    """One closest approach of Mars."""
 
     date: datetime
     au: float
 
 
 def merge(events: Path, folder: Path) -> None:
-    """Say when Mars is closest, and draw all approaches, if no year is missing."""
+    """Print when Mars is closest and draw all approaches, if no year is missing."""
     results = dict(read_results(events))
     missing = [year for year in YEARS if str(year) not in results]
     if missing:
@@ -194,7 +194,7 @@ def grid() -> Iterator[str]:
 
 
 def curve(places: list[tuple[float, float]]) -> str:
-    """Return a smooth line through all places that never rises above a peak."""
+    """Return a smooth curve through *places* that never rises above a peak."""
     slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(places)]
     slopes = [0.0, *(gentle(before, after) for before, after in pairwise(slopes)), 0.0]
     words = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"]
@@ -208,7 +208,7 @@ def curve(places: list[tuple[float, float]]) -> str:
 
 
 def gentle(before: float, after: float) -> float:
-    """Return the slope at a place, from those of the straight lines to its neighbours."""
+    """Return the slope at a point, from the slopes of the lines to its neighbours."""
     if before * after <= 0:
         return 0.0
     most = min(abs(before + after) / 2, 2 * abs(before), 2 * abs(after))
@@ -234,7 +234,7 @@ def ring(approach: Approach) -> str:
 
 
 def peaks(approaches: list[Approach]) -> list[Approach]:
-    """Return those that are nearer than the one before and the one after."""
+    """Return the approaches that are closer than the one before and the one after."""
     edge = math.inf
     distances = [edge, *(approach.au for approach in approaches), edge]
     return [

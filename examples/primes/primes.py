@@ -1,4 +1,4 @@
-"""Count the primes below 100 million in 1,000 tasks; the events file holds the counts."""
+"""Count the primes below 100 million in 1,000 tasks; the event log holds the counts."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Paint a corner of the Mandelbrot set in 80 tiles, some of which cost forty times as much.
+"""Paint a part of the Mandelbrot set in 80 tiles, whose costs differ by a factor of 41.
 
-The pixels are the same on every machine and in every version of Python: floats meet nothing but
-``+ - * /``, comparisons and ``sqrt``, which IEEE 754 defines to the last bit. That leaves out
-logarithms of the system's library, products of complex numbers, and ``sum()`` of floats.
+The pixels are the same on every machine and in every version of Python, because floats are used
+only with ``+ - * /``, comparisons and ``sqrt``, which IEEE 754 defines to the last bit. Logarithms
+of the system's library, products of complex numbers, and ``sum()`` of floats are not used.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from cloud_tasks.worker import Worker, WorkerData
 
 COLUMNS, ROWS = 10, 8
 WIDTH, HEIGHT = 42, 36  # of a tile, in pixels
-#: Each pixel is the mean of so many times so many samples.
+#: Each pixel is the mean of SAMPLES x SAMPLES points.
 SAMPLES = 2
 #: The middle of the picture in the complex plane, and the side of a pixel.
 MIDDLE = (0.2941, -0.0149)
 SIDE = 0.0078 / (COLUMNS * WIDTH)
-#: A point that hasn't left the circle after so many steps is held for one of the set.
+#: A point that is inside the circle after this number of steps counts as one of the set.
 LAST_STEP = 700
-#: The radius of that circle, squared; a large one makes the colours flow.
+#: The radius of that circle, squared; a large radius makes the colours smooth.
 FAR = 10_000.0
 
 INSIDE = (8.0, 10.0, 22.0)
-#: Where on the colour wheel, from 0 to 1, there is which colour.
+#: Positions on the colour wheel, from 0 to 1, and their colours.
 STOPS = [
     (0.00, (12, 20, 60)),
     (0.20, (24, 82, 150)),
@@ -62,7 +62,7 @@ def paint_tile(
             total += steps
     file = tile_file(Path(worker_data.args.output_dir), task_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # A task may be killed at any moment: the file has its name only when it is whole.
+    # A task may be killed at any moment, so the file gets its name when it is complete.
     unfinished = file.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(b"P6\n%d %d\n255\n" % (WIDTH, HEIGHT) + pixels)
     unfinished.replace(file)
@@ -70,7 +70,7 @@ def paint_tile(
 
 
 def paint_pixel(x: int, y: int) -> tuple[bytes, int]:
-    """Return red, green and blue, and how many steps that took."""
+    """Return red, green and blue of a pixel, and the number of steps it took."""
     red = green = blue = 0.0
     total = 0
     for part in range(SAMPLES * SAMPLES):
@@ -85,7 +85,7 @@ def paint_pixel(x: int, y: int) -> tuple[bytes, int]:
 
 
 def point(x: float, y: float) -> tuple[float, float]:
-    """Return the place in the complex plane that is *x* pixels from the left, *y* from the top."""
+    """Return the point of the complex plane that is *x* pixels from the left, *y* from the top."""
     return (
         MIDDLE[0] + (x - COLUMNS * WIDTH / 2) * SIDE,
         MIDDLE[1] - (y - ROWS * HEIGHT / 2) * SIDE,
@@ -93,7 +93,7 @@ def point(x: float, y: float) -> tuple[float, float]:
 
 
 def walk(a: float, b: float) -> tuple[int, float, float, float, float]:
-    """Follow z -> z * z + c until it is far away, with its derivative to c.
+    """Iterate z -> z * z + c until z is far away, with its derivative with respect to c.
 
     Returns:
         the number of steps, then z and the derivative.
@@ -109,26 +109,26 @@ def walk(a: float, b: float) -> tuple[int, float, float, float, float]:
 
 
 def paint_sample(a: float, b: float) -> tuple[Colour, int]:
-    """Return the colour of one point, and how many steps that took."""
+    """Return the colour of one point, and the number of steps it took."""
     steps, x, y, u, v = walk(a, b)
     if steps == LAST_STEP:
         return INSIDE, steps
     square, slope = x * x + y * y, sqrt(u * u + v * v)
     size, magnitude = sqrt(square), log2(square)
-    # How soon the point got away, without the jumps of whole steps, picks the colour.
+    # The escape time, interpolated between whole steps, determines the colour.
     smooth = steps + 1.0 - log2(magnitude / log2(FAR))
     red, green, blue = SHADE[int(SHADES * (0.2 * sqrt(max(0.0, smooth)) + 0.4)) % SHADES]
-    # The way to the set, uphill, is lit from the upper left.
+    # The slope towards the set is lit from the upper left.
     light = 0.7 * ((y * u - x * v) - (x * u + y * v)) / (size * slope)
     brightness = 0.45 + 0.75 * min(1.0, max(0.0, (light + 1.4) / 2.4))
-    # About half a pixel from the set it gets dark; log2(e) is 1.4427.
+    # Points within about half a pixel of the set are dark; log2(e) is 1.4427.
     distance = size * magnitude / 1.4427 / slope / SIDE * SAMPLES
     brightness *= sqrt(min(1.0, distance))
     return (red * brightness, green * brightness, blue * brightness), steps
 
 
 def log2(number: float) -> float:
-    """Return the binary logarithm, good to nine digits and the same everywhere."""
+    """Return the binary logarithm, to nine digits and the same on every machine."""
     mantissa, exponent = frexp(number)
     ratio = (mantissa - 1.0) / (mantissa + 1.0)
     power, total = ratio, 0.0
@@ -168,7 +168,7 @@ def tile_tasks(order: str) -> list[dict[str, Any]]:
 
 
 def guess(place: tuple[int, int]) -> int:
-    """Return what a tile will cost, as far as a look at 42 of its 6,048 samples tells."""
+    """Estimate the cost of a tile from 42 of its 6,048 samples."""
     left, top = place[0] * WIDTH, place[1] * HEIGHT
     return sum(
         walk(*point(left + x, top + y))[0] for x in range(3, WIDTH, 6) for y in range(3, HEIGHT, 6)
@@ -187,7 +187,7 @@ def tile_file(folder: Path, name: str) -> Path:
 
 
 def stitch(folder: Path) -> None:
-    """Make the picture of the tiles that are there, if these are all."""
+    """Join the tiles into a picture, if none is missing."""
     names = [tile_name(column, row) for row in range(ROWS) for column in range(COLUMNS)]
     missing = [name for name in names if not tile_file(folder, name).exists()]
     if missing:
@@ -206,7 +206,7 @@ def stitch(folder: Path) -> None:
     file = folder / "picture.png"
     file.write_bytes(png(COLUMNS * WIDTH, ROWS * HEIGHT, bytes(pixels)))
     print(f"{file}: {COLUMNS * WIDTH} x {ROWS * HEIGHT} pixels")
-    # The hash is of the pixels: how well they are packed depends on the version of zlib.
+    # The hash is of the pixels, because the compressed bytes depend on the version of zlib.
     print(f"sha256 of its pixels: {hashlib.sha256(pixels).hexdigest()}")
 
 
@@ -214,7 +214,7 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
     lines = bytearray()
     for y in range(height):
         line = pixels[y * 3 * width : (y + 1) * 3 * width]
-        # Filter 1: each byte less that of the pixel to its left, which packs better.
+        # Filter 1: each byte minus that of the pixel to its left, which compresses better.
         lines.append(1)
         lines += bytes(
             (here - left) % 256 for left, here in zip(b"\0\0\0" + line[:-3], line, strict=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from cloud_tasks.worker import Worker, WorkerData
 
-zoneinfo.reset_tzpath(to=())  # leaves the package as the only source
+zoneinfo.reset_tzpath(to=())  # makes the package the only source
 
 FIRST = datetime(1900, 1, 1, tzinfo=timezone.utc)
 DAYS = (date(2038, 1, 1) - FIRST.date()).days

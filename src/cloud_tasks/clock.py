@@ -1,4 +1,4 @@
-"""The clocks: for durations, for promises to others, and for timestamps.
+"""Read the clocks for durations, leases and timestamps.
 
 Durations and limits use :meth:`Clock.monotonic` only, so a wall clock that jumps by hours
 moves nothing but the timestamps.
@@ -15,38 +15,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds; nobody waits for less.
+#: Seconds; a shorter timeout does not wait at all.
 _SHORTEST_WAIT = 0.001
 
 
 class Clock:
-    """The machine's clocks; tests put a subclass in its place."""
+    """The machine's clocks; tests replace it by a subclass."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point; never goes back."""
+        """Return seconds since some fixed point; never goes back."""
         return time.monotonic()
 
     def boot(self) -> float:
-        """Seconds since some fixed point, those included in which the machine was asleep.
+        """Return seconds since some fixed point, including those in which the machine slept.
 
-        What others count, such as a lease, goes on while this machine sleeps.
+        For what a provider counts, such as a lease: it goes on while this machine sleeps.
         """
         number = getattr(time, "CLOCK_BOOTTIME", None)
         return time.monotonic() if number is None else time.clock_gettime(number)
 
     def wall(self) -> float:
-        """Seconds since the epoch, UTC, as the machine believes it to be."""
+        """Return seconds since the epoch by this machine's wall clock, which may jump."""
         return time.time()
 
 
 def next_of(inbox: queue.SimpleQueue[T], timeout: float | None) -> T:
-    """Return the next item of *inbox*; blocks for up to *timeout* seconds, or for ever if None.
+    """Return the next item of *inbox*; blocks for up to *timeout* seconds, None without limit.
 
     Raises:
-        queue.Empty: none came in time.
+        queue.Empty: no item came in time.
     """
-    # Python 3.10 waits for ever if the time is over when it looks at the clock for the second
-    # time, a moment after the first.
+    # Python 3.10 waits for ever if the timeout passes between its two readings of the clock.
     if timeout is not None and timeout < _SHORTEST_WAIT:
         return inbox.get_nowait()
     return inbox.get(timeout=timeout)

@@ -1,21 +1,21 @@
-"""Every error that this package raises, as one tree.
+"""Define every error that this package raises, as one tree.
 
 ::
 
     CloudTasksError
     ├── ConfigurationError     the settings, keywords or function can't work; nothing has run
     ├── SourceError            the source of tasks failed: missing, unreadable, cut off
-    │   ├── TaskFormatError    its content is no list of tasks, or an entry of it is no task
+    │   ├── TaskFormatError    its content is not a list of tasks, or an entry is not a task
     │   └── QueueError         a provider's queue can't be used
-    │       ├── QueueUnavailableError   not now; trying again may help
-    │       └── QueueRefusedError       no credentials, no right, wrong place: nothing will help
+    │       ├── QueueUnavailableError   temporarily; trying again may help
+    │       └── QueueRefusedError       no credentials, no permission, wrong region
     │           └── QueueMissingError   there is no such queue
     ├── EventLogError          an event could not be made durable
-    ├── HistoryError           what a run left behind is missing, or is nothing of a run
-    └── ExecutorBrokenError    the executor can run no task any more
+    ├── HistoryError           the records of an earlier run are missing or not usable
+    └── ExecutorBrokenError    the executor can't run tasks any more
 
 What a *task* does is never an error of the worker: it is a value, see
-:mod:`cloud_tasks.outcome`. An error that ends a run carries what was done by then in
+:mod:`cloud_tasks.outcome`. An error that ends a run carries the counts of that run in
 ``summary``.
 """
 
@@ -31,7 +31,7 @@ class CloudTasksError(Exception):
     """The root of the tree.
 
     Attributes:
-        summary: what the run had done when it ended, or None if it had not begun.
+        summary: counts of the run that it ended; None if no run had begun.
     """
 
     summary: RunSummary | None = None
@@ -42,23 +42,23 @@ class ConfigurationError(CloudTasksError):
 
 
 class SourceError(CloudTasksError):
-    """The source of tasks failed; what it had given until then has run."""
+    """The source of tasks failed; the tasks received before have run."""
 
 
 class TaskFormatError(SourceError):
-    """A source's content is not a list of tasks, or entries of it are no tasks."""
+    """The content of a source is not a list of tasks, or entries of it are not tasks."""
 
 
 class QueueError(SourceError):
-    """A provider's queue can't be used: one sentence says which, why, and what to do."""
+    """A provider's queue can't be used; the message says which, why, and what to do."""
 
 
 class QueueUnavailableError(QueueError):
-    """The queue can't be reached, or not so often; trying again may help."""
+    """The queue can't be reached, or limits the rate of requests; trying again may help."""
 
 
 class QueueRefusedError(QueueError):
-    """The provider refuses: no credentials, no right, wrong region or project."""
+    """The provider refuses: no credentials, no permission, wrong region or project."""
 
 
 class QueueMissingError(QueueRefusedError):
@@ -70,11 +70,11 @@ class EventLogError(CloudTasksError):
 
 
 class HistoryError(CloudTasksError):
-    """What a run left behind can't be used: missing, unreadable, or nothing of a run."""
+    """The records of an earlier run are missing, unreadable, or not those of a run."""
 
 
 class ExecutorBrokenError(CloudTasksError):
-    """The executor can run no task any more, whatever the task."""
+    """The executor can't run tasks any more, whichever they are."""
 
 
 def unreachable(value: NoReturn) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A histogram of positive quantities over many orders of magnitude, in little memory."""
+"""Count positive quantities over many orders of magnitude, in little memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 #: Buckets in a factor of e: a percentile is off by 2.5 % at most.
 FINENESS = 20
-#: What is smaller counts as this.
+#: Smaller values count as this one.
 _LEAST = 1e-6
 
 
 class Histogram:
-    """Counts values in logarithmic buckets.
+    """A histogram with logarithmic buckets.
 
     Attributes:
-        buckets: how many values each holds; the middle of bucket ``k`` is ``exp(k / FINENESS)``.
-        count: of all values.
+        buckets: number of values by bucket; the middle of bucket ``k`` is ``exp(k / FINENESS)``.
+        count: number of all values.
         total: their sum.
-        least, most: the smallest and the largest; 0 before the first.
+        least, most: the smallest and the largest value; 0 before the first.
     """
 
     __slots__ = ("buckets", "count", "least", "most", "total")
@@ -43,14 +43,14 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """The mean; None before the first value."""
+        """Return the mean; None before the first value."""
         return self.total / self.count if self.count else None
 
     def percentiles(self, shares: Sequence[float]) -> list[float]:
         """Return the value below which each of *shares* lies; *shares* ascend.
 
         Returns:
-            As many values as there are shares; none before the first value.
+            One value for each share; an empty list before the first value.
         """
         found: list[float] = []
         seen = 0
@@ -62,7 +62,7 @@ class Histogram:
         return found
 
     def plus(self, other: Histogram) -> Histogram:
-        """Return a histogram of the values of both."""
+        """Return a new histogram of the values of both."""
         both = Histogram()
         both.buckets = dict(self.buckets)
         for bucket, count in other.buckets.items():

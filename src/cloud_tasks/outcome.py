@@ -1,7 +1,7 @@
-"""What becomes of a task: exactly one of six values, never an exception.
+"""Describe how a task ended: exactly one of six values, never an exception.
 
-``Aborted`` is the end that *we* caused, so the task goes back to where it came from. The other
-five are the task's own.
+``Aborted`` is an end that the worker caused, so the task goes back to where it came from. The
+other five are the task's own.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 
 class Measures(NamedTuple):
-    """What was measured of one run of a task. None: could not be measured honestly.
+    """Measurements of one execution of a task; None where no reliable value could be had.
 
     Attributes:
-        slot: which slot ran it, from 0.
-        elapsed_time: seconds from giving it the slot to knowing the outcome, monotonic.
+        slot: number of the slot that ran it, from 0.
+        elapsed_time: seconds from its assignment to a slot until the outcome, monotonic.
         started: when its function was called, in seconds since the epoch.
         run_time: seconds inside the function.
         cpu_time: CPU seconds of its process and the children it waited for, inside the function.
@@ -35,14 +35,14 @@ NOT_MEASURED = Measures()
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
-    """What a process that ended in the middle of a task left behind. None: there was none.
+class CrashInfo:
+    """Traces of a process that ended in the middle of a task; None where there are none.
 
     Attributes:
-        traceback: where Python was, by faulthandler.
+        traceback: Python's stack, as faulthandler wrote it.
         last_output: the last lines that the task printed or logged, where they are captured.
-        memory: bytes that its processes used when last looked at.
-        free_memory: bytes that the machine had to give when the task began.
+        memory: bytes that its processes used when last measured.
+        free_memory: bytes that the machine had available when the task began.
     """
 
     traceback: str | None = None
@@ -68,18 +68,18 @@ class Completed:
 
     @property
     def result(self) -> Any:
-        """The result, parsed anew at each access."""
+        """Return the result, parsed anew at each access."""
         return json.loads(self.result_json)
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The function raised, or returned what can't be taken for ``(retry, result)``.
+    """The function raised, or returned something other than ``(retry, result)``.
 
     Attributes:
         exc_type: name of the exception's class.
         message: its text.
-        traceback: all that Python would print, its last line included.
+        traceback: everything that Python would print, including the last line.
     """
 
     exc_type: str
@@ -94,7 +94,7 @@ class TimedOut:
 
     max_runtime: float
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +102,29 @@ class Exited:
     """Its process ended, or announced its end, before the function returned.
 
     Attributes:
-        exit_code: as Python gives it: negative for a signal; None where nobody can know.
+        exit_code: as Python reports it, negative for a signal; None where it can't be known.
         hint: a likely reason, for people.
     """
 
     exit_code: int | None
     hint: str | None = None
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OverMemory:
-    """Its process tree used more memory than allowed; both numbers in bytes."""
+    """Its process tree used more memory than allowed; *limit* and *used* in bytes."""
 
     limit: int
     used: int
     measures: Measures = NOT_MEASURED
-    remains: Remains | None = None
+    crash_info: CrashInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Aborted:
-    """We ended it, for *reason*; it is to be run again by somebody."""
+    """The worker ended it, for *reason*; it has to be run again, here or elsewhere."""
 
     reason: str
     measures: Measures = NOT_MEASURED

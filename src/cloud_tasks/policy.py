@@ -1,4 +1,4 @@
-"""What is done about an outcome: one pure function, the only place that decides."""
+"""Decide what follows from an outcome: one pure function, the only place that decides."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cloud_tasks.outcome import (
 )
 from cloud_tasks.task import Delivery
 
-#: Seconds between two tries of a task, at most.
+#: Seconds before a task is tried again, at most.
 _LONGEST_DELAY = 300.0
-#: Of a task whose tries nobody counts.
+#: Seconds before it is tried again where the source does not count attempts.
 _UNCOUNTED_DELAY = 30.0
 
 
 class Settlement(enum.Enum):
-    """What the source is told about a delivery."""
+    """The request to the source that settles a delivery."""
 
     ACK = "ack"
     RELEASE = "release"
@@ -34,15 +34,15 @@ class Settlement(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """Which ends of a task ask for another try.
+    """Rules for which outcomes ask for another attempt.
 
     Attributes:
-        on_exit: its process ended.
-        on_exception: it raised.
-        on_timeout: it ran too long.
+        on_exit: retry when its process ended.
+        on_exception: retry when it raised.
+        on_timeout: retry when it ran too long.
         requeues: the source can take a task back; task files and callables can't.
-        max_attempts: a task that wants another try at this delivery or a later one is given up;
-            0: never.
+        max_attempts: a task that needs a retry after this many attempts is given up; 0 means
+            never.
     """
 
     on_exit: bool = False
@@ -52,31 +52,30 @@ class RetryRules:
     max_attempts: int = 0
 
 
-#: A percentage of tasks that ended, where nobody knows how many there will be, says little before
-#: so many of them have.
-_ENOUGH = 100
+#: Where the number of tasks is unknown, a percentage is taken of this many ended tasks at least:
+#: of fewer it would mean little.
+_MIN_ENDED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FailureLimit:
-    """How many tasks may fail; one of the two is set.
+    """A limit on failed tasks; exactly one of the two is set.
 
     Attributes:
-        count: the run ends when so many tasks have failed.
-        percent: the run ends when more than this share of all tasks have failed. Where nobody
-            knows how many there will be, of those that have ended, as if these were 100 at
-            least.
+        count: the run ends when this many tasks have failed.
+        percent: the run ends when more than this share of all tasks has failed. Where their
+            number is unknown: of the tasks that have ended, counted as 100 at least.
     """
 
     count: int | None = None
     percent: float | None = None
 
     def is_reached(self, failed: int, ended: int, total: int | None) -> bool:
-        """Tell whether *failed* of *ended* tasks are too many; *total*: there will be so many."""
+        """Return True if *failed* of *ended* tasks are too many; *total* is None if unknown."""
         if self.count is not None:
             return failed >= self.count
         assert self.percent is not None
-        of = max(ended, _ENOUGH) if total is None else max(ended, total)
+        of = max(ended, _MIN_ENDED) if total is None else max(ended, total)
         return failed * 100 > self.percent * of
 
     def __str__(self) -> str:
@@ -85,14 +84,14 @@ class FailureLimit:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done about one outcome.
+    """The decision about one outcome.
 
     Attributes:
-        retry: it is put back for another try. A source that takes nothing back grants none; the
-            event tells all the same what the task asked for.
-        settlement: what the source is told.
+        retry: the task should be run again. A source that takes nothing back can't do so; the
+            event shows it all the same.
+        settlement: the request to the source.
         succeeded: the task is done and needs nothing more.
-        delay: seconds that a released delivery shall not be seen.
+        delay: seconds that a released delivery stays hidden in the queue.
     """
 
     retry: bool
@@ -102,12 +101,12 @@ class Decision:
 
 
 def decide(outcome: Outcome, delivery: Delivery, rules: RetryRules) -> Decision:
-    """Decide what becomes of *delivery*, whose task ended in *outcome*."""
+    """Decide how *delivery*, whose task ended in *outcome*, is settled."""
     retry = _wants_retry(outcome, rules)
     if not (retry and rules.requeues):
         return _settled(retry, isinstance(outcome, Completed))
     if isinstance(outcome, Aborted):
-        # The end was ours, not the task's.
+        # The worker ended it, so this attempt does not count against the task.
         return Decision(retry=True, settlement=Settlement.RELEASE, succeeded=False)
     attempt = delivery.attempt
     if attempt is not None and 0 < rules.max_attempts <= attempt:
@@ -119,15 +118,15 @@ def decide(outcome: Outcome, delivery: Delivery, rules: RetryRules) -> Decision:
 
 @functools.cache
 def _settled(retry: bool, completed: bool) -> Decision:
-    # There are few, and making one anew for every task would cost more than deciding.
+    # There are four of them, and creating one for every task would cost more than deciding.
     return Decision(retry=retry, settlement=Settlement.ACK, succeeded=completed and not retry)
 
 
 def retry_delay(attempt: int | None) -> float:
-    """Return for how many seconds a task is hidden after its *attempt*-th delivery failed.
+    """Return the seconds that a task is hidden after its *attempt*-th delivery failed.
 
     The first retry comes at once, the next ones after 2, 4, 8 seconds and so on, at most 5 min.
-    Where nobody counts (None) each waits for half a minute, as it may be any of them.
+    Where the source does not count attempts (None), each retry waits for half a minute.
     """
     if attempt is None:
         return _UNCOUNTED_DELAY
@@ -139,7 +138,7 @@ def _wants_retry(outcome: Outcome, rules: RetryRules) -> bool:
         case Completed():
             return outcome.retry
         case Raised():
-            # Memory that ran out will run out again.
+            # A task that ran out of memory would do so again.
             return rules.on_exception and outcome.exc_type != "MemoryError"
         case TimedOut():
             return rules.on_timeout

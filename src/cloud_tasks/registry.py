@@ -1,7 +1,7 @@
-"""Which names stand for which adapters: strings only, loaded when first asked for.
+"""Map names to adapters: strings only, imported when first needed.
 
 To add an adapter, write its file and one line here. Third parties register theirs as entry
-points of the group named in :data:`GROUPS`; a name of ours can't be taken over.
+points of the group named in :data:`GROUPS`; they can't replace a built-in name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUEUES: Mapping[str, str] = {
     "GCP": "cloud_tasks.queues.pubsub.provider:PubSubProvider",
 }
 
-#: What hears of a machine's end, by the name that ``--provider`` takes.
+#: Probes for termination notices, by the name that ``--provider`` takes.
 PROBES: Mapping[str, str] = {
     "AWS": "cloud_tasks.termination.aws:AwsProbe",
     "GCP": "cloud_tasks.termination.gcp:GcpProbe",
@@ -56,7 +56,7 @@ def load(kind: str, name: str) -> Any:
     """Import the class registered as *name* for *kind*.
 
     Raises:
-        ConfigurationError: nothing is registered by that name; the sentence lists what is.
+        ConfigurationError: no such name is registered; the message lists those that are.
     """
     target = _BUILT_IN[kind].get(name)
     if target is None:
@@ -66,8 +66,8 @@ def load(kind: str, name: str) -> Any:
 
 
 def _load_entry_point(kind: str, name: str) -> Any:
-    # Looked up only for names that are not ours: reading the metadata of every installed
-    # distribution takes tens of milliseconds.
+    # Only for names that are not built in: reading the metadata of every installed distribution
+    # takes tens of milliseconds.
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUPS[kind])

@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""Summarise a run: counts, failure causes, the stop reason and the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class StopReason(enum.Enum):
-    """Why a run ended."""
+    """The reason why a run ended."""
 
     DONE = "done"
     MAX_NUM_TASKS = "max_num_tasks"
@@ -21,7 +21,7 @@ class StopReason(enum.Enum):
     FAILED = "failed"
 
 
-#: Exit codes that a reason has of its own, whatever the tasks did.
+#: Exit codes that depend on the stop reason alone, whatever the tasks did.
 _OF_REASON = {
     StopReason.SIGINT: 130,
     StopReason.SIGTERM: 143,
@@ -35,12 +35,12 @@ TASKS_NOT_DONE = 1
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Failures that look alike.
+    """A group of failures with the same cause.
 
     Attributes:
-        text: what they have in common.
-        count: how many.
-        example: the id of the first.
+        text: the cause, in one line.
+        count: number of failures.
+        example: task id of the first of them.
     """
 
     text: str
@@ -50,30 +50,30 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run came to.
+    """The counts of a run and how it ended.
 
     Attributes:
         stop_reason: why it ended.
         completed: tasks whose function returned.
-        exceptions, timed_out, exited, over_memory: tasks that ended so.
-        aborted: tasks that we ended; they are not done.
-        retry_requested: tasks that completed and asked for another try.
-        not_done: tasks that are not done, whatever the reason; those never begun, and those that
-            went back to a queue, are not counted.
-        bad_entries: entries of the source that were no tasks.
+        exceptions, timed_out, exited, over_memory: tasks with that outcome.
+        aborted: tasks that the worker ended; they are not done.
+        retry_requested: tasks that completed and asked to be run again.
+        not_done: tasks that are not done, whatever the reason, except those that never started
+            and those that went back to a queue.
+        bad_entries: entries of the source that are not tasks.
         skipped: tasks left out by ``--tasks-to-skip``.
-        finished_before: tasks left out by ``--resume``, because an earlier run had finished them.
-        failed_before: tasks left out by it because they had failed there. The job as a whole is
-            not done then, and the exit code says so.
+        finished_before: tasks left out by ``--resume`` because an earlier run had finished them.
+        failed_before: tasks left out by ``--resume`` because they had failed there. The job as a
+            whole is not done then, and the exit code says so.
         elapsed: seconds from start to end.
-        rate: tasks that ended, a second.
+        rate: ended tasks per second.
         run_time: seconds inside the function: ``p50``, ``p95``, ``p99``, ``max``, ``mean``.
         causes: failures by cause, most frequent first.
-        trouble: the worker's own trouble, if that ended the run.
-        misused: that trouble is a setting or keyword that can't work, so nothing has run.
+        trouble: message of the worker's own error, if one ended the run.
+        misused: that error is a setting or keyword that can't work, so nothing has run.
         given_up: of the tasks that are not done, those moved to the dead-letter queue.
-        not_started: tasks that never began; None where nobody knows how many there are.
-        total_guessed: that number is about right, as of a file that was not read to its end.
+        not_started: tasks that never started; None where their number is unknown.
+        total_guessed: ``not_started`` is an estimate, as for a file that was not read to its end.
     """
 
     stop_reason: StopReason = StopReason.DONE
@@ -101,20 +101,20 @@ class RunSummary:
 
     @property
     def ended(self) -> int:
-        """Tasks that have an outcome."""
+        """Return the number of tasks with an outcome."""
         own = self.completed + self.exceptions + self.timed_out + self.exited + self.over_memory
         return own + self.aborted
 
     @property
     def failed(self) -> int:
-        """Tasks that ended otherwise than by returning, for a reason of their own."""
+        """Return the number of tasks that failed: neither completed nor aborted."""
         return self.exceptions + self.timed_out + self.exited + self.over_memory
 
     @property
     def exit_code(self) -> int:
-        """What ``main()`` and the command line exit with.
+        """Return the exit code of ``main()`` and of the command line.
 
-        Where several hold, 130 and 143 come before 75, 3, 4, 2, 1 and 0.
+        Where several apply, 130 and 143 come before 75, 3, 4, 2, 1 and 0.
         """
         if self.stop_reason in _OF_REASON:
             return _OF_REASON[self.stop_reason]

@@ -1,4 +1,4 @@
-"""What comes in: a task, its delivery by a source, and the batch it came with."""
+"""Define the records that a source hands over: Task, Delivery, Malformed and Batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Task(NamedTuple):
 
     Attributes:
         task_id: the user's name for it; not empty, not necessarily unique.
-        data: what the function gets as its second argument.
+        data: the second argument of the function.
     """
 
     task_id: str
@@ -27,9 +27,10 @@ class Delivery(NamedTuple):
     """One hand-over of a task by a source.
 
     Attributes:
-        task: what is to be done.
-        receipt: the source's own handle for this hand-over; opaque to everybody else.
-        attempt: which hand-over of this task it is, from 1; None where the source can't tell.
+        task: the task itself.
+        receipt: the source's own handle for this hand-over; opaque to all other code.
+        attempt: number of this hand-over of the task, from 1; None where the source does not
+            count them.
     """
 
     task: Task
@@ -39,13 +40,13 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An entry of a source that is no task.
+    """An entry of a source that is not a task.
 
     Attributes:
-        position: where it stands, for people: ``entry 3 (line 12)``.
-        problem: what is wrong with it, as the end of a sentence.
+        position: its place in the source, for people: ``entry 3 (line 12)``.
+        problem: the fault in it, as the end of a sentence.
         task_id: its id, where it has one.
-        receipt: the source's own handle, where the entry can be taken out of it.
+        receipt: the source's own handle, where the entry can be removed from it.
     """
 
     position: str
@@ -60,12 +61,12 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one ``receive`` of a source brought.
+    """The result of one ``receive`` of a source.
 
     Attributes:
         deliveries: tasks to run, in the order of the source.
-        malformed: entries that are no tasks.
-        ended: the source will give nothing more.
+        malformed: entries that are not tasks.
+        ended: the source has no further tasks.
     """
 
     deliveries: tuple[Delivery, ...] = ()

@@ -1,7 +1,7 @@
-"""The mapping that a user's function gets as its second argument.
+"""Define the mapping that a user's function gets as its second argument.
 
-It stands apart from :mod:`cloud_tasks.task` because every child process imports it, and
-dataclasses would triple the cost of that import.
+A module of its own because every child process imports it: the dataclasses of
+:mod:`cloud_tasks.task` would triple the cost of that import.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ else:
 class TaskData(_Dict):
     """A task's ``data``, which also answers ``["task_id"]`` and ``["data"]``.
 
-    Both keys were promised by the documentation of earlier systems. A key of that name in the
-    data itself wins. Membership, length, iteration, equality and JSON see only the data.
+    The documentation of earlier systems promised both keys. A key of that name in the data
+    itself wins. Membership, length, iteration, equality and JSON show only the data.
     """
 
     __slots__ = ("_task_id",)
@@ -38,7 +38,7 @@ class TaskData(_Dict):
         raise KeyError(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of *key*, or *default*; answers the two promised keys as well."""
+        """Return the value of *key*, also for the two promised keys, or *default*."""
         try:
             return self[key]
         except KeyError:

@@ -1,14 +1,26 @@
-"""Write and read timestamps: ISO 8601 in UTC, as events and messages carry them."""
+"""Write and read timestamps: ISO 8601 in UTC, as events and messages carry them.
+
+Three functions read them. :func:`parse_timestamp` raises for text that is none;
+:func:`timestamp_or_none` takes any value of a log; :class:`PlausibleTimestamps` is fast for
+millions of them and refuses times that no clock can have meant.
+"""
 
 from __future__ import annotations
 
 import functools
 from datetime import datetime, timezone
-from typing import Any
+
+#: Bounds of a plausible time, in seconds since the epoch: the years 2000 to 2200. A clock that was
+#: never set would stretch the time axis of a report over half a century.
+_EARLIEST, _LATEST = 9.466e8, 7.26e9
+#: Seconds that PlausibleTimestamps caches before it starts anew.
+_MAX_CACHED = 4096
+#: Lengths of ``2026-11-21T19:07:44`` and of ``2026-11-21T19:07:44.123456``.
+_SECOND, _MICROSECOND = 19, 26
 
 
 def timestamp(wall_seconds: float) -> str:
-    """Render *wall_seconds* since the epoch as ISO 8601, UTC, microseconds, ``+00:00``."""
+    """Format *wall_seconds* since the epoch as ISO 8601, UTC, microseconds, ``+00:00``."""
     micros = round(wall_seconds * 1e6)
     return f"{_whole_second(micros // 1_000_000)}.{micros % 1_000_000:06d}+00:00"
 
@@ -19,8 +31,8 @@ def _whole_second(second: int) -> str:
     return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def wall_seconds(text: str) -> float:
-    """Read ISO 8601, as :func:`timestamp` and others write it; without an offset it is UTC.
+def parse_timestamp(text: str) -> float:
+    """Return the seconds since the epoch of ISO 8601 *text*; without an offset it is UTC.
 
     Raises:
         ValueError, OverflowError: it is no time, or none that this machine can count.
@@ -32,55 +44,42 @@ def wall_seconds(text: str) -> float:
     return moment.timestamp()
 
 
-def instant(text: Any) -> float | None:
-    """Return a timestamp in seconds since the epoch; None where it is none. Without a zone: UTC."""
-    if not isinstance(text, str):
+def timestamp_or_none(value: object) -> float | None:
+    """Return the seconds since the epoch of *value*; None if it is no timestamp."""
+    if not isinstance(value, str):
         return None
     try:
-        return wall_seconds(text)
+        return parse_timestamp(value)
     except (ValueError, OverflowError):
         return None
 
 
-#: Instants that can be meant, in seconds since the epoch: the years 2000 to 2200. A clock that was
-#: never set would stretch the axis over half a century.
-_FIRST, _LAST = 9.466e8, 7.26e9
-
-
-#: Seconds that are remembered as numbers; then anew.
-_REMEMBERED = 4096
-
-
-#: Lengths of ``2026-11-21T19:07:44`` and of ``2026-11-21T19:07:44.123456``.
-_SECOND, _MICROSECOND = 19, 26
-
-
-class Instants:
-    """Reads timestamps, fast where many fall into the same second."""
+class PlausibleTimestamps:
+    """Parse timestamps of the years 2000 to 2200, fast where many share a second."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
-    def read(self, text: object) -> float | None:
-        """Return *text* in seconds since the epoch; None: it is no timestamp that can be meant.
+    def parse(self, value: object) -> float | None:
+        """Return the seconds since the epoch of *value*; None if it is no plausible timestamp.
 
         Without an offset it is UTC.
         """
-        if type(text) is not str:
+        if type(value) is not str:
             return None
         try:
-            if text[_MICROSECOND:] == "+00:00" and text[_SECOND] == ".":
-                found = self._whole(text[:_SECOND]) + float(text[_SECOND:_MICROSECOND])
+            if value[_MICROSECOND:] == "+00:00" and value[_SECOND] == ".":
+                found = self._whole(value[:_SECOND]) + float(value[_SECOND:_MICROSECOND])
             else:
-                found = wall_seconds(text)
+                found = parse_timestamp(value)
         except (ValueError, OverflowError):
             return None
-        return found if _FIRST < found < _LAST else None
+        return found if _EARLIEST < found < _LATEST else None
 
     def _whole(self, text: str) -> float:
         second = self._seconds.get(text)
         if second is None:
-            if len(self._seconds) >= _REMEMBERED:
+            if len(self._seconds) >= _MAX_CACHED:
                 self._seconds.clear()
-            second = self._seconds[text] = wall_seconds(text)
+            second = self._seconds[text] = parse_timestamp(text)
         return second

@@ -1,4 +1,4 @@
-"""The third argument of a user's function."""
+"""Define the third argument of a user's function: settings and live flags of the worker."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class LiveFlags(Protocol):
-        """Where the two live flags are read from."""
+        """A place from which the two live flags are read, see ``executors.common.flag_page``."""
 
         @property
         def termination_notice(self) -> bool:
-            """The provider has announced the end of this machine."""
+            """Return True once the provider has announced the end of this machine."""
 
         @property
         def shutdown_request(self) -> bool:
-            """The worker has been asked to stop."""
+            """Return True once the worker was asked to stop."""
 
 
-#: Plain attributes and what they are before a Worker fills them from its settings.
+#: Names of the settings, with the values that they have outside a run.
 DEFAULTS: dict[str, Any] = {
     "provider": None,
     "project_id": None,
@@ -52,18 +52,18 @@ DEFAULTS: dict[str, Any] = {
 
 
 class WorkerData:
-    """What a task may know of the worker that runs it.
+    """The settings and live flags of the worker, as a task sees them.
 
-    All settings are plain attributes, ``args`` is the whole parsed Namespace (a program's own
-    arguments included), and attributes that a program sets before ``start()`` reach every task.
-    Each task gets a shallow copy of its own, and of ``args``.
+    Settings are plain attributes, ``args`` is the whole parsed Namespace (including a program's
+    own arguments), and attributes that a program sets before ``start()`` reach every task. Each
+    task gets a shallow copy of its own, and of ``args``.
 
     Args:
-        args: the Namespace; anything with attributes serves in tests.
+        args: the Namespace, or any other object with attributes.
         **values: settings by the names of :data:`DEFAULTS`.
 
     Raises:
-        TypeError: a keyword that is no setting.
+        TypeError: a keyword is not the name of a setting.
     """
 
     def __init__(self, args: Any = None, **values: Any) -> None:
@@ -85,27 +85,27 @@ class WorkerData:
 
     @property
     def received_termination_notice(self) -> bool:
-        """True from the moment that the provider announced the end of this machine."""
+        """Return True once the provider has announced the end of this machine."""
         return self._flags is not None and self._flags.termination_notice
 
     @property
     def received_shutdown_request(self) -> bool:
-        """True from the moment that the worker was asked to stop."""
+        """Return True once the worker was asked to stop."""
         return self._flags is not None and self._flags.shutdown_request
 
     def connect(self, flags: LiveFlags | None) -> None:
-        """Read the live flags from *flags* from now on; None reads False."""
+        """Read the live flags from *flags* from now on; with None both are False."""
         self._flags = flags
 
     def for_task(self) -> WorkerData:
-        """Return the copy that one task gets: it may set attributes without traces."""
+        """Return a copy for one task, whose changes to it no other task sees."""
         mine = WorkerData.__new__(WorkerData)
         mine.__dict__.update(self.__dict__)
         mine.__dict__["args"] = _shallow_copy(self.args)
         return mine
 
     def __getstate__(self) -> dict[str, Any]:
-        # Flags are a page of memory: whoever receives the copy connects it to its own.
+        # Flags are a page of shared memory: the process that receives the copy connects its own.
         return {**self.__dict__, "_flags": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def _shallow_copy(args: Any) -> Any:
     kind: Any = type(args)
     if kind.__name__ != "Namespace" or not hasattr(args, "__dict__"):
         return copy.copy(args)
-    # What copy.copy does to an argparse.Namespace, in a quarter of the time, for every task.
+    # Does what copy.copy does with an argparse.Namespace, in a quarter of the time.
     mine = kind.__new__(kind)
     mine.__dict__.update(args.__dict__)
     return mine

@@ -15,7 +15,7 @@ import pytest
 from contract import printing
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.outcome import Completed, Exited, Remains, TimedOut
+from cloud_tasks.outcome import Completed, CrashInfo, Exited, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
@@ -66,9 +66,9 @@ def open_pool(new_executor: Callable[[], Executor], logs: Logs) -> Iterator[Pool
         yield pool
 
 
-def remains(outcome: Exited | TimedOut) -> Remains:
-    assert outcome.remains is not None
-    return outcome.remains
+def crash_info_of(outcome: Exited | TimedOut) -> CrashInfo:
+    assert outcome.crash_info is not None
+    return outcome.crash_info
 
 
 def test_what_a_task_prints_is_its_own_whoever_writes_it(logged: Pool, logs: Logs) -> None:
@@ -165,7 +165,7 @@ def test_what_a_task_does_to_its_descriptors_does_not_hide_the_next_ones_output(
 def test_a_crash_in_c_tells_which_function_it_was_in(logged: Pool) -> None:
     for _ in range(2):
         outcome = logged.ends(Exited, printing.crashes_in_c)
-        traceback = remains(outcome).traceback or ""
+        traceback = crash_info_of(outcome).traceback or ""
         assert traceback.startswith("Fatal Python error: Segmentation fault")
         assert traceback.count("Fatal Python error") == 1
         assert "in reads_from_nowhere" in traceback
@@ -175,10 +175,12 @@ def test_a_crash_in_c_tells_which_function_it_was_in(logged: Pool) -> None:
 
 def test_a_crash_is_told_without_task_logs_too(pool: Pool) -> None:
     pool.needs("isolates_crashes")
-    found = remains(pool.ends(Exited, printing.crashes_in_c))
+    found = crash_info_of(pool.ends(Exited, printing.crashes_in_c))
     assert "in reads_from_nowhere" in (found.traceback or "")
     assert found.last_output is None
-    without = pool.ends(Exited, printing.prints_and_exits, bytes=b"printed").remains or Remains()
+    without = (
+        pool.ends(Exited, printing.prints_and_exits, bytes=b"printed").crash_info or CrashInfo()
+    )
     assert (without.traceback, without.last_output) == (None, None)
 
 
@@ -187,14 +189,14 @@ def test_a_crash_is_told_whatever_an_earlier_task_did_to_the_fault_handler(
     logged: Pool, on: bool
 ) -> None:
     logged.ends(Completed, printing.turns_the_fault_handler, on=on)
-    found = remains(logged.ends(Exited, printing.crashes_in_c))
+    found = crash_info_of(logged.ends(Exited, printing.crashes_in_c))
     assert "in crashes_in_c" in (found.traceback or "")
 
 
 @pytest.mark.parametrize("name", ["SIGABRT", "SIGKILL"])
 def test_the_crash_of_a_forked_copy_is_not_taken_for_the_tasks(logged: Pool, name: str) -> None:
     number = int(signal.Signals[name])
-    found = remains(logged.ends(Exited, printing.dies_after_its_copy, signal=number))
+    found = crash_info_of(logged.ends(Exited, printing.dies_after_its_copy, signal=number))
     assert ("Aborted" in (found.traceback or "")) == (name == "SIGABRT")
     assert "reads_from_nowhere" not in (found.traceback or "")
     assert "in reads_from_nowhere" in (found.last_output or "")  # there it is no secret
@@ -219,23 +221,23 @@ def test_the_last_lines_of_a_dead_task_are_told(
 ) -> None:
     logged.ends(Completed, printing.prints, text="of another task")
     outcome = logged.ends(Exited, printing.prints_and_exits, bytes=printed)
-    assert (outcome.remains or Remains()).last_output == last
+    assert (outcome.crash_info or CrashInfo()).last_output == last
 
 
 def test_the_last_lines_of_a_task_over_its_time_are_told(logged: Pool) -> None:
     # Enough for the printing, even if the process is put aside before it.
     outcome = logged.ends(TimedOut, printing.prints_and_sleeps, max_runtime=4.0)
-    assert remains(outcome).last_output == "about to sleep"
+    assert crash_info_of(outcome).last_output == "about to sleep"
 
 
 def test_the_last_words_of_a_task_that_exits_are_told(logged: Pool) -> None:
     outcome = logged.ends(Exited, printing.exits_with_words)
-    assert remains(outcome).last_output == "a line before\nso be it"
+    assert crash_info_of(outcome).last_output == "a line before\nso be it"
 
 
 def test_memory_of_a_dead_task_and_what_was_free_are_told(pool: Pool) -> None:
     pool.needs("isolates_crashes", "enforces_timeout")
-    found = remains(pool.ends(TimedOut, tasks.sleeps, max_runtime=4.0))
+    found = crash_info_of(pool.ends(TimedOut, tasks.sleeps, max_runtime=4.0))
     assert 2**20 < (found.memory or 0) < 2**30
     assert (found.free_memory or 0) > (found.memory or 0)
 

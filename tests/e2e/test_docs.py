@@ -40,7 +40,7 @@ PLAYED = [
 ]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     if not path.is_relative_to(DOCS / "_build")
 )
 #: Seconds that one command may take on a busy machine.
@@ -242,6 +242,7 @@ def test_the_pages_name_no_flag_that_does_not_exist(environment: dict[str, str])
     foreign |= {"--array", "--cpus-per-task", "--requeue", "--additional-suffix"}  # of SLURM, split
     foreign |= {"--bar", "--eta", "--halt", "--joblog", "--memfree", "--memsuspend", "--results"}
     foreign |= {"--retry-failed", "--timeout"}  # of GNU parallel
+    foreign |= {"--draft"}  # of towncrier
     patterns = {"--flag", "--no-flag", "--retry-on-"}
     for page in PAGES:
         text = (ROOT / page).read_text()

@@ -325,7 +325,7 @@ def test_a_crash_is_explained_with_the_command_that_runs_it_alone(
     emulator.until("why did my task die")
     text = " ".join(" ".join(emulator.everything).split())
     assert "t0: killed by signal 11 (SIGSEGV), after" in text
-    assert "Code written in C used memory that is not its own." in text
+    assert "Native code accessed invalid memory (segmentation fault)." in text
     assert "The other running task was not affected." in text
     assert re.search(
         r"run it alone python\S* program.py --task-file tasks.json .*--task-id t0", text

@@ -24,8 +24,8 @@ TWO_SLOTS = ("--num-simultaneous-tasks", "2")
 #: In place of the few seconds that the end of a run may take after a stop, and after a second one.
 #: Where the queue answers they are plenty, unless the machine stands still.
 UNHURRIED = {
-    "runtime.lifecycle:PATIENCE_IN_HASTE": [60, 60],
-    "runtime.lifecycle:PATIENCE_OF_THE_KILLED": [60, 60],
+    "runtime.lifecycle:CLOSE_TIMEOUTS_STOPPED": [60, 60],
+    "runtime.lifecycle:CLOSE_TIMEOUTS_KILLED": [60, 60],
 }
 
 
@@ -294,7 +294,7 @@ def test_a_stop_is_not_held_up_for_long_by_a_server_that_is_away(
     site: QueueSite, break_it: Callable[[Relay], None], times: int
 ) -> None:
     # Whoever does not get this patience ends long before it is over, however slow the machine is.
-    names = ["PATIENCE_AT_THE_END", "PATIENCE_IN_HASTE"][:times]
+    names = ["CLOSE_TIMEOUTS", "CLOSE_TIMEOUTS_STOPPED"][:times]
     limits = {f"runtime.lifecycle:{name}": [3 * WAIT, 3 * WAIT] for name in names}
     site.load(*[{"seconds": 0.3}] * 30)
     with site.relay() as relay:
@@ -311,8 +311,8 @@ def test_a_stop_is_not_held_up_for_long_by_a_server_that_is_away(
 
 #: With these it would take longer than anybody here waits to end, if it did not end at once.
 ENDLESS = {
-    "runtime.lifecycle:PATIENCE_AT_THE_END": [3 * WAIT, 3 * WAIT],
-    "runtime.lifecycle:PATIENCE_IN_HASTE": [3 * WAIT, 3 * WAIT],
+    "runtime.lifecycle:CLOSE_TIMEOUTS": [3 * WAIT, 3 * WAIT],
+    "runtime.lifecycle:CLOSE_TIMEOUTS_STOPPED": [3 * WAIT, 3 * WAIT],
     "sources.cloud_queue.source:CLOSE_TIMEOUT": 3 * WAIT,
     "queues.retrying:BUDGETS": dict.fromkeys(BUDGETS, 3 * WAIT),
 }

@@ -70,7 +70,7 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 def test_a_real_run_becomes_a_summary_a_document_and_a_page(run: Path) -> None:
     done = report(run.parent, "run")
-    assert "40 tries in " in done.stdout
+    assert "40 attempts in " in done.stdout
     assert "done 36   failed 4   tasks not done 4" in done.stdout
     assert "of 2 slots" in done.stdout
     assert "ValueError: bad header in t# (program.py:13 in process_task)" in done.stdout
@@ -117,7 +117,7 @@ def test_the_page_is_seen_in_light_and_in_dark(run: Path, chromium: Chromium, da
     seen = chromium.look(run / "report.html", dark=dark)
     card, failed = ((26, 32, 38), (242, 122, 108)) if dark else ((255, 255, 255), (194, 55, 43))
     assert seen.count(*card, near=3) > 0.3 * len(seen.rows) * seen.width
-    # The failed tries of the timeline, and what else is red.
+    # The failed attempts of the timeline, and what else is red.
     assert seen.count(*failed) > 300
 
 

@@ -14,6 +14,7 @@ import pytest
 from cloud_tasks.executors.base import ExecutorOptions
 from cloud_tasks.executors.forkserver import ForkserverExecutor
 from cloud_tasks.executors.function import specify
+from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.outcome import Completed, Exited, TimedOut
 from cloud_tasks.system import processes
 from cloud_tasks.task import Task
@@ -103,7 +104,13 @@ def family_of(file: Path) -> list[int]:
     return [int(word) for word in file.read_text().split()]
 
 
-def test_a_lost_zygote_takes_no_task_along(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["as they come", "reversed"])
+def test_a_lost_zygote_takes_no_task_along(
+    start: Start, tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if order == "reversed":  # the death of the zygote before the end of its socket
+        wait = Poller.wait
+        monkeypatch.setattr(Poller, "wait", lambda poller, s: wait(poller, s)[::-1])
     executor = start(_WAITS)
     futures = [executor.submit(Task(str(n), {"folder": str(tmp_path)})) for n in range(3)]
     child, zygote = family_of(tmp_path / "0")

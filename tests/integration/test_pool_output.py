@@ -94,7 +94,7 @@ def process(task_id, data, worker_data):
 
 if __name__ == "__main__":
     executor = start(process, slots=1, task_logs=sys.argv[2])
-    print("found", executor.submit(Task("t", {})).result(40).remains.last_output)
+    print("found", executor.submit(Task("t", {})).result(40).crash_info.last_output)
     executor.shutdown()
 """
 

@@ -27,11 +27,9 @@ def process(task_id, data, worker_data):
     time.sleep(60)
 
 if __name__ == "__main__":
-    from cloud_tasks.executors.common.flag_page import FlagPage
-    flags = FlagPage.create(2)
-    print(flags.path, flush=True)
-    executor = start(process, slots=2, flags=flags)
-    if sys.argv[2] == "guardian killed":
+    executor = start(process, slots=2)
+    print(executor.flags.path, flush=True)
+    if sys.argv[2] == "watchdog killed":
         for child in psutil.Process().children():
             child.kill()
             child.wait()
@@ -41,7 +39,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("situation", ["plain", "lock held", "guardian killed"])
+@pytest.mark.parametrize("situation", ["plain", "lock held", "watchdog killed"])
 @pytest.mark.parametrize("executor", ["loky", "spawn", "forkserver"])
 def test_nothing_is_left_two_seconds_after_the_worker_was_killed(
     tmp_path: Path, executor: str, situation: str
@@ -56,7 +54,7 @@ def test_nothing_is_left_two_seconds_after_the_worker_was_killed(
         everybody = [*pids, *(p.pid for p in psutil.Process(program.pid).children(recursive=True))]
         assert len(pids) == 6
         program.kill()
-        # Two seconds where nothing else goes on. On a busy machine the guardian has to wait for
+        # Two seconds where nothing else goes on. On a busy machine the watchdog has to wait for
         # its turn, and so has each process for its death; left alone they would live for a minute.
         eventually(lambda: not _alive(everybody), AT_ONCE, what="the end of all processes")
         eventually(lambda: not flag_file.exists(), AT_ONCE, what="the end of the flag file")

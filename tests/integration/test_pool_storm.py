@@ -167,15 +167,15 @@ def test_huge_task_data_for_a_child_that_does_not_read_blocks_nobody(pool: Pool)
     assert isinstance(stopped.result(WAIT), TimedOut)
 
 
-def test_a_killed_guardian_is_replaced(pool: Pool) -> None:
+def test_a_killed_watchdog_is_replaced(pool: Pool) -> None:
     pool.still_works()
     for _ in range(3):
-        guardian = eventually(_guardian)
-        guardian.kill()
-        eventually(partial(_is_dead, guardian))
+        watchdog = eventually(_watchdog)
+        watchdog.kill()
+        eventually(partial(_is_dead, watchdog))
         pool.ends(Exited, deaths.os_exit, code=1)
         pool.still_works()
-        assert eventually(_guardian) != guardian
+        assert eventually(_watchdog) != watchdog
 
 
 def _is_dead(process: psutil.Process) -> bool:
@@ -185,7 +185,7 @@ def _is_dead(process: psutil.Process) -> bool:
         return True
 
 
-def _guardian() -> psutil.Process | None:
+def _watchdog() -> psutil.Process | None:
     found = [p for p in psutil.Process().children() if any(MARK in word for word in _words(p))]
     return found[0] if found else None
 

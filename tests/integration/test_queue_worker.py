@@ -102,8 +102,8 @@ def time_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Else it is seconds, for which a machine may put aside the thread that does it.
     """
-    monkeypatch.setattr("cloud_tasks.runtime.lifecycle.PATIENCE_IN_HASTE", (20.0, 20.0))
-    monkeypatch.setattr("cloud_tasks.runtime.lifecycle.PATIENCE_OF_THE_KILLED", (20.0, 20.0))
+    monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_STOPPED", (20.0, 20.0))
+    monkeypatch.setattr("cloud_tasks.runtime.lifecycle.CLOSE_TIMEOUTS_KILLED", (20.0, 20.0))
     monkeypatch.setattr("cloud_tasks.sources.cloud_queue.source.CLOSE_TIMEOUT_NOW", 20.0)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every module, read from its source."""
+"""Check rules that hold for every module, by reading its source."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from cloud_tasks import registry
 from cloud_tasks.cli.demo_processes import Family, Tethered
 from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.cli.primes import prime_tasks
-from cloud_tasks.display.status_line import Progress
-from cloud_tasks.events.collector import Seen
-from cloud_tasks.loading.loader import Loader, Order
+from cloud_tasks.display.command_output import StatusLine
+from cloud_tasks.events.collector import ReceivedEvents
+from cloud_tasks.loading.loader import Loader, LoadOptions
 from cloud_tasks.queues.base import MessageQueue
 from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.sources.local import make_source
@@ -50,12 +50,12 @@ class Account:
     """What the events say.
 
     Attributes:
-        seen: which events came; one that comes twice counts once.
+        received: the events that came; one that comes twice counts once.
         results: of the tasks that are done, by task id.
         repeats: tasks that a worker did though they were done.
     """
 
-    seen: Seen = field(default_factory=Seen)
+    received: ReceivedEvents = field(default_factory=ReceivedEvents)
     results: dict[str, int] = field(default_factory=dict)
     repeats: int = 0
 
@@ -77,7 +77,7 @@ class Account:
         """Take all events that are in *queue* now."""
         while messages := queue.receive(queue.limits.receive, wait=0, lease=_LEASE):
             for message in messages:
-                for line in self.seen.lines(message.body):
+                for line in self.received.new_lines(message.body):
                     self._add(json.loads(line))
             queue.ack(messages)
 
@@ -140,32 +140,33 @@ class QueueDemo:
                 importlib.import_module(name)
         source = make_source(functools.partial(prime_tasks, LIMIT, TASKS))
         spec = task_queue_spec(_MAX_RUNTIME, _MAX_ATTEMPTS, None, self._job.dead)
-        loader = Loader(self._job, source, Order(spec=spec))
-        loader.run()
+        loader = Loader(self._job, source, LoadOptions(spec=spec))
+        with StatusLine(loader.progress) as status:
+            loader.run(status.print)
         for line in loader.lines():
             self._say(line)
         return time.monotonic() - began
 
     def _run_workers(self, notice_after: float) -> None:
         # What the workers say and a line that is rewritten would spoil each other.
-        with Progress(self.account.counts, live=False if self._verbose else None) as progress:
+        with StatusLine(self.account.counts, rewrite=not self._verbose) as status:
             slots, after = plural(_slots(), "task"), duration(notice_after)
-            progress.say(f"first worker: {slots} at a time, a spot notice {after} after its start")
+            status.print(f"first worker: {slots} at a time, a spot notice {after} after its start")
             flags = [
                 f"--simulate-spot-termination-after={notice_after:.2f}",
                 "--simulate-spot-termination-delay=0",
             ]
             told = self._work("the first worker", flags, _SPOT)
             done, killed = plural(told["done"], "task"), told["killed"]
-            progress.say(
+            status.print(
                 f"spot notice: {done} done, {told['handed_back']} handed back"
                 + (f", {killed} of them killed while running" if killed else "")
                 + f"; exit code {_SPOT}"
             )
-            progress.say("second worker: goes on with what is in the queue")
+            status.print("second worker: goes on with what is in the queue")
             told = self._work("the second worker", ["--exit-when-idle=1"], 0)
             done = plural(told["done"], "task")
-            progress.say(f"queue empty: {done} done by the second worker; exit code 0")
+            status.print(f"queue empty: {done} done by the second worker; exit code 0")
 
     def _work(self, what: str, flags: Sequence[str], expected: int) -> dict[str, int]:
         done, killed = len(self.account.results), self._killed
@@ -186,7 +187,7 @@ class QueueDemo:
 
     @property
     def _killed(self) -> int:
-        return self.account.seen.types["task_aborted"]
+        return self.account.received.types["task_aborted"]
 
     def _flags(self) -> list[str]:
         return [

@@ -116,7 +116,7 @@ class Tethered:
         with self._open:
             try:
                 # After an error of ours the queue is gone, say, and a worker would wait for it.
-                # Its guardian sees to its children if it is killed.
+                # Its watchdog kills its children if it is killed.
                 if kind is None or not issubclass(kind, Exception):
                     self._end()
             finally:
@@ -230,7 +230,7 @@ def main(argv: Sequence[str]) -> int:
 def _die_with_the_demo() -> None:
     while os.read(0, 1):
         pass
-    # Nothing here is worth an orderly end; a worker's guardian sees to its children.
+    # Nothing here is worth an orderly end; a worker's watchdog kills its children.
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from cloud_tasks.cli.demo_job import KNOWN_ANSWER, LIMIT, TASKS, Account, QueueDemo
 from cloud_tasks.cli.demo_processes import NEEDED, Family, environment
 from cloud_tasks.errors import ConfigurationError, QueueError
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.summary import StopReason
 from cloud_tasks.text import duration
 
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     _check_installed()
     interrupts = Interrupts()
     try:
-        with heard(interrupts.hear), _own_environment():
+        with signal_handlers(interrupts.hear), _own_environment():
             return _run(interrupts, as_json=args.json, verbose=args.verbose)
     except Stopped as stopped:
         _say("stopped: no process of the demo is left")
@@ -168,7 +168,7 @@ def _report(account: Account, workers: Sequence[dict[str, int]], elapsed: float)
         "tasks": TASKS,
         "done": len(account.results),
         "repeats": account.repeats,
-        "events": dict(account.seen.types),
+        "events": dict(account.received.types),
         "workers": workers,
         "elapsed": round(elapsed, 3),
     }

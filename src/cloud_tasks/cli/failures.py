@@ -12,13 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.display.tables import print_table
+from cloud_tasks.display.command_output import print_table
 from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.causes import FailureCause
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.commands import rerun_with_file
-from cloud_tasks.history.failures import FailedGroup, FailedTasks, Found, TaskKey, write_task_file
-from cloud_tasks.history.layout import Traces, find
+from cloud_tasks.history.failures import (
+    FailedGroup,
+    FailedTasks,
+    SearchResult,
+    TaskKey,
+    write_task_file,
+)
+from cloud_tasks.history.layout import RunFiles, find_run
 from cloud_tasks.history.starts import Origin, origins
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe
@@ -35,8 +41,8 @@ def main(argv: list[str]) -> int:
         ConfigurationError: there is no such cause, or *-o* names a file that must stay.
     """
     args = _parser().parse_args(argv)
-    traces = find(args.run)
-    reader, failed = EventReader(traces.events), FailedTasks()
+    run_files = find_run(args.run)
+    reader, failed = EventReader(run_files.events), FailedTasks()
     failed.read(reader)
     _check_is_log(args.run, reader)
     groups = failed.groups()
@@ -44,7 +50,7 @@ def main(argv: list[str]) -> int:
     written = None
     if args.output is not None:
         given = {args.task_file: args.task_format} if args.task_file else {}
-        written = write(args.output, traces, dict(failed.of(chosen)), given)
+        written = write(args.output, run_files, dict(failed.of(chosen)), given)
     if args.json:
         print(json.dumps(_document(args.run, reader, failed, chosen, written), indent=2))
     else:
@@ -208,7 +214,7 @@ class Written:
 
     path: str
     wanted: int
-    found: Found
+    found: SearchResult
     looked: bool
     command: str | None
 
@@ -254,7 +260,7 @@ class Written:
 
 def write(
     output: str,
-    traces: Traces,
+    run_files: RunFiles,
     wanted: Mapping[TaskKey, FailureCause],
     task_files: Mapping[str, str | None],
 ) -> Written:
@@ -262,7 +268,7 @@ def write(
 
     Args:
         output: its name.
-        traces: of the run.
+        run_files: of the run.
         wanted: with their causes.
         task_files: where their data are, by the user, with the format; empty: where the run says.
 
@@ -270,9 +276,9 @@ def write(
         ConfigurationError: *output* is a file that must stay as it is, or its name doesn't do.
         HistoryError: it can't be written.
     """
-    directory = traces.directory
+    directory = run_files.directory
     starts = [] if directory is None else origins(directory.runs)
-    _check_name(output, traces, task_files, starts)
+    _check_name(output, run_files, task_files, starts)
     places = dict(task_files)
     if not places:
         for start in starts:
@@ -289,16 +295,16 @@ def write(
 
 
 def _check_name(
-    output: str, traces: Traces, task_files: Iterable[str], starts: list[Origin]
+    output: str, run_files: RunFiles, task_files: Iterable[str], starts: list[Origin]
 ) -> None:
     if not output.lower().endswith(_SUFFIXES):
         raise ConfigurationError(
             f"the file {output!r} must have a name that ends in .jsonl, by which a run knows its "
             "format"
         )
-    mine = [traces.events]
-    if traces.directory is not None:
-        mine += [traces.directory.failures, traces.directory.runs]
+    mine = [run_files.events]
+    if run_files.directory is not None:
+        mine += [run_files.directory.failures, run_files.directory.runs]
     if any(_same(output, path) for path in mine):
         raise ConfigurationError(f"{output!r} belongs to the run itself: choose another -o FILE")
     if any(_same(output, name) for name in task_files) or (

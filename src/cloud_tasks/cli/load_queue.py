@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, default_ledger, parse
-from cloud_tasks.loading.loader import Loader, Order
+from cloud_tasks.display.command_output import StatusLine
+from cloud_tasks.loading.loader import Loader, LoadOptions
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.settings.parse import whole
 from cloud_tasks.sources.files.task_file import FORMATS
@@ -28,20 +29,21 @@ def main(argv: list[str]) -> int:
     if len(names) != 1:
         parser.error("give one task file, as TASK_FILE or by --task-file")
     source = make_source(names[0], task_format=args.task_format)
-    order = Order(
+    options = LoadOptions(
         start=args.start_task,
         limit=args.limit,
         dry_run=args.dry_run,
         ledger=None if args.no_ledger else Path(args.ledger or default_ledger(job.name)),
         spec=task_queue_spec(args.max_runtime, args.max_attempts, args.lease, job.dead),
     )
-    work = Loader(job, source, order)
-    work.run()
+    loader = Loader(job, source, options)
+    with StatusLine(loader.progress) as status:
+        loader.run(status.print)
     if args.json:
-        print(json.dumps(work.report(), indent=2))
+        print(json.dumps(loader.report(), indent=2))
     else:
-        print("\n".join(work.lines()))
-    return _PROBLEMS if work.tally.refused else _DONE
+        print("\n".join(loader.lines()))
+    return _PROBLEMS if loader.result.refused else _DONE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cloud_tasks.display.sanitize import Harmless
+from cloud_tasks.display.sanitize import ControlEscaper
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import Event
-from cloud_tasks.history.layout import Traces, find
+from cloud_tasks.history.layout import RunFiles, find_run
 from cloud_tasks.history.task_events import EndWatch, events_of
-from cloud_tasks.history.task_logs import TaskLogs, Try
+from cloud_tasks.history.task_logs import LoggedAttempt, TaskLogs
 from cloud_tasks.text import plural, safe
 from cloud_tasks.timestamps import timestamp
 
@@ -32,17 +32,17 @@ def main(argv: list[str]) -> int:
         parser.error("--json shows what there is, -f what comes: give one of them")
     if args.follow and args.attempt is not None:
         parser.error("-f follows the last attempt: leave out --attempt")
-    traces = find(args.run)
-    logs = TaskLogs(traces.logs)
+    run_files = find_run(args.run)
+    logs = TaskLogs(run_files.logs)
     if args.follow:
         with _Output() as output:
-            follow(traces, logs, args.task_id, output.write, _say)
+            follow(run_files, logs, args.task_id, output.write, _say)
         return 0
-    tries = logs.tries(args.task_id)
+    tries = logs.attempts(args.task_id)
     if tries:
         _show(tries, args)
     else:
-        _show_remains(traces, logs, args)
+        _show_remains(run_files, logs, args)
     return 0
 
 
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(tries: list[Try], args: argparse.Namespace) -> None:
+def _show(tries: list[LoggedAttempt], args: argparse.Namespace) -> None:
     number = len(tries) if args.attempt is None else args.attempt
     if not 1 <= number <= len(tries):
         raise HistoryError(
@@ -78,9 +78,9 @@ def _show(tries: list[Try], args: argparse.Namespace) -> None:
         _print_json(args.task_id, text, number, tries)
         return
     if len(tries) > 1:
-        for n, try_ in enumerate(tries, 1):
+        for n, attempt in enumerate(tries, 1):
             shown = "   (shown here)" if n == number else ""
-            _say(f"attempt {n}   {_facts(try_)}{shown}")
+            _say(f"attempt {n}   {_facts(attempt)}{shown}")
     if not chosen.log.exists():
         raise HistoryError(f"the output of the task is gone: there is no file {str(chosen.log)!r}")
     with _Output() as output:
@@ -90,14 +90,14 @@ def _show(tries: list[Try], args: argparse.Namespace) -> None:
         _say("it has printed nothing")
 
 
-def _facts(try_: Try) -> str:
-    when = "time unknown" if try_.started is None else timestamp(try_.started)[:19]
-    return f"{when.replace('T', ' ')}   slot {try_.slot}   {plural(try_.size(), 'byte')}"
+def _facts(attempt: LoggedAttempt) -> str:
+    when = "time unknown" if attempt.started is None else timestamp(attempt.started)[:19]
+    return f"{when.replace('T', ' ')}   slot {attempt.slot}   {plural(attempt.size(), 'byte')}"
 
 
-def _show_remains(traces: Traces, logs: TaskLogs, args: argparse.Namespace) -> None:
+def _show_remains(run_files: RunFiles, logs: TaskLogs, args: argparse.Namespace) -> None:
     """Show what the events have of a task without a log, or say why there is nothing."""
-    events = list(events_of(traces.events, args.task_id))
+    events = list(events_of(run_files.events, args.task_id))
     last = next((text for event in reversed(events) if (text := _last_output(event))), None)
     if last is not None:
         if args.json:
@@ -111,7 +111,7 @@ def _show_remains(traces: Traces, logs: TaskLogs, args: argparse.Namespace) -> N
     if not logs.exist:
         raise HistoryError(
             f"nothing is kept of what {name} printed, as there are no task logs in "
-            f"{str(traces.logs)!r}: run it with --task-logs"
+            f"{str(run_files.logs)!r}: run it with --task-logs"
         )
     if events:
         raise HistoryError(f"{name} has ended, but its function was never called with --task-logs")
@@ -127,7 +127,7 @@ def _last_output(event: Event) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
-def _print_json(task_id: str, text: str, number: int | None, tries: list[Try]) -> None:
+def _print_json(task_id: str, text: str, number: int | None, tries: list[LoggedAttempt]) -> None:
     document: dict[str, Any] = {
         "task_id": task_id,
         "attempt": number,
@@ -135,12 +135,12 @@ def _print_json(task_id: str, text: str, number: int | None, tries: list[Try]) -
         "attempts": [
             {
                 "attempt": n,
-                "slot": try_.slot,
-                "started": None if try_.started is None else timestamp(try_.started),
-                "bytes": try_.size(),
-                "log": str(try_.log),
+                "slot": attempt.slot,
+                "started": None if attempt.started is None else timestamp(attempt.started),
+                "bytes": attempt.size(),
+                "log": str(attempt.log),
             }
-            for n, try_ in enumerate(tries, 1)
+            for n, attempt in enumerate(tries, 1)
         ],
     }
     print(json.dumps(document, indent=2))
@@ -155,7 +155,7 @@ class _Output:
 
     def __init__(self) -> None:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self._filter = Harmless(colours=not plain) if sys.stdout.isatty() else None
+        self._filter = ControlEscaper(colours=not plain) if sys.stdout.isatty() else None
 
     def write(self, piece: bytes) -> None:
         if self._filter is None:
@@ -187,7 +187,7 @@ _ROUNDED = 2e-6
 
 
 def follow(
-    traces: Traces,
+    run_files: RunFiles,
     logs: TaskLogs,
     task_id: str,
     write: Callable[[bytes], None],
@@ -199,23 +199,23 @@ def follow(
     Blocks until then; waits for a task that has not begun, unless its end is in the log.
 
     Args:
-        traces: of the run.
+        run_files: of the run.
         logs: of the run.
         task_id: of the task.
         write: takes the output.
         say: takes what a person is to be told.
     """
-    try_ = _begun(traces, logs, task_id, say)
-    if try_ is None:
+    attempt = _begun(run_files, logs, task_id, say)
+    if attempt is None:
         say("it has ended without a line in the task logs")
         return
-    since = time.time() if try_.started is None else try_.started - _ROUNDED
-    watch = EndWatch(traces.events, task_id, try_.slot, since)
+    since = time.time() if attempt.started is None else attempt.started - _ROUNDED
+    watch = EndWatch(run_files.events, task_id, attempt.slot, since)
     passed = 0
     while True:
         # First this, and then a last look: nothing is printed after the end.
-        over = try_.is_closed() or watch.has_come()
-        for piece in try_.output(passed):
+        over = attempt.is_closed() or watch.has_come()
+        for piece in attempt.output(passed):
             write(piece)
             passed += len(piece)
         if over:
@@ -223,15 +223,17 @@ def follow(
         time.sleep(_PERIOD)
 
 
-def _begun(traces: Traces, logs: TaskLogs, task_id: str, say: Callable[[str], None]) -> Try | None:
+def _begun(
+    run_files: RunFiles, logs: TaskLogs, task_id: str, say: Callable[[str], None]
+) -> LoggedAttempt | None:
     """Wait for the task to begin; None: it is over, and it never did."""
-    watch = EndWatch(traces.events, task_id, None, 0.0)
+    watch = EndWatch(run_files.events, task_id, None, 0.0)
     told = False
     while True:
         began = time.monotonic()
         # In this order: what began and ended in between is in the logs.
         ended = watch.has_come()
-        tries = logs.tries(task_id)
+        tries = logs.attempts(task_id)
         if tries:
             return tries[-1]
         if ended:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
-from cloud_tasks.display.status_line import Progress
+from cloud_tasks.display.command_output import StatusLine
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.events.collector import Collector, Seen
+from cloud_tasks.events.collector import Collector, ReceivedEvents
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.queues.job import JobQueues, opened
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.parse import seconds
 from cloud_tasks.summary import StopReason
 from cloud_tasks.text import plural, safe
@@ -45,14 +46,14 @@ def main(argv: list[str]) -> int:
     if args.output_file is None and not args.print_events:
         # The events are deleted from the queue, so they must go somewhere.
         parser.error("give --output-file FILE, --print-events, or both")
-    seen = monitor(
+    received = monitor(
         job,
         None if args.output_file is None else Path(args.output_file),
         show=args.print_events,
         idle=args.exit_when_idle,
     )
     if args.json:
-        print(json.dumps(_report(seen), indent=None if args.print_events else 2))
+        print(json.dumps(_report(received), indent=None if args.print_events else 2))
     return 0
 
 
@@ -63,7 +64,9 @@ def _seconds(value: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | None) -> Seen:
+def monitor(
+    job: JobQueues, output: Path | None, *, show: bool, idle: float | None
+) -> ReceivedEvents:
     """Collect events until a signal or *idle* seconds without any; returns what came.
 
     Args:
@@ -76,36 +79,40 @@ def monitor(job: JobQueues, output: Path | None, *, show: bool, idle: float | No
         QueueError: the queue can't be used.
         EventLogError: the file can't be written.
     """
-    seen = Seen()
+    received = ReceivedEvents()
     # A line that is rewritten, and events, would spoil each other.
-    progress = Progress(lambda: _counts(seen), live=False if show else None)
+    progress = StatusLine(lambda: _counts(received), rewrite=not show)
     stop = threading.Event()
-    with progress, opened(job.provider.queue(job.events), stop, notify=progress.say) as queue:
+    with progress, opened(job.provider.queue(job.events), stop, notify=progress.print) as queue:
         queue.check()
         with _sink(output) as sink, _until_signal(stop):
             if output is not None:
-                seen.remember(output)
+                received.read_ids(output)
             Collector(
                 queue,
-                seen,
+                received,
                 sink=sink,
-                output=output,
-                show=show,
-                complain=progress.say,
+                on_events=_print_events if show else None,
+                on_malformed=progress.print,
                 stop=stop,
             ).run(idle)
-        progress.say(_summary(seen))
-    return seen
+        progress.print(_summary(received))
+    return received
+
+
+def _print_events(lines: list[bytes]) -> None:
+    sys.stdout.write("".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines))
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager
 def _until_signal(stop: threading.Event) -> Iterator[None]:
-    def hear(reason: StopReason) -> None:
-        if stop.is_set():  # somebody is in a hurry: what was received comes again
+    def on_signal(reason: StopReason) -> None:
+        if stop.is_set():  # the second one: received events will be delivered again
             raise KeyboardInterrupt
         stop.set()
 
-    with heard(hear):
+    with signal_handlers(on_signal):
         yield
 
 
@@ -114,7 +121,7 @@ def _sink(output: Path | None) -> Iterator[JsonlSink | None]:
     if output is None:
         yield None
         return
-    sink = JsonlSink(output)
+    sink = JsonlSink(output, sync=True)
     try:
         sink.open()
     except EventLogError as error:
@@ -128,26 +135,30 @@ def _sink(output: Path | None) -> Iterator[JsonlSink | None]:
         sink.close()
 
 
-def _counts(seen: Seen) -> dict[str, int]:
-    return {"events": seen.types.total(), **dict(seen.types.most_common()), **_others(seen)}
-
-
-def _others(seen: Seen) -> dict[str, int]:
-    others = {"repeats": seen.repeats, "malformed": seen.malformed}
-    return {name: n for name, n in others.items() if n}
-
-
-def _report(seen: Seen) -> dict[str, object]:
+def _counts(received: ReceivedEvents) -> dict[str, int]:
     return {
-        "events": seen.types.total(),
-        "by_type": dict(seen.types.most_common()),
-        "repeats": seen.repeats,
-        "malformed": seen.malformed,
+        "events": received.types.total(),
+        **dict(received.types.most_common()),
+        **_others(received),
     }
 
 
-def _summary(seen: Seen) -> str:
-    parts = [f"{safe(name, 80)} {n:,}" for name, n in seen.types.most_common()]
-    parts += [f"{name} {n:,}" for name, n in _others(seen).items()]
+def _others(received: ReceivedEvents) -> dict[str, int]:
+    others = {"repeats": received.repeats, "malformed": received.malformed}
+    return {name: n for name, n in others.items() if n}
+
+
+def _report(received: ReceivedEvents) -> dict[str, object]:
+    return {
+        "events": received.types.total(),
+        "by_type": dict(received.types.most_common()),
+        "repeats": received.repeats,
+        "malformed": received.malformed,
+    }
+
+
+def _summary(received: ReceivedEvents) -> str:
+    parts = [f"{safe(name, 80)} {n:,}" for name, n in received.types.most_common()]
+    parts += [f"{name} {n:,}" for name, n in _others(received).items()]
     told = f"   {'   '.join(parts)}" if parts else ""
-    return f"{plural(seen.types.total(), 'event')}{told}"
+    return f"{plural(received.types.total(), 'event')}{told}"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.layout import Traces, find
+from cloud_tasks.history.layout import RunFiles, find_run
 from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
 from cloud_tasks.report.tally.tally import Tally
 from cloud_tasks.report.text import lines
+from cloud_tasks.system.append_file import draft_beside
 from cloud_tasks.text import safe
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 
 def main(argv: list[str]) -> int:
@@ -40,11 +40,11 @@ def main(argv: list[str]) -> int:
         help="leave out earlier events: 2026-11-21T19:07:44, UTC unless it has an offset",
     )
     args = parser.parse_args(argv)
-    traces = find(args.run)
-    found = _document(traces, args.since)
+    run_files = find_run(args.run)
+    found = _document(run_files, args.since)
     target = args.output
-    if target is None and traces.directory is not None and not args.json:
-        target = str(traces.directory.report)
+    if target is None and run_files.directory is not None and not args.json:
+        target = str(run_files.directory.report)
     if args.json:
         print(json.dumps(found))
     else:
@@ -56,29 +56,28 @@ def main(argv: list[str]) -> int:
 
 
 def _instant(value: str) -> float:
-    instant = Instants().read(value)
+    instant = PlausibleTimestamps().parse(value)
     if instant is None:
         raise argparse.ArgumentTypeError(f"{value!r} is no time such as 2026-11-21T19:07:44")
     return instant
 
 
-def _document(traces: Traces, since: float) -> dict[str, Any]:
-    reader = EventReader(traces.events)
+def _document(run_files: RunFiles, since: float) -> dict[str, Any]:
+    reader = EventReader(run_files.events)
     tally = Tally(since=since).read(reader)
-    starts = [] if traces.directory is None else read_starts(traces.directory.runs)
-    return document(traces, tally, reader, starts)
+    starts = [] if run_files.directory is None else read_starts(run_files.directory.runs)
+    return document(run_files, tally, reader, starts)
 
 
 def _write(target: str, found: dict[str, Any]) -> None:
     """Write the page; what was there before stays until it is whole."""
     from cloud_tasks.report.page import page
 
-    made = Path(target).with_name(f".{Path(target).name}.{os.getpid()}")
     try:
-        made.write_text(page(found), encoding="utf-8")
-        made.replace(target)
+        with draft_beside(Path(target)) as draft:
+            draft.write_text(page(found), encoding="utf-8")
+            draft.replace(target)
     except OSError as error:
-        made.unlink(missing_ok=True)
         raise HistoryError(
             f"the page {target!r} can't be written: {error.strerror or error}; "
             "choose another place with -o"

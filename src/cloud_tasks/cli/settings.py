@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from cloud_tasks.display.tables import print_table
+from cloud_tasks.display.command_output import print_table
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import resolve
 

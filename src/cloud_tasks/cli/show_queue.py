@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
-from cloud_tasks.display.tables import print_table
+from cloud_tasks.display.command_output import print_table
 from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, Message, MessageQueue
 from cloud_tasks.queues.job import JobQueues, opened

@@ -1,1 +1,1 @@
-"""What a person at the console sees."""
+"""Show a run to the person at the console: lines, drawn progress, crash reports, tables."""

@@ -1,7 +1,7 @@
-"""The descriptors 1 and 2 of this process while something is drawn on their terminal.
+"""Capture what this process and its children print while the progress is drawn.
 
-Both lead into one pipe, so that what tasks, their processes and C code print can be shown above
-what is drawn. A pipe and no file object of Python: it has to hold for everybody.
+Descriptors 1 and 2 are replaced by one pipe, whose content is shown above the drawing. A pipe and
+not a file object in ``sys.stdout``, because C code and child processes print, too.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import select
 import sys
 import threading
 
-#: Bytes that the pipe takes while nobody reads, where the system lets us choose.
+#: Bytes that the pipe can hold, where the system lets us choose.
 _ROOM = 2**20
-#: Our own descriptors are above those that programs expect something of.
+#: Our own descriptors have this number or a higher one: programs use the lower ones.
 _LOWEST = 10
 _PART = 64 * 1024
 
 
 class Capture:
-    """Puts a pipe in the place of the terminal, and gives the place back.
+    """A pipe in the place of the terminal.
 
     Attributes:
         terminal: a descriptor of the terminal, ours to write to.
@@ -38,7 +38,7 @@ class Capture:
         """Put the pipe in place.
 
         Raises:
-            OSError: no descriptor is to be had; everything is as it was.
+            OSError: there is no free descriptor; everything is as it was.
         """
         flush_streams()
         with contextlib.ExitStack() as undo:
@@ -58,10 +58,10 @@ class Capture:
             undo.pop_all()
             os.close(entry)
 
-    def read(self, most: int = _ROOM) -> bytes:
-        """Return what has come, up to about *most* bytes; never blocks."""
+    def read(self, limit: int = _ROOM) -> bytes:
+        """Return what the pipe holds, up to about *limit* bytes; never blocks."""
         parts: list[bytes] = []
-        while most > 0:
+        while limit > 0:
             try:
                 part = os.read(self._pipe, _PART)
             except BlockingIOError:
@@ -69,11 +69,11 @@ class Capture:
             if not part:
                 break
             parts.append(part)
-            most -= len(part)
+            limit -= len(part)
         return b"".join(parts)
 
     def give_back(self) -> None:
-        """Let the descriptors lead where they led before; from any thread, any number of times."""
+        """Restore the descriptors. Any thread; may be called more than once."""
         with self._lock:
             while self._saved:
                 descriptor, saved = self._saved.popitem()
@@ -81,7 +81,7 @@ class Capture:
                 os.close(saved)
 
     def let_go(self) -> None:
-        """Pass on by itself what processes that outlive the run still write into the pipe."""
+        """Leave the pipe to a thread that passes on what processes that outlive the run write."""
         try:
             first = os.read(self._pipe, _PART)
         except BlockingIOError:
@@ -108,7 +108,7 @@ class Capture:
 
 
 def flush_streams() -> None:
-    """Write out what this process has buffered; blocks as long as nobody takes it."""
+    """Flush the buffers of this process; blocks as long as the reader does not read."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -124,12 +124,12 @@ def write_all(descriptor: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view[:_PART]) :]
-        except BlockingIOError:  # some programs set their terminal so, and with it ours
+        except BlockingIOError:  # some program made the terminal non-blocking, and with it ours
             select.select([], [descriptor], [], 1.0)
 
 
 def _at_the_terminal() -> list[int]:
-    """Return those of 1 and 2 that lead to the terminal of 2."""
+    """Return those of descriptors 1 and 2 that are the terminal of 2."""
     place = os.fstat(2).st_rdev
     found = [2]
     with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ def _at_the_terminal() -> list[int]:
 
 
 def _moved_up(descriptor: int) -> int:
-    """Give *descriptor* a high number; children don't inherit it."""
+    """Move *descriptor* to a high number that children don't inherit; return it."""
     import fcntl
 
     try:

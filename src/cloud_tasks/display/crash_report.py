@@ -1,4 +1,4 @@
-"""Explaining why a process died in the middle of a task. Text only; nobody prints here."""
+"""Explain why the process of a task died, and suggest what to do. Prints nothing."""
 
 from __future__ import annotations
 
@@ -7,107 +7,110 @@ import textwrap
 
 from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.sanitize import without_controls
-from cloud_tasks.outcome import Exited, Outcome, OverMemory, Remains, TimedOut
+from cloud_tasks.outcome import CrashInfo, Exited, Outcome, OverMemory, TimedOut
 from cloud_tasks.text import plural, safe
 
-#: The page that tells more.
+#: The page with more explanations.
 HELP = "docs/what-can-go-wrong.md"
-#: A task that used this share of what was free is the one that the memory ran out for.
+#: Memory ran out because of this task if it used this share of what was free when it began.
 _NEARLY_ALL = 0.8
 _WIDTH = 78
 _LINES_SHOWN, _FRAMES_SHOWN = 5, 3
 _MB, _GB = 2**20, 2**30
 
-#: What usually sends a signal to a task, where nobody else is known to have.
+#: The usual cause of each signal, where no other sender is known.
 _USUAL = {
-    signal.SIGSEGV: "Code written in C used memory that is not its own.",
-    signal.SIGBUS: "Code written in C used memory that is not there, or a mapped file shrank.",
-    signal.SIGABRT: "Code written in C gave up by itself, as after a failed assertion.",
-    signal.SIGFPE: "Code written in C computed something impossible, as a division by zero.",
-    signal.SIGILL: "Code written in C is made for another kind of CPU.",
-    signal.SIGKILL: "Somebody killed it.",
-    signal.SIGTERM: "Somebody told it to end.",
+    signal.SIGSEGV: "Native code accessed invalid memory (segmentation fault).",
+    signal.SIGBUS: "Native code accessed memory that does not exist, or a mapped file shrank.",
+    signal.SIGABRT: "Native code aborted, as after a failed assertion.",
+    signal.SIGFPE: "Native code made an arithmetic error, as a division by zero.",
+    signal.SIGILL: "Native code was built for another kind of CPU (illegal instruction).",
+    signal.SIGKILL: "Another process or user killed it.",
+    signal.SIGTERM: "Another process or user asked it to end.",
 }
 
 
 def is_explained(outcome: Outcome) -> bool:
-    """Tell whether there is more to say than that and why the task is not done."""
+    """Tell whether :func:`explanation` adds something to the line about *outcome*."""
     match outcome:
         case Exited():
             return outcome.exit_code is None or outcome.exit_code < 0
         case OverMemory():
             return True
         case TimedOut():
-            remains = outcome.remains
-            return remains is not None and bool(remains.traceback or remains.last_output)
+            crash_info = outcome.crash_info
+            return crash_info is not None and bool(crash_info.traceback or crash_info.last_output)
         case _:
             return False
 
 
-def explanation(task_id: str, outcome: Outcome, facts: RunInfo, others: int = 0) -> list[str]:
-    """Return the lines below the one that says how *task_id* ended.
+def explanation(task_id: str, outcome: Outcome, info: RunInfo, others: int = 0) -> list[str]:
+    """Return the lines that follow the one about the end of *task_id*.
 
     Args:
         task_id: of the task.
         outcome: how it ended.
-        facts: what else is known of the run.
-        others: how many other tasks were running.
+        info: what else is known of the run.
+        others: the number of other running tasks.
     """
     if not isinstance(outcome, Exited | OverMemory | TimedOut):
         return []
-    remains = outcome.remains or Remains()
-    told = [
-        *_memory(outcome, remains),
-        *_usual(outcome, remains),
-        *_others(others if facts.isolated else 0),
+    crash_info = outcome.crash_info or CrashInfo()
+    sentences = [
+        *_memory(outcome, crash_info),
+        *_usual(outcome, crash_info),
+        *_others(others if info.isolated else 0),
     ]
-    lines = textwrap.wrap(" ".join(told), _WIDTH - 2)
-    lines += _advice(outcome, remains, facts.slots())
-    lines += _labelled("it was in", _frames(remains.traceback))
-    lines += _labelled("last output", _output(remains.last_output))
-    for label, command in (("see", facts.see(task_id)), ("run it alone", facts.alone(task_id))):
+    lines = textwrap.wrap(" ".join(sentences), _WIDTH - 2)
+    lines += _advice(outcome, crash_info, info.slots())
+    lines += _labelled("it was in", _frames(crash_info.traceback))
+    lines += _labelled("last output", _output(crash_info.last_output))
+    for label, command in (
+        ("see", info.logs_command(task_id)),
+        ("run it alone", info.debug_command(task_id)),
+    ):
         lines += [] if command is None else [f"{label:<12} {safe(command, 1000)}"]
     if not isinstance(outcome, TimedOut):
         lines.append(f"why did my task die: {HELP}")
     return [f"  {line}" for line in lines]
 
 
-def _memory(outcome: Outcome, remains: Remains) -> list[str]:
+def _memory(outcome: Outcome, crash_info: CrashInfo) -> list[str]:
     if isinstance(outcome, OverMemory):
         return [
             f"Its processes used {_bytes(outcome.used)}, more than the limit of "
             f"{_bytes(outcome.limit)}."
         ]
-    if remains.memory is None:
+    if crash_info.memory is None:
         return []
-    free = remains.free_memory
+    free = crash_info.free_memory
     was = "" if free is None else f"; {_bytes(free)} were free when it began"
-    return [f"Memory at its end: {_bytes(remains.memory)}{was}."]
+    return [f"Memory at its end: {_bytes(crash_info.memory)}{was}."]
 
 
-def _usual(outcome: Outcome, remains: Remains) -> list[str]:
-    """Say what usually ends a process so."""
+def _usual(outcome: Outcome, crash_info: CrashInfo) -> list[str]:
+    """Return the usual cause of such a death."""
     if not isinstance(outcome, Exited) or outcome.exit_code is None:
         return []
     if outcome.hint is not None and "memory" in outcome.hint:
         return ["The machine was out of memory, and the kernel ended it."]
-    if _ran_out(outcome, remains):
+    if _ran_out(outcome, crash_info):
         return ["Probably the machine was out of memory."]
     if outcome.hint is not None:
-        return []  # the line above says it
+        return []  # the line above has the cause
     try:
         return [_USUAL[signal.Signals(-outcome.exit_code)]]
     except (KeyError, ValueError):
         return []
 
 
-def _ran_out(outcome: Outcome, remains: Remains) -> bool:
-    """Tell whether memory ran out, as far as that can be known."""
+def _ran_out(outcome: Outcome, crash_info: CrashInfo) -> bool:
+    """Tell whether the machine was probably out of memory."""
     if not isinstance(outcome, Exited) or outcome.exit_code != -9:
         return False
     if outcome.hint is not None:
         return "memory" in outcome.hint
-    used, free = remains.memory, remains.free_memory
+    used, free = crash_info.memory, crash_info.free_memory
     return used is not None and free is not None and used >= _NEARLY_ALL * free
 
 
@@ -119,19 +122,19 @@ def _others(others: int) -> list[str]:
     return [f"The {plural(others, 'other running task')} were not affected."]
 
 
-def _advice(outcome: Outcome, remains: Remains, slots: int) -> list[str]:
+def _advice(outcome: Outcome, crash_info: CrashInfo, slots: int) -> list[str]:
     fewer = f"--num-simultaneous-tasks {slots // 2}" if slots > 1 else ""
     if isinstance(outcome, OverMemory):
         words = ["a higher --max-memory-allowed-per-task", *([f"with {fewer}"] if fewer else [])]
         return [f"try          {'   '.join(words)}"]
-    if not _ran_out(outcome, remains):
+    if not _ran_out(outcome, crash_info):
         return []
     words = [*([fewer] if fewer else []), "--max-memory-allowed-per-task GB"]
     return [f"try          {'   or   '.join(words)}"]
 
 
 def _frames(traceback: str | None) -> list[str]:
-    """Return the innermost frames of what faulthandler or Python wrote, innermost first."""
+    """Return the innermost frames of a traceback of faulthandler or Python, innermost first."""
     if not traceback:
         return []
     lines = [line.strip() for line in traceback.splitlines()]

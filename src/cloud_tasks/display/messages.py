@@ -1,4 +1,4 @@
-"""The lines that a run says: banner, progress, failures, summary. Text only; nobody prints here."""
+"""Format the lines about a run: the end of a task, the progress, the summary. Prints nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from cloud_tasks.outcome import (
 from cloud_tasks.runtime.stats import Snapshot
 from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
-from cloud_tasks.text import clock, duration, plural, safe
-
-_CAUSES_SHOWN = 10
+from cloud_tasks.text import cause_lines, clock, duration, plural, rate_pair, safe
 
 _ENDINGS = {
     StopReason.DONE: "done",
@@ -33,13 +31,13 @@ _ENDINGS = {
 
 
 def outcome_line(delivery: Delivery, outcome: Outcome) -> str:
-    """Say in one line how a task ended."""
+    """Return one line that says how a task ended."""
     name = safe(delivery.task.task_id, 80)
     match outcome:
         case Completed():
             result = safe(outcome.result_json.decode("ascii"))
-            again = "asks for another try: " if outcome.retry else ""
-            return f"{name}: {again}{result}"
+            retry = "asks for another try: " if outcome.retry else ""
+            return f"{name}: {retry}{result}"
         case Raised():
             first = outcome.message.strip().partition("\n")[0]
             return f"{name}: {safe(outcome.exc_type, 80)}: {safe(first)}"
@@ -56,12 +54,12 @@ def _after(outcome: TimedOut | Exited | OverMemory | Aborted) -> str:
 
 
 def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
-    """Say how the run stands, as ``key=value`` pairs.
+    """Return the progress as ``key=value`` pairs.
 
     Args:
         now: the counts.
         rate: tasks a second.
-        left: seconds; None: nobody can say.
+        left: seconds until the end; None: unknown.
     """
     known = now.total is not None
     parts = [
@@ -69,7 +67,7 @@ def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
         *([f"pct={100 * now.ended / now.total:.1f}"] if now.total else []),
         f"ok={now.succeeded}",
         f"failed={now.failed}",
-        f"rate={rate:.{0 if rate >= 100 else 2}f}/s",
+        rate_pair(rate),
         f"elapsed={clock(now.elapsed)}",
     ]
     if left is not None:
@@ -78,7 +76,7 @@ def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
 
 
 def summary_lines(summary: RunSummary) -> list[str]:
-    """Say what the run came to."""
+    """Summarise a run."""
     rate = (
         f", {summary.rate:,.{0 if summary.rate >= 100 else 1}f} a second" if summary.ended else ""
     )
@@ -92,17 +90,12 @@ def summary_lines(summary: RunSummary) -> list[str]:
             f"{name} {duration(summary.run_time[name])}" for name in ("p50", "p95", "p99", "max")
         )
         lines.append(f"  run time   {times}")
-    if summary.causes:
-        lines.append("  not done, by cause:")
-        width = len(f"{summary.causes[0].count:,}")
-        lines += [
-            f"    {cause.count:>{width},}  {safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}"
-            for cause in summary.causes[:_CAUSES_SHOWN]
+    lines += cause_lines(
+        [
+            (cause.count, f"{safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}")
+            for cause in summary.causes
         ]
-        rest = summary.causes[_CAUSES_SHOWN:]
-        if rest:
-            others = sum(cause.count for cause in rest)
-            lines.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+    )
     if summary.trouble is not None:
         lines.append(f"error: {safe(summary.trouble, 1000)}")
     return lines

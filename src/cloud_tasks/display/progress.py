@@ -1,28 +1,32 @@
-"""The lines that are drawn while a run goes on, made from plain values; nobody draws here."""
+"""Lay out the progress of a run as lines of styled text, and estimate its end.
+
+:func:`area` makes at most seven lines from a :class:`ProgressState`, which holds plain values; what
+does not fit the width is left out by its rank. Nothing here draws: see :mod:`display.screen`.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloud_tasks.executors.base import Running
 from cloud_tasks.runtime.stats import Snapshot
-from cloud_tasks.text import clock, duration, plural, safe
+from cloud_tasks.text import clock, duration, plural, rate, safe
 
 if TYPE_CHECKING:
     from cloud_tasks.system.machine import MachineUse
-from collections import deque
 
-#: Texts and their styles.
+#: A line: texts and their styles.
 Line = list[tuple[str, str]]
-#: A piece of a line that is shown whole or not at all.
+#: Part of a line that is shown whole or not at all.
 Group = list[tuple[str, str]]
 
 _GAP = "   "
 _NAME, _LABEL, _GOOD, _BAD, _ODD = "bold", "dim", "green", "red", "yellow"
-#: A bar that is shorter says nothing.
+#: Characters; a shorter bar shows nothing useful.
 _SHORTEST_BAR = 8
 #: Characters of a cause, where several share the line.
 _LONGEST_CAUSE = 44
@@ -30,19 +34,19 @@ _GB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What is drawn.
+class ProgressState:
+    """The state of a run at one moment, as it is drawn.
 
     Attributes:
         name: of the user's function.
-        now: how the run stands.
+        now: the counts.
         slots: tasks at once.
         rate: tasks a second.
-        left: seconds; None: can't be said, or not yet.
-        ends: when that is over, in seconds since the epoch.
+        left: seconds until the end; None: unknown, or not yet known.
+        ends: that moment, in seconds since the epoch.
         max_runtime: of a task, in seconds; None: no limit.
-        running: what runs, as far as known.
-        machine: how much of it is used, where that is known.
+        running: the running tasks, where they are known.
+        machine: the use of CPU and memory, where it is known.
     """
 
     name: str
@@ -56,27 +60,27 @@ class Picture:
     machine: MachineUse | None = None
 
 
-def area(picture: Picture, width: int, *, unicode: bool = True) -> list[Line]:
-    """Return at most seven lines of fewer than *width* characters."""
+def area(state: ProgressState, width: int, *, unicode: bool = True) -> list[Line]:
+    """Return at most seven lines of fewer than *width* characters; *unicode*: not only ASCII."""
     lines = [
-        _bar_line(picture, width, unicode),
-        _line(_times(picture), width),
-        _line(_counts(picture), width),
-        _line(_machine(picture), width),
-        _line(_oldest(picture), width),
-        _causes(picture.now, width),
+        _bar_line(state, width, unicode),
+        _line(_times(state), width),
+        _line(_counts(state), width),
+        _line(_machine(state), width),
+        _line(_oldest(state), width),
+        _causes(state.now, width),
     ]
     return [line for line in lines if line]
 
 
-def _bar_line(picture: Picture, width: int, unicode: bool) -> Line:
-    now, room = picture.now, width - 2
-    name = _short(picture.name, 20)
+def _bar_line(state: ProgressState, width: int, unicode: bool) -> Line:
+    now, room = state.now, width - 2
+    name = _short(state.name, 20)
     if not now.total:
         what = "done, of an unknown number" if now.total is None else "tasks"
         return _line([(0, [(name, _NAME)]), (1, [(f"{now.ended:>9,} {what}", "")])], width)
     share = min(1.0, now.ended / now.total)
-    # It is all done only when all is done.
+    # 100.0 % only when all is done, however it is rounded.
     percent = f"{min(100 * share, 100.0 if now.ended >= now.total else 99.9):5.1f} %"
     total = f"{now.total:,}"
     count = f"{now.ended:>{len(total)},} / {'~' if now.guessed else ''}{total}"
@@ -101,49 +105,41 @@ def _bar(share: float, length: int, unicode: bool) -> Line:
     return [("━" * full, _GOOD), ("╺" + "━" * (rest - 1), _LABEL)]
 
 
-def _times(picture: Picture) -> list[tuple[int, Group]]:
-    now = picture.now
-    rate: list[tuple[int, Group]] = [(1, [(f"{_rate(picture.rate):>8}", "")])]
+def _times(state: ProgressState) -> list[tuple[int, Group]]:
+    now = state.now
+    speed: list[tuple[int, Group]] = [(1, [(f"{rate(state.rate):>8}", "")])]
     elapsed: tuple[int, Group] = (2, _labelled("elapsed", f"{clock(now.elapsed):>7}"))
     if now.total is None:
-        return [*rate, elapsed]
-    if picture.left is None:
-        return [*rate, elapsed, (0, [("left ", _LABEL), ("estimating", "")])]
-    left: tuple[int, Group] = (0, _labelled("left", f"{clock(picture.left):>7}"))
-    if picture.ends is None:
-        return [*rate, elapsed, left]
-    ends = time.strftime("%H:%M:%S", time.localtime(picture.ends))
-    return [*rate, elapsed, left, (3, _labelled("ends about", ends))]
+        return [*speed, elapsed]
+    if state.left is None:
+        return [*speed, elapsed, (0, [("left ", _LABEL), ("estimating", "")])]
+    left: tuple[int, Group] = (0, _labelled("left", f"{clock(state.left):>7}"))
+    if state.ends is None:
+        return [*speed, elapsed, left]
+    ends = time.strftime("%H:%M:%S", time.localtime(state.ends))
+    return [*speed, elapsed, left, (3, _labelled("ends about", ends))]
 
 
-def _rate(rate: float) -> str:
-    if rate >= 100:
-        return f"{rate:,.0f}/s"
-    if rate >= 1:
-        return f"{rate:.1f}/s"
-    return f"{60 * rate:.1f}/min" if rate * 60 >= 1 else f"{3600 * rate:.1f}/h"
-
-
-def _counts(picture: Picture) -> list[tuple[int, Group]]:
-    now = picture.now
+def _counts(state: ProgressState) -> list[tuple[int, Group]]:
+    now = state.now
     digits = len(f"{now.total or now.ended:,}")
     failed = now.failed - now.put_back
     groups: list[tuple[int, Group]] = [(1, _labelled("ok", f"{now.succeeded:>{digits},}", _GOOD))]
     groups.append((0, _labelled("failed", f"{failed:,}", _BAD if failed else "")))
-    slots = len(str(picture.slots))
-    running = f"{min(now.running, picture.slots):>{slots}}/{picture.slots}"
+    slots = len(str(state.slots))
+    running = f"{min(now.running, state.slots):>{slots}}/{state.slots}"
     groups.append((2, _labelled("running", running)))
     for rank, (name, count) in enumerate(
-        (("put back", now.put_back), ("no tasks", now.bad_entries), ("left out", now.skipped)), 3
+        (("put back", now.put_back), ("bad entries", now.bad_entries), ("skipped", now.skipped)), 3
     ):
         if count:
             groups.append((rank, _labelled(name, f"{count:,}", _ODD)))
     return groups
 
 
-def _machine(picture: Picture) -> list[tuple[int, Group]]:
+def _machine(state: ProgressState) -> list[tuple[int, Group]]:
     groups: list[tuple[int, Group]] = []
-    use, times = picture.machine, picture.now.run_time
+    use, times = state.machine, state.now.run_time
     if use is not None:
         groups.append((0, _labelled("cpu", f"{use.cpu_percent:>3.0f} %")))
         memory = f"{use.used / _GB:>{len(f'{use.total / _GB:.1f}')}.1f}/{use.total / _GB:.1f} GB"
@@ -155,12 +151,12 @@ def _machine(picture: Picture) -> list[tuple[int, Group]]:
     return groups
 
 
-def _oldest(picture: Picture) -> list[tuple[int, Group]]:
-    if not picture.running:
+def _oldest(state: ProgressState) -> list[tuple[int, Group]]:
+    if not state.running:
         return []
-    oldest = max(picture.running, key=lambda task: task.seconds)
+    oldest = max(state.running, key=lambda task: task.seconds)
     age = f"{duration(oldest.seconds):>6}"
-    of = "" if picture.max_runtime is None else f" of {duration(picture.max_runtime)}"
+    of = "" if state.max_runtime is None else f" of {duration(state.max_runtime)}"
     return [
         (0, _labelled("oldest", _short(oldest.task_id, 30))),
         (2, _labelled("slot", str(oldest.slot))),
@@ -191,7 +187,7 @@ def _labelled(label: str, value: str, style: str = "") -> Group:
 
 
 def _line(groups: list[tuple[int, Group]], width: int) -> Line:
-    """Put *groups* side by side; where they don't fit, those of the highest rank are left out."""
+    """Join *groups* in one line; those with the highest rank are left out until the rest fits."""
     kept = list(groups)
     while len(kept) > 1 and _length(kept) >= width:
         kept.remove(max(kept, key=lambda group: group[0]))
@@ -205,7 +201,7 @@ def _line(groups: list[tuple[int, Group]], width: int) -> Line:
 
 
 def _short(text: str, longest: int) -> str:
-    """Return *text* harmless and cut to *longest* characters."""
+    """Return foreign *text* escaped, then cut to *longest* characters."""
     shown = safe(text)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…" if longest > 0 else ""
 
@@ -215,28 +211,23 @@ def _length(groups: list[tuple[int, Group]]) -> int:
     return 1 + texts + len(_GAP) * (len(groups) - 1)
 
 
-# MERGED: When a run will be over, from how fast its tasks end now.
-
-#: Seconds that the rate looks back.
+#: Seconds over which the rate is measured.
 WINDOW = 60.0
-#: Seconds at the start in which nothing can be said: processes boot, caches fill.
+#: Seconds at the start without an estimate: processes boot, caches fill.
 _WARM_UP = 5.0
 #: Seconds between two samples that are kept.
 _STEP = 0.5
 
 
 class RateEstimator:
-    """Tells the rate of the last minute, and the time that is left.
-
-    It is told now and then how many tasks have ended.
-    """
+    """Estimates the rate of the last minute and the time left, from counts of ended tasks."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
         self._now = (0.0, 0)
 
-    def note(self, elapsed: float, ended: int) -> None:
-        """Take in that *ended* tasks had ended after *elapsed* seconds of the run."""
+    def add(self, elapsed: float, ended: int) -> None:
+        """Add a sample: *ended* tasks had ended after *elapsed* seconds of the run."""
         self._now = (elapsed, ended)
         if elapsed - self._samples[-1][0] >= _STEP:
             self._samples.append(self._now)
@@ -245,10 +236,10 @@ class RateEstimator:
             self._samples.popleft()
 
     def rate(self, slots: int = 1) -> float:
-        """Return tasks a second: of the last minute, or of the whole run where that says more.
+        """Return tasks a second: of the last minute, or of the whole run where that is safer.
 
-        Where fewer than two tasks a slot ended within the minute, it may just have been a quiet
-        one: tasks that start together also end together.
+        Fewer than two ends a slot within the minute prove no change of the rate: tasks that
+        start together also end together.
         """
         elapsed, ended = self._now
         began, before = self._samples[0]
@@ -257,12 +248,12 @@ class RateEstimator:
         return (ended - before) / (elapsed - began) if elapsed > began else 0.0
 
     def left(self, now: Snapshot, slots: int, running: Sequence[Running] = ()) -> float | None:
-        """Return the seconds that are left; None: it can't be said, or not yet.
+        """Return the seconds until the end; None: unknown, or not yet known.
 
         Args:
-            now: how the run stands.
+            now: the counts.
             slots: tasks at once.
-            running: those that run now, as far as known.
+            running: the running tasks, where they are known.
         """
         if now.total is None or now.elapsed < _WARM_UP:
             return None
@@ -278,9 +269,9 @@ class RateEstimator:
 
 
 def _tail(now: Snapshot, running: Sequence[Running]) -> float | None:
-    """Return the seconds until the last running task should be over.
+    """Return the seconds until the last running task should end.
 
-    The run is as long as its slowest task from here on, however fast the others were.
+    When no task waits any more, the slowest running task decides, not the rate.
     """
     usual, longest = now.run_time.get("p95"), now.run_time.get("max")
     if usual is None or longest is None:

@@ -1,4 +1,4 @@
-"""What the console is told of a run, beside its counts."""
+"""Hold the facts about a run that the console shows beside its counts."""
 
 from __future__ import annotations
 
@@ -8,34 +8,28 @@ from dataclasses import dataclass
 from cloud_tasks.executors.base import Running
 
 
-def _one() -> int:
-    """Know of one slot."""
-    return 1
-
-
-def _nobody_knows(task_id: str) -> str | None:
-    """Know no command."""
+def _no_command(task_id: str) -> str | None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is known of a run, and whom to ask for the rest.
+    """Facts about a run, and functions for those that change.
 
     Attributes:
         name: of the user's function.
         slots: returns how many tasks may run at once.
-        running: returns what runs; called by the thread that shows it, must not block.
+        running: returns the running tasks; called by the console thread, must not block.
         max_runtime: of a task, in seconds; None: no limit.
-        isolated: the end of a task's process touches no other task.
-        see: returns the command that shows what a task printed; None: there is none.
-        alone: returns the command that runs a task alone; None: there is none.
+        isolated: the death of a task's process affects no other task.
+        logs_command: returns the command that shows the output of a task; None: there is none.
+        debug_command: returns the command that runs a task alone; None: there is none.
     """
 
     name: str = "tasks"
-    slots: Callable[[], int] = _one
+    slots: Callable[[], int] = lambda: 1
     running: Callable[[], Sequence[Running]] = list
     max_runtime: float | None = None
     isolated: bool = False
-    see: Callable[[str], str | None] = _nobody_knows
-    alone: Callable[[str], str | None] = _nobody_knows
+    logs_command: Callable[[str], str | None] = _no_command
+    debug_command: Callable[[str], str | None] = _no_command

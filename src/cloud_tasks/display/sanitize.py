@@ -1,4 +1,12 @@
-"""Making whole lines of what several processes write into one pipe, fit to stand on a screen."""
+"""Make the output of tasks safe to show on a terminal; colours stay.
+
+There are two needs and two rules. While the progress is drawn, :class:`WholeLines` drops all other
+control sequences, and shows the last state of a progress bar, because the lines pass by.
+``cloud_tasks logs`` shows a log as evidence: :class:`ControlEscaper` replaces each control
+character by its escape, those that reorder or hide text included, and shows every state of a
+progress bar.
+Foreign text on one line, such as a task id, is escaped by :func:`cloud_tasks.text.safe`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,7 @@ import re
 
 #: A line longer than this is shown in parts.
 _LONGEST = 64 * 1024
-#: What would move the cursor, or worse, if it came to the terminal; colours are kept.
+#: Sequences that control a terminal; the group is set for those of a colour.
 _CONTROLS = re.compile(
     r"\x1b\[(?P<colour>[0-9;:]*m)"
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -15,18 +23,29 @@ _CONTROLS = re.compile(
     r"|\x1b[ -/]*[0-~]?"
     r"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]"
 )
+#: A colour; a line end; characters that move the cursor, hide or reorder text.
+_SPECIAL = re.compile(
+    r"\x1b\[[0-9;:]{0,40}m|\r+\n|"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+    r"|[\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+#: The beginning of a sequence that may go on in the next piece.
+_OPEN_END = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r+)\Z")
 _RESET = "\x1b[0m"
 
 
 class WholeLines:
-    """Takes bytes as they come, and gives lines when they are whole.
+    """A buffer that gives out whole lines of what several processes write into one pipe.
 
-    The begin of a line is held until its end comes, or nothing has come for *idle* seconds.
-    What a line rewrote of itself by carriage returns, as progress bars do, is left out.
+    The beginning of a line is held until its end comes, or nothing has come for *idle* seconds.
+    Text that a line overwrote by carriage returns, as progress bars do, is left out.
 
     Args:
-        encoding: of the terminal; what can't be decoded is shown as a replacement.
+        encoding: of the terminal; invalid bytes become replacement characters.
         idle: seconds.
+
+    Attributes:
+        size: characters in the buffer.
     """
 
     def __init__(self, encoding: str = "utf-8", *, idle: float = 1.0) -> None:
@@ -37,14 +56,14 @@ class WholeLines:
         self.size = 0
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take *data*, which came at *now*."""
+        """Add *data*, which came at *now*, in seconds."""
         text = self._decoder.decode(data)
         self._parts.append(text)
         self.size += len(text)
         self._fed = now
 
     def take(self, now: float, *, everything: bool = False) -> str:
-        """Return the lines that are whole at *now*; *everything*: the last one, too."""
+        """Remove and return the lines that are whole at *now*; *everything*: the last one, too."""
         if not self._parts:
             return ""
         whole, end, rest = "".join(self._parts).rpartition("\n")
@@ -54,25 +73,25 @@ class WholeLines:
             whole, rest = f"{whole}{rest}\n", ""
         self._parts = [rest] if rest else []
         self.size = len(rest)
-        return _harmless(whole)
+        return _without_other_controls(whole)
 
 
 def _last_version(line: str) -> str:
-    r"""Return what a line shows after all its ``\r``; one at its end may belong to a ``\r\n``."""
+    r"""Return the visible part of a line with ``\r``; one at its end may belong to a ``\r\n``."""
     shown = line.rstrip("\r")
     return shown.rpartition("\r")[2] + line[len(shown) :][:1]
 
 
-def _harmless(text: str) -> str:
+def _without_other_controls(text: str) -> str:
     if "\r" in text:
         text = "\n".join(_last_version(line).rstrip("\r") for line in text.split("\n"))
     shown = _CONTROLS.sub(_colour_only, text)
-    # Whatever colour a task leaves on ends with its lines.
+    # A colour that a task leaves on ends with its lines.
     return f"{shown[:-1]}{_RESET}\n" if "\x1b" in shown else shown
 
 
 def without_controls(line: str) -> str:
-    """Return *line* without colours, and all else that is not to be seen."""
+    """Return *line* without colours and other control sequences."""
     return _CONTROLS.sub("", line)
 
 
@@ -80,26 +99,13 @@ def _colour_only(found: re.Match[str]) -> str:
     return found[0] if found["colour"] is not None else ""
 
 
-# MERGED: What tasks printed, on a terminal: colours stay, whatever else would drive it is only
-# MERGED: shown.
+class ControlEscaper:
+    """A filter for pieces of output that escapes all control characters but colours.
 
-# Colour; a line end; what moves the cursor, hides or reorders text.
-_SPECIAL = re.compile(
-    r"\x1b\[[0-9;:]{0,40}m|\r+\n|"
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-    r"|[\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-#: The end of a piece that may go on in the next one.
-_OPEN_END = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r+)\Z")
-
-
-class Harmless:
-    """Makes pieces of output harmless, one after the other.
-
-    A carriage return begins a new line, since a progress bar would write over what is there.
+    A carriage return begins a new line, so that a progress bar overwrites nothing.
 
     Args:
-        colours: they stay; else they are left out.
+        colours: keep them; else they are left out.
     """
 
     def __init__(self, *, colours: bool = True) -> None:
@@ -109,7 +115,7 @@ class Harmless:
         self._coloured = False
 
     def feed(self, piece: bytes) -> str:
-        """Return what can be shown of *piece* and what was before it."""
+        """Return the text of *piece*, and of what was held back of the one before."""
         text = self._rest + self._decoder.decode(piece)
         open_end = _OPEN_END.search(text)
         at = len(text) if open_end is None else open_end.start()
@@ -117,11 +123,11 @@ class Harmless:
         return self._shown(text[:at])
 
     def end(self) -> str:
-        """Return what is left, and what puts the terminal's colours back."""
+        """Return the rest, and the sequence that resets the terminal's colours if any was set."""
         text = self._rest + self._decoder.decode(b"", final=True)
         self._rest = ""
         shown = self._shown(text)
-        return shown + ("\x1b[0m" if self._coloured else "")
+        return shown + (_RESET if self._coloured else "")
 
     def _shown(self, text: str) -> str:
         return _SPECIAL.sub(self._replacement, text)

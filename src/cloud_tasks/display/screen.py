@@ -1,4 +1,12 @@
-"""The terminal while the progress is drawn at its bottom; a home of rich."""
+"""Draw the progress at the bottom of the terminal, below what the tasks print; a home of rich.
+
+    descriptors 1, 2 ─► pipe (Capture) ─► WholeLines ─┐
+    Console.print ────────────────────────────────────┼─► rich Live ─► terminal
+    Stats, RunInfo, MachineWatch ─► ProgressState ────┘
+
+One thread draws, that of the console: ``Drawing.turn`` reads the pipe and redraws the area. Only
+``open`` and ``give_back`` may be called by others.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +18,34 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, cast
 
 from cloud_tasks.display.capture import Capture, write_all
+from cloud_tasks.display.progress import Line, ProgressState, RateEstimator, area
+from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.sanitize import WholeLines
+from cloud_tasks.runtime.stats import Stats
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import ConsoleOptions, RenderResult
     from rich.live import Live
     from rich.text import Text
-from typing import TYPE_CHECKING
 
-from cloud_tasks.display.progress import Line, Picture, RateEstimator, area
-from cloud_tasks.display.run_info import RunInfo
-from cloud_tasks.runtime.stats import Stats
-
-if TYPE_CHECKING:
     from cloud_tasks.system.machine import MachineWatch
 
 
 #: A line of the area: texts and their styles.
 ScreenLine = Sequence[tuple[str, str]]
-#: So much text is shown without waiting for the next redraw.
-_MUCH = 64 * 1024
+#: Bytes of printed text that are shown without waiting for the next redraw.
+_SHOW_NOW = 64 * 1024
+#: Columns and lines of a terminal that doesn't tell its size.
 _USUAL_SIZE = (80, 24)
+#: Seconds between two redraws. Each turn of this thread takes the interpreter's lock from those
+#: that do the work, so there are no more turns than redraws,
+_REDRAW = 0.25
+#: unless this many bytes come between two of them, so that the pipe might get full: then the next
+#: turn comes after this many seconds.
+_FLOOD, _SOON = 16 * 1024, 0.02
+#: Seconds between two readings of the use of the machine: shorter ones say little.
+_MACHINE_PERIOD = 1.0
 
 
 def is_drawn(
@@ -41,8 +55,8 @@ def is_drawn(
 
     Args:
         mode: ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
-            moreover a person seems to sit there, and sees the log; ``off``: no.
-        terminal_taken: tasks run in this thread, or a debugger will: they talk to the terminal.
+            moreover it is in the foreground and shows the log; ``off``: no.
+        terminal_taken: tasks run in this thread or a debugger will, and need the terminal.
         environment: of this process.
     """
     environment = os.environ if environment is None else environment
@@ -65,7 +79,7 @@ def _is_in_foreground(terminal: int) -> bool:
 
 
 def _log_is_seen() -> bool:
-    """Tell whether what the worker says goes to a terminal, and is not too much for the user."""
+    """Tell whether the console's log lines are enabled and go to a terminal."""
     if not logging.getLogger("cloud_tasks.console").isEnabledFor(logging.INFO):
         return False
     streams = (getattr(handler, "stream", None) for handler in logging.getLogger().handlers)
@@ -73,7 +87,7 @@ def _log_is_seen() -> bool:
 
 
 class Screen:
-    """Shows an area at the bottom of the terminal, and above it what everybody prints.
+    """An area at the bottom of the terminal, and above it what this process and its children print.
 
     ``open`` and ``give_back`` serve any thread; everything else belongs to the one that draws.
     """
@@ -89,23 +103,23 @@ class Screen:
         self._plain = False
 
     def open(self) -> None:
-        """Take the terminal.
+        """Take over the terminal.
 
         Raises:
-            OSError: it can't be had; everything is as it was.
+            OSError: it is not available; everything is as it was.
         """
         self._capture.begin()
 
     def give_back(self) -> None:
-        """Let this process write to the terminal again, whatever the drawing thread does."""
+        """Let this process write to the terminal again, whatever the drawing thread does now."""
         self._capture.give_back()
 
-    def say(self, lines: Sequence[str]) -> None:
+    def print(self, lines: Sequence[str]) -> None:
         """Show *lines* above the area, with the next redraw."""
         self._above += lines
 
     def collect(self) -> int:
-        """Take in what was printed; return its bytes."""
+        """Read the captured output; return the number of its bytes."""
         data = self._capture.read()
         if data:
             self._lines.feed(data, time.monotonic())
@@ -113,8 +127,8 @@ class Screen:
 
     @property
     def is_full(self) -> bool:
-        """So much was printed that it should be shown now."""
-        return self._lines.size >= _MUCH
+        """True if the captured output should be shown before the next redraw."""
+        return self._lines.size >= _SHOW_NOW
 
     @property
     def taken(self) -> int:
@@ -128,7 +142,7 @@ class Screen:
 
     @property
     def speaks_unicode(self) -> bool:
-        """It can show more than ASCII."""
+        """True if it can show more than ASCII."""
         return self._capture.encoding.lower().replace("-", "").startswith("utf")
 
     def _size(self) -> tuple[int, int]:
@@ -139,11 +153,11 @@ class Screen:
         return width or _USUAL_SIZE[0], height or _USUAL_SIZE[1]
 
     def draw(self, area: Sequence[ScreenLine] | None, *, everything: bool = False) -> None:
-        """Show what was printed, and *area* below it; None: as it was. May block.
+        """Show the captured output, and *area* below it. May block.
 
         Args:
-            area: its lines.
-            everything: show also the begin of a line that is not whole yet.
+            area: its lines; None: as they were.
+            everything: show also the last line, though its end is missing.
         """
         above = self._lines.take(time.monotonic(), everything=everything)
         above += "".join(f"{line}\n" for line in self._above)
@@ -153,11 +167,11 @@ class Screen:
         try:
             self._show(above, area)
         except OSError:
-            # The terminal is gone. What is printed must be taken all the same.
+            # The terminal is gone. The pipe must still be read, or tasks would block.
             self._gone = True
 
     def draw_no_more(self) -> None:
-        """Only pass on what is printed, from now on."""
+        """Pass the captured output on without an area from now on."""
         self._plain = True
 
     def _show(self, above: str, area: Sequence[ScreenLine] | None) -> None:
@@ -186,15 +200,15 @@ class Screen:
             redirect_stderr=False, vertical_overflow="crop",
         )  # fmt: skip
         live.start()
-        # Nobody can show it again if we are stopped or killed.
+        # A process that is stopped or killed could not show the cursor again.
         console.show_cursor(True)
         return live
 
     def close(self) -> None:
-        """Give the terminal back, with all that was printed on it and without the area."""
+        """Give the terminal back, with all captured output on it and without the area."""
         self.give_back()
-        # What those have written who have ended is in the pipe, which holds no more than this;
-        # who goes on is let go.
+        # The pipe holds no more than two reads: all output of processes that have ended. Those that
+        # live on keep the pipe, which let_go() serves.
         for _ in range(2):
             self.collect()
             self.draw(None)
@@ -209,7 +223,7 @@ class Screen:
 
 
 class _Terminal:
-    """The terminal as rich wants to see it: a file."""
+    """The terminal as a file, as rich needs it."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
@@ -218,13 +232,13 @@ class _Terminal:
 
     def write(self, text: str) -> int:
         data = text.encode(self.encoding, "replace")
-        for at in range(0, len(data), _MUCH):
-            write_all(self._capture.terminal, data[at : at + _MUCH])
+        for at in range(0, len(data), _SHOW_NOW):
+            write_all(self._capture.terminal, data[at : at + _SHOW_NOW])
             self.taken += 1
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: there is no buffer."""
 
     def isatty(self) -> bool:
         return True
@@ -255,7 +269,7 @@ def _text(area: Sequence[ScreenLine]) -> Text:
 
 
 class _Area:
-    """What is drawn at the moment, also when rich draws it anew by itself."""
+    """The current area, which rich may also redraw by itself."""
 
     def __init__(self) -> None:
         self.text: Text | None = None
@@ -266,7 +280,7 @@ class _Area:
 
 
 class _Verbatim:
-    """Text that stands as it is: rich would take long to look at every line of it."""
+    """Text that rich passes on as it is: to parse every line would take long."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -277,35 +291,24 @@ class _Verbatim:
         yield Segment(self._text)
 
 
-# MERGED: Putting together what stands on the screen, turn by turn.
-
-#: Seconds between two redraws. Each turn of this thread takes the interpreter's lock from those
-#: that do the work, so there are no more turns than redraws,
-_REDRAW = 0.25
-#: unless so many bytes come between two of them that the pipe might get full: then so soon again.
-_FLOOD, _SOON = 16 * 1024, 0.02
-#: Seconds between two looks at the machine: shorter ones say little.
-_LOOK = 1.0
-
-
 class Drawing:
-    """Draws the progress of a run on *screen*. Everything belongs to the thread that draws.
+    """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws.
 
     Args:
         screen: shows it.
         stats: the counts.
-        facts: what else is known.
+        info: what else is known.
     """
 
-    def __init__(self, screen: Screen, stats: Stats, facts: RunInfo) -> None:
+    def __init__(self, screen: Screen, stats: Stats, info: RunInfo) -> None:
         self._screen = screen
         self._stats = stats
-        self._facts = facts
-        self._pace = RateEstimator()
+        self._info = info
+        self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
         self._watch = _machine_watch()
-        self._machine = self._watch.look()
-        self._look_due = 0.0
+        self._machine = self._watch.measure()
+        self._machine_due = 0.0
         self._flood = False
 
     @property
@@ -315,7 +318,7 @@ class Drawing:
         return min(left, _SOON) if self._flood else left
 
     def turn(self) -> None:
-        """Take in what was printed, and show it when it is time."""
+        """Read the captured output, and redraw when it is time."""
         self._flood = self._screen.collect() >= _FLOOD
         now = time.monotonic()
         if now >= self._due:
@@ -325,28 +328,25 @@ class Drawing:
             self._screen.draw(None)
 
     def _area(self, now: float) -> list[Line]:
-        if now >= self._look_due:
-            self._look_due = now + _LOOK
-            self._machine = self._watch.look()
-        snapshot, slots, running = (
-            self._stats.snapshot(),
-            self._facts.slots(),
-            self._facts.running(),
-        )
-        self._pace.note(snapshot.elapsed, snapshot.ended)
-        left = self._pace.left(snapshot, slots, running)
-        picture = Picture(
-            name=self._facts.name,
+        if now >= self._machine_due:
+            self._machine_due = now + _MACHINE_PERIOD
+            self._machine = self._watch.measure()
+        snapshot = self._stats.snapshot()
+        slots, running = self._info.slots(), self._info.running()
+        self._estimator.add(snapshot.elapsed, snapshot.ended)
+        left = self._estimator.left(snapshot, slots, running)
+        state = ProgressState(
+            name=self._info.name,
             now=snapshot,
             slots=slots,
-            rate=self._pace.rate(slots),
+            rate=self._estimator.rate(slots),
             left=left,
             ends=None if left is None else time.time() + left,
-            max_runtime=self._facts.max_runtime,
+            max_runtime=self._info.max_runtime,
             running=running,
             machine=self._machine,
         )
-        return area(picture, self._screen.width, unicode=self._screen.speaks_unicode)
+        return area(state, self._screen.width, unicode=self._screen.speaks_unicode)
 
 
 def _machine_watch() -> MachineWatch:

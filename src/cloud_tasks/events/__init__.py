@@ -1,1 +1,1 @@
-"""What is recorded of a run, and where."""
+"""Record the events of a run, send them to their sinks, and read them again."""

@@ -1,18 +1,18 @@
-"""Why a task is not done, in words that are alike for failures that are alike.
+"""Name the cause of a failed task, so that failures of the same kind get the same text.
 
-The same words in the summary of a run, in its report and in the list of its failures.
+The summary of a run, its report and the list of its failures group failures by this text.
 """
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloud_tasks.errors import unreachable
-from cloud_tasks.events.tracebacks import crash_site, last_words
+from cloud_tasks.events.tracebacks import crash_site, summarise
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -23,26 +23,25 @@ from cloud_tasks.outcome import (
     TimedOut,
 )
 
-_LONGEST = 120
-#: More of a text is not looked at.
-_ENOUGH = 2000
+#: Characters of a cause, and of a text that are searched for it.
+_LONGEST, _SEARCHED = 120, 2000
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-#: What ``events.records`` says of a task that used too much memory.
+#: The text that ``events.records`` writes for a task that used too much memory.
 _OVER_MEMORY = re.compile(
     r"MemoryError: the task's processes used .* more than the limit of (.+) GB"
 )
-#: The ends of one try that are a task's own failure.
+#: Types of the events that mean a task's own failure.
 _FAILURES = frozenset({"task_exception", "task_timed_out", "task_exited", "task_dead"})
 
 
 @dataclass(frozen=True, slots=True)
 class FailureCause:
-    """Why a task is not done; equal for failures that are alike.
+    """The cause of a failure; equal for failures of the same kind.
 
     Attributes:
-        text: in a line, with all numbers alike.
-        where: the innermost frame of the user's own code, ``file.py:12 in load``; None: there is
-            none, or nobody knows.
+        text: one line, with every number replaced by ``#``.
+        where: the innermost frame of the user's own code, ``file.py:12 in load``; None if there
+            is none or it is unknown.
     """
 
     text: str
@@ -50,7 +49,7 @@ class FailureCause:
 
 
 def cause_of(outcome: Outcome) -> str:
-    """Say why a task is not done, alike for failures that are alike."""
+    """Return the cause of an outcome that is not a success, in one line."""
     match outcome:
         case Completed():
             return "asked for another try"
@@ -70,7 +69,7 @@ def cause_of(outcome: Outcome) -> str:
 
 def _cause_of_raised(outcome: Raised) -> str:
     if outcome.traceback:
-        return folded(last_words(outcome.traceback)[0])
+        return folded(summarise(outcome.traceback)[0])
     first = outcome.message.strip().partition("\n")[0]
     return folded(f"{outcome.exc_type}: {first}" if first else outcome.exc_type)
 
@@ -80,23 +79,36 @@ def _over_memory(limit: str) -> str:
 
 
 def is_failure(event: Mapping[str, Any]) -> bool:
-    """Tell whether *event* says that a task failed, by itself or for good.
+    """Return True if *event* means that a task failed, in one attempt or for good.
 
-    ``task_aborted``, and a completion that asks for another try, are no failures of the task.
+    ``task_aborted``, and a completion that asks for another try, are not failures of the task.
     """
     kind = event.get("event_type")
     return isinstance(kind, str) and kind in _FAILURES
 
 
 def cause_of_event(event: Mapping[str, Any]) -> FailureCause:
-    """Say why the task of *event* is not done, in the words of :func:`cause_of`.
+    """Return why the task of *event* is not done, in the words of :func:`cause_of`.
 
-    Takes events of any kind, of ours and of the older system, whatever their values are. Where
-    an event doesn't tell enough, the words say less.
+    Accepts events of any kind, also of the older system, with values of any type. Where an event
+    lacks details, the text is less specific.
     """
-    kind = event.get("event_type")
-    tell = _TELLERS.get(kind) if isinstance(kind, str) else None
-    return FailureCause("nobody knows why", None) if tell is None else tell(event)
+    match event.get("event_type"):
+        case "task_exception" | "fatal_exception" | "non_fatal_exception":
+            return _exception(event)
+        case "task_exited":
+            return _exited(event)
+        case "task_timed_out":
+            text = "ran too long"
+        case "task_aborted":
+            text = _with_reason("aborted", _line(event.get("reason")))
+        case "task_dead":
+            text = _with_reason("given up", folded(_line(event.get("reason"))))
+        case "task_completed":
+            text = "asked for another try" if event.get("retry") else "done"
+        case _:
+            text = "unknown cause"
+    return FailureCause(text, None)
 
 
 def _exception(event: Mapping[str, Any]) -> FailureCause:
@@ -106,7 +118,7 @@ def _exception(event: Mapping[str, Any]) -> FailureCause:
     memory = _OVER_MEMORY.match(text)
     if memory is not None:
         return FailureCause(_over_memory(memory[1][:_LONGEST]), None)
-    words, where = last_words(text)
+    words, where = summarise(text)
     return FailureCause(folded(words), where)
 
 
@@ -118,59 +130,33 @@ def _exited(event: Mapping[str, Any]) -> FailureCause:
     return FailureCause(exit_text(code, _line(hint) or None), where)
 
 
-def _timed_out(event: Mapping[str, Any]) -> FailureCause:
-    return FailureCause("ran too long", None)
-
-
-def _aborted(event: Mapping[str, Any]) -> FailureCause:
-    reason = _line(event.get("reason"))
-    return FailureCause(f"aborted: {reason}" if reason else "aborted", None)
-
-
-def _dead(event: Mapping[str, Any]) -> FailureCause:
-    reason = _line(event.get("reason"))
-    return FailureCause(f"given up: {folded(reason)}" if reason else "given up", None)
-
-
-def _completed(event: Mapping[str, Any]) -> FailureCause:
-    return FailureCause("asked for another try" if event.get("retry") else "done", None)
-
-
-_TELLERS: Mapping[str, Callable[[Mapping[str, Any]], FailureCause]] = {
-    "task_exception": _exception,
-    "task_exited": _exited,
-    "task_timed_out": _timed_out,
-    "task_aborted": _aborted,
-    "task_dead": _dead,
-    "task_completed": _completed,
-    "fatal_exception": _exception,
-    "non_fatal_exception": _exception,
-}
+def _with_reason(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else text
 
 
 def _line(text: object) -> str:
-    """Return the first line of *text*, cut to a line of a table; empty where it is no text."""
+    """Return the first line of *text*, cut to a table cell; empty where it is not a string."""
     return text.strip().partition("\n")[0][:_LONGEST] if isinstance(text, str) else ""
 
 
 def folded(text: str) -> str:
-    """Return *text* with all numbers alike, cut to a line of a table."""
-    return _NUMBER.sub("#", text[:_ENOUGH])[:_LONGEST]
+    """Return *text* with every number replaced by ``#``, cut to a table cell."""
+    return _NUMBER.sub("#", text[:_SEARCHED])[:_LONGEST]
 
 
 def exit_text(code: int | None, hint: str | None = None) -> str:
-    """Say how a process ended: ``exit code 3``, ``killed by signal 9 (SIGKILL)``."""
-    told = f", {hint}" if hint else ""
+    """Describe how a process ended: ``exit code 3``, ``killed by signal 9 (SIGKILL)``."""
+    suffix = f", {hint}" if hint else ""
     if code is None:
-        return f"its process is lost{told}"
+        return f"its process is lost{suffix}"
     if code >= 0:
-        return f"exit code {code}{told}"
+        return f"exit code {code}{suffix}"
     name = signal_name(code)
-    return f"killed by signal {-code}{f' ({name})' if name else ''}{told}"
+    return f"killed by signal {-code}{f' ({name})' if name else ''}{suffix}"
 
 
 def signal_name(code: int | None) -> str | None:
-    """Return the name of the signal that exit code *code* tells of; None: of none we know."""
+    """Return the name of the signal in exit code *code*; None if there is none, or none known."""
     if code is None or code >= 0:
         return None
     try:

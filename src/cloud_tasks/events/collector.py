@@ -1,11 +1,16 @@
-"""Events from their queue into a file: deleted there when they are on the disk here."""
+"""Collect events from their queue into a sink: an event is deleted when the sink has it.
+
+    queue.receive ──► ReceivedEvents ──► sink.write ──► on_events ──► queue.ack
+    (1 to 8 at once)  (drops repeats)    (durable)      (progress)
+
+Everything but the requests runs in the thread that called :meth:`Collector.run`. A crash before
+the acknowledgement repeats events and never loses one: the next collector recognises the repeats
+by the event ids at the end of its file. Nothing is printed here.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import stat
-import sys
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -15,60 +20,61 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.queues.base import Message, MessageQueue
 from cloud_tasks.text import safe
 
-#: Seconds that received events are ours. They come again if we die before they are deleted.
+#: Seconds for which received events are leased. They come again if we die before the deletion.
 _LEASE = 60.0
-#: Seconds that a request waits for events: one that is under way holds up our end.
+#: Seconds that a request waits for events, alone and beside others: one under way delays our end.
 _WAIT, _SHORT_WAIT = 5.0, 1.0
-#: Requests at a time, while each of them comes back full.
-_MOST_AT_ONCE = 8
+#: Limit of concurrent requests; their number doubles while each of them comes back full.
+_MAX_REQUESTS = 8
+#: Event ids that are kept to recognise repeats. A repeat comes within a lease or two.
+REMEMBERED = 100_000
+#: Bytes at the end of a file that are searched for event ids.
+_TAIL = 64 * 2**20
 
 
 class Collector:
-    """Takes events from *queue* until it is told to stop.
+    """Move events from *queue* into *sink* until it is stopped.
 
     Args:
-        queue: of the events.
-        seen: knows repeats, and counts.
-        sink: gets the events; None: nobody.
-        output: the sink's file, to be forced to the disk; None: it isn't one.
-        show: print the events on standard output, too.
-        complain: is told of messages that hold no event.
-        stop: once set, it ends after the requests that are under way.
+        queue: the event queue of a job.
+        received: drops repeats, and counts.
+        sink: gets the events, open already; None where *on_events* is their only destination.
+        on_events: called with the new lines after *sink* has them and before they are deleted
+            from the queue. Where it raises, they are deleted only if there is a sink.
+        on_malformed: called with a sentence about each message that holds no event.
+        stop: once set, ``run`` returns after the requests that are under way.
     """
 
     def __init__(
         self,
         queue: MessageQueue,
-        seen: Seen,
+        received: ReceivedEvents,
         *,
         sink: EventSink | None = None,
-        output: Path | None = None,
-        show: bool = False,
-        complain: Callable[[str], None],
+        on_events: Callable[[list[bytes]], None] | None = None,
+        on_malformed: Callable[[str], None],
         stop: threading.Event,
     ) -> None:
         self._queue = queue
-        self._seen = seen
+        self._received = received
         self._sink = sink
-        self._output = output
-        self._show = show
-        self._complain = complain
+        self._on_events = on_events
+        self._on_malformed = on_malformed
         self._stop = stop
-        self._at_once = 1
+        self._requests = 1
 
     def run(self, idle: float | None = None) -> None:
-        """Collect until it is told to stop, or nothing has come for *idle* seconds.
+        """Collect until *stop* is set, or no event has come for *idle* seconds; blocks.
 
         Raises:
             QueueError: the queue can't be used.
-            EventLogError: the file can't be written; what isn't in it stays in the queue.
+            EventLogError: the sink can't be written to; what it did not get stays in the queue.
         """
-        with ThreadPoolExecutor(_MOST_AT_ONCE, "cloud_tasks-events") as pool:
+        with ThreadPoolExecutor(_MAX_REQUESTS, "cloud_tasks-events") as pool:
             last = time.monotonic()
             while not self._stop.is_set():
                 left = None if idle is None else last + idle - time.monotonic()
@@ -76,103 +82,58 @@ class Collector:
                     return
                 messages = self._receive(pool, left)
                 if messages:
-                    self._deal_with(messages)
+                    self._deliver(messages)
                     last = time.monotonic()
 
     def _receive(self, pool: ThreadPoolExecutor, left: float | None) -> list[Message]:
-        """Receive from several requests at once, and adjust how many to what they bring."""
+        """Receive by several requests at once, and adapt their number to what they return."""
         most = self._queue.limits.receive
-        wait = _WAIT if self._at_once == 1 else _SHORT_WAIT
+        wait = _WAIT if self._requests == 1 else _SHORT_WAIT
         wait = wait if left is None else min(wait, left)
         requests = [
             pool.submit(self._queue.receive, most, wait=wait, lease=_LEASE)
-            for _ in range(self._at_once)
+            for _ in range(self._requests)
         ]
         answers = [request.result() for request in requests]
         if all(len(answer) >= most for answer in answers):
-            self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
+            self._requests = min(2 * self._requests, _MAX_REQUESTS)
         elif not any(answers):
-            self._at_once = 1
+            self._requests = 1
         return [message for answer in answers for message in answer]
 
-    def _deal_with(self, messages: Sequence[Message]) -> None:
-        lines = [line for message in messages for line in self._lines(message)]
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        lines = [line for message in messages for line in self._new_lines(message)]
+        kept = False
         try:
-            self._write(lines)
-        except EventLogError:
-            self._queue.release(messages)
-            raise
-        try:
-            self._print(lines)
-        except BrokenPipeError:
-            if self._sink is None:
-                self._queue.release(messages)
-            else:
-                self._queue.ack(messages)
+            if lines and self._sink is not None:
+                self._sink.write(lines)
+                kept = True
+            if lines and self._on_events is not None:
+                self._on_events(lines)
+        except Exception:
+            settle = self._queue.ack if kept else self._queue.release
+            settle(messages)
             raise
         self._queue.ack(messages)
 
-    def _lines(self, message: Message) -> list[bytes]:
+    def _new_lines(self, message: Message) -> list[bytes]:
         try:
-            return self._seen.lines(message.body)
+            return self._received.new_lines(message.body)
         except ValueError as error:
-            self._seen.malformed += 1
-            text = message.body.decode("utf-8", "replace")
-            self._complain(f"message {message.message_id} holds no event ({error}): {safe(text)}")
+            self._received.malformed += 1
+            text = safe(message.body.decode("utf-8", "replace"))
+            self._on_malformed(f"message {message.message_id} holds no event ({error}): {text}")
             return []
-
-    def _write(self, lines: list[bytes]) -> None:
-        if not lines or self._sink is None:
-            return
-        self._sink.write(lines)
-        if self._output is not None:
-            force_to_disk(self._output)
-
-    def _print(self, lines: list[bytes]) -> None:
-        if self._show and lines:
-            sys.stdout.write("".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines))
-            sys.stdout.flush()
-
-
-def force_to_disk(path: Path) -> None:
-    """Return when what was written to the file at *path* would survive a loss of power.
-
-    Raises:
-        EventLogError: the disk fails.
-    """
-    try:
-        # Opening a FIFO would take from it, and forcing anything but a file is no use.
-        if not stat.S_ISREG(path.stat().st_mode):
-            return
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:  # somebody has moved it away since, and it is his
-        return
-    except OSError as error:
-        raise EventLogError(
-            f"{str(path)!r} can't be forced to the disk: {error.strerror or error}"
-        ) from error
-
-
-# MERGED: From messages of an event queue to lines for a file, each event once.
-
-#: Event ids that are remembered, to know a repeat. A repeat comes within a lease or two.
-REMEMBERED = 100_000
-#: How much of the end of a file is read for them, in bytes.
-_TAIL = 64 * 2**20
 
 
 @dataclass(slots=True)
-class Seen:
-    """What came so far.
+class ReceivedEvents:
+    """The events that were received so far: counts, and the ids by which repeats are recognised.
 
     Attributes:
-        types: events by their type, repeats left out.
-        repeats: events that had come before.
-        malformed: messages that hold no event.
+        types: number of events by type, without repeats.
+        repeats: number of events that had come before.
+        malformed: number of messages that hold no event.
     """
 
     types: Counter[str] = field(default_factory=Counter)
@@ -180,16 +141,16 @@ class Seen:
     malformed: int = 0
     _ids: OrderedDict[str, None] = field(default_factory=OrderedDict, repr=False)
 
-    def remember(self, path: Path) -> None:
-        """Take note of the events at the end of the file at *path*, if there is one."""
+    def read_ids(self, path: Path) -> None:
+        """Remember the ids of the events at the end of the file at *path*, if there is one."""
         for event, _ in _events_at_end(path):
             self._is_new(event)
 
-    def lines(self, body: bytes) -> list[bytes]:
-        """Return the new events of one message, a line each.
+    def new_lines(self, body: bytes) -> list[bytes]:
+        """Count the events of one message; return the new ones, a line each.
 
         Raises:
-            ValueError: it holds none.
+            ValueError: it holds no event.
         """
         events = list(_events(body))
         new = []
@@ -203,7 +164,7 @@ class Seen:
 
     def _is_new(self, event: dict[str, Any]) -> bool:
         event_id = event.get("event_id")
-        if not isinstance(event_id, str):  # of a foreign worker: nothing tells
+        if not isinstance(event_id, str):  # of another system's worker: can't be recognised
             return True
         new = event_id not in self._ids
         self._ids[event_id] = None
@@ -214,7 +175,7 @@ class Seen:
 
 
 def _events(body: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield each event of *body* with its line: it is one, or has one a line."""
+    """Yield each event of *body* with its line: one event, or one in each line."""
     try:
         yield _event(body)
     except ValueError:

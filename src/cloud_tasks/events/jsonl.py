@@ -1,7 +1,11 @@
-"""Events in a file, one JSON object a line, appended.
+"""Append events to a file, one JSON object a line.
 
-Whole lines only: every write is one call at the end of the file, so several workers can share
-it. What a crash in the middle of a write left is taken away when the file is next opened.
+    open ──► mend a torn end ──► write ... ──► close
+      ▲                            │
+      └── moved, removed ◄─────────┘
+
+Every write is one call at the end of the file, so several workers can share it. The part of a
+line that a crash in the middle of a write left is removed when the file is next opened.
 """
 
 from __future__ import annotations
@@ -12,19 +16,16 @@ import json
 import logging
 import os
 import stat
-import sys
 import time
 from pathlib import Path
 
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
-
-if sys.platform != "win32":
-    import fcntl
+from cloud_tasks.system.append_file import is_torn, last_line_start, lock, open_append, read_at
 
 logger = logging.getLogger(__name__)
 
-#: A last line longer than this is not read to see whether it is whole.
+#: Bytes; a longer last line is not read to check whether it is whole.
 _LONGEST_TAIL = 128 * 2**20
 
 
@@ -32,18 +33,21 @@ class JsonlSink(EventSink):
     """The event log at *path*.
 
     Args:
-        path: of the file.
-        look_period: seconds between two looks whether the file was moved.
+        path: path of the file, which is created where it is missing.
+        check_period: seconds between two checks whether the file was moved.
+        sync: return from ``write`` only when the events would survive a loss of power. After a
+            disk error, lines that are written again may be in the file twice.
     """
 
-    def __init__(self, path: str | Path, *, look_period: float = 1.0) -> None:
+    def __init__(self, path: str | Path, *, check_period: float = 1.0, sync: bool = False) -> None:
         self._path = Path(path)
-        #: The same, wherever the program goes from the folder in which the file was opened first.
+        #: The absolute path, because the program may change its working directory.
         self._place: Path | None = None
-        self._look_period = look_period
+        self._check_period = check_period
+        self._sync = sync
         self._descriptor = -1
-        self._rest = b""  # of a write that was cut short
-        self._looked = 0.0
+        self._rest = b""  # the part of a write that a full disk cut off
+        self._checked = 0.0
         self._starts_torn = False
 
     def open(self) -> None:
@@ -55,7 +59,7 @@ class JsonlSink(EventSink):
         try:
             if self._place is None:
                 self._place = self._path.absolute()
-            self._descriptor = os.open(self._place, _open_flags(self._place), 0o666)
+            self._descriptor = open_append(self._place, _open_flags(self._place))
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 self._mend()
         except OSError as error:
@@ -64,26 +68,29 @@ class JsonlSink(EventSink):
                 f"the event log {str(self._path)!r} can't be opened for writing: "
                 f"{_reason(error)}; choose another one with --event-log-file"
             ) from error
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
 
     def _mend(self) -> None:
-        """Take away the part of a line at the end, if no other worker may be writing it."""
-        size = os.fstat(self._descriptor).st_size
-        if size == 0 or self._read(size - 1, 1) == b"\n":
-            self._share()
-            return
-        if not self._alone():
-            self._starts_torn = True
-            return
-        try:
-            self._end_last_line(size)
-        except OSError:  # a full disk, or a file that can only be appended to
-            self._starts_torn = True
-        self._share()
+        """Remove the part of a line at the end, unless another worker may be writing it."""
+        if is_torn(self._descriptor):
+            try:
+                alone = lock(self._descriptor)
+            except BlockingIOError:
+                alone = False
+            if not alone:
+                self._starts_torn = True
+                return
+            try:
+                self._end_last_line()
+            except OSError:  # a full disk, or a file that can only be appended to
+                self._starts_torn = True
+        with contextlib.suppress(BlockingIOError):  # another worker is mending the file
+            lock(self._descriptor, shared=True)
 
-    def _end_last_line(self, size: int) -> None:
-        """Remove the last line if it is the beginning of an event, else give it its end."""
-        begin = self._last_line(size)
+    def _end_last_line(self) -> None:
+        """Remove the last line if it is the beginning of an event, else append its line end."""
+        size = os.fstat(self._descriptor).st_size
+        begin = last_line_start(self._descriptor)
         if not self._torn(begin, size):
             os.write(self._descriptor, b"\n")
             return
@@ -95,48 +102,19 @@ class JsonlSink(EventSink):
         )
 
     def _torn(self, begin: int, size: int) -> bool:
-        """True if the last line is an event cut short, and no line of another kind of file."""
-        if self._read(begin, 2) not in (b"{", b'{"'):
+        """Return True if the last line is part of an event, not a line of another kind of file."""
+        if read_at(self._descriptor, begin, 2) not in (b"{", b'{"'):
             return False
-        return size - begin > _LONGEST_TAIL or not _is_event(self._read(begin, size - begin))
-
-    def _last_line(self, size: int) -> int:
-        """Return where the last line begins."""
-        start = size
-        while start > 0:
-            step = min(65536, start)
-            start -= step
-            at = self._read(start, step).rfind(b"\n")
-            if at >= 0:
-                return start + at + 1
-        return 0
-
-    def _read(self, start: int, length: int) -> bytes:
-        os.lseek(self._descriptor, start, os.SEEK_SET)
-        return os.read(self._descriptor, length)
-
-    def _alone(self) -> bool:
-        """True if no other worker has the file open."""
-        if sys.platform == "win32":
-            return True
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def _share(self) -> None:
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        length = size - begin
+        return length > _LONGEST_TAIL or not _is_event(read_at(self._descriptor, begin, length))
 
     def write(self, lines: list[bytes]) -> None:
         """Append *lines*; returns after ``write(2)`` has.
 
         Raises:
-            EventLogError: the disk is full, or the like; call again with the same lines.
+            EventLogError: the disk is full or fails; call again with the same lines.
         """
-        self._look_after_file()
+        self._reopen_if_moved()
         data = self._rest or b"\n".join(lines) + b"\n"
         if self._starts_torn:
             data = b"\n" + data
@@ -145,25 +123,27 @@ class JsonlSink(EventSink):
                 data = data[os.write(self._descriptor, data) :]
                 self._rest = data
                 self._starts_torn = False
+            if self._sync and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                os.fsync(self._descriptor)
         except OSError as error:
             raise EventLogError(
                 f"the event log {str(self._path)!r} can't be written: {_reason(error)}"
             ) from error
 
-    def _look_after_file(self) -> None:
-        """Open the file anew if somebody has moved or removed it."""
+    def _reopen_if_moved(self) -> None:
+        """Open the file anew if it was moved or removed."""
         if self._descriptor < 0:  # the last attempt failed
             self.open()
             return
-        now = time.monotonic()
         if self._rest:
             return
-        # That it was removed is seen each time, for what goes there is lost; that it was moved,
-        # where events are found again, now and then.
-        there_at_all = os.fstat(self._descriptor).st_nlink > 0
-        if there_at_all and now - self._looked < self._look_period:
+        now = time.monotonic()
+        # A removal is checked each time, because events written after it are lost; a move, which
+        # keeps them, only once in a period.
+        exists = os.fstat(self._descriptor).st_nlink > 0
+        if exists and now - self._checked < self._check_period:
             return
-        self._looked = now
+        self._checked = now
         try:
             there = (self._place or self._path).stat()
             ours = os.fstat(self._descriptor)
@@ -178,13 +158,13 @@ class JsonlSink(EventSink):
         self.open()
 
     def _drop(self) -> None:
-        # The number of a closed descriptor soon belongs to some other file.
+        # The number of a closed descriptor is soon reused for another file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the file; the part of a line that a full disk left is taken away."""
+        """Close the file; remove the part of a line that a full disk left."""
         if self._descriptor < 0:
             return
         if self._rest:
@@ -194,18 +174,19 @@ class JsonlSink(EventSink):
 
 
 def _open_flags(path: Path) -> int:
-    # Without O_NONBLOCK a FIFO that nobody reads would stop us for ever, and open for reading
-    # as well it would take events that nobody ever gets.
+    # Without O_NONBLOCK a FIFO without a reader would block for ever; opened for reading as well,
+    # it would count as its own reader.
     access = os.O_RDWR
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(path.stat().st_mode):
             access = os.O_WRONLY
-    return access | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+    return access | getattr(os, "O_NONBLOCK", 0)
 
 
 def _reason(error: OSError) -> str:
-    nobody = error.errno in (errno.EAGAIN, errno.ENXIO)
-    return "nobody reads it" if nobody else error.strerror or str(error)
+    if error.errno in (errno.EAGAIN, errno.ENXIO):
+        return "no process reads this FIFO"
+    return error.strerror or str(error)
 
 
 def _is_event(line: bytes) -> bool:

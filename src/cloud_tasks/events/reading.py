@@ -1,7 +1,12 @@
-"""Reading an event log, of ours or of the older system, one event after the other.
+"""Read an event log, of this package or of the older system, event by event.
 
-Nothing in a log is fatal: what is no event is counted and passed over, and so is a last line
-that was cut off.
+    line ──► task_end, a regular expression ──► the four fields of a task's end
+                │ no match
+                └──► JSON parser ──► the whole event
+
+Nothing in a log is fatal: lines that are not events are counted and skipped, and so is a last
+line that was cut off. The pattern gives the same as the parser would: it matches only whole lines
+of valid JSON in which each field that is read occurs once.
 """
 
 from __future__ import annotations
@@ -18,11 +23,11 @@ from cloud_tasks.errors import HistoryError
 
 Event = dict[str, Any]
 
-#: The events that tell how one try of a task ended.
+#: Types of the events that end one attempt of a task.
 TASK_EVENTS = frozenset(
     {"task_completed", "task_exception", "task_timed_out", "task_exited", "task_aborted"}
 )
-#: All that are known; others are counted.
+#: All known types; others are counted.
 KNOWN = TASK_EVENTS | {
     "task_dead",
     "non_fatal_exception",
@@ -33,18 +38,18 @@ KNOWN = TASK_EVENTS | {
 
 
 class EventReader:
-    """Iterates over the events of the log at *path*, which may be compressed (``.gz``).
+    """An iterator over the events of the log at *path*, which may be compressed (``.gz``).
 
     Args:
-        path: of the log.
-        shortcut: returns of a line what the caller needs of its event, or None: then the line is
-            parsed.
+        path: path of the log.
+        shortcut: returns the fields of a line's event that the caller needs, or None to have the
+            line parsed, as :func:`task_end` does.
 
     Attributes:
-        lines: how many were read.
-        not_json: lines that were no JSON object.
+        lines: number of lines read.
+        not_json: number of lines that are not JSON objects.
         torn: the last line was cut off.
-        unknown: events whose type nobody knows, by type.
+        unknown: number of events of unknown types, by type.
         position: bytes read, of a file that is not compressed.
         size: bytes of the file when it was opened.
 
@@ -83,7 +88,7 @@ class EventReader:
                 self.lines += 1
                 if shortcut is not None and (event := shortcut(line)) is not None:
                     if event.get("event_type") not in KNOWN:
-                        self._note(event)
+                        self._count_unknown(event)
                     yield event
                     continue
                 try:
@@ -96,10 +101,10 @@ class EventReader:
                     else:
                         self.torn = True
                     continue
-                self._note(event)
+                self._count_unknown(event)
                 yield event
 
-    def _note(self, event: Event) -> None:
+    def _count_unknown(self, event: Event) -> None:
         kind = event.get("event_type")
         if type(kind) is str and kind in KNOWN:
             return
@@ -114,19 +119,11 @@ class EventReader:
         return file
 
 
-# MERGED: Reading from a line of ours how a task ended, without reading all of the line.
-# MERGED:
-# MERGED: A line that has another form than usual is left to a parser. What is found is what a
-# MERGED: parser would
-# MERGED: find: the pattern matches whole lines of valid JSON only, in which each field that is
-# MERGED: read stands
-# MERGED: once.
-
-#: Longer lines are left to the parser: matching a result of megabytes would save nothing.
+#: Bytes; longer lines are left to the parser: matching a result of megabytes saves nothing.
 _LONGEST = 16 * 1024
 
 _TEXT = r'"[ !#-\[\]-~]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[ !#-\[\]-~]*)*"'
-# Python refuses integers of thousands of digits.
+# At most 18 digits: Python refuses integers of thousands of digits.
 _NUMBER = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
 _FLAT = rf"(?:{_TEXT}|{_NUMBER}|true|false|null)"
 _LIST = rf"\[(?:{_FLAT}(?:, ?{_FLAT})*)?\]"
@@ -135,7 +132,7 @@ _OTHERS = (
     r'(?:, "(?!(?:event_type|task_id|retry|data_digest)")[a-z_]+": '
     rf"(?:{_FLAT}|{_LIST}|{_MAPPING}))*"
 )
-_PLAIN = r"[ !#-\[\]-~]*"  # without anything that is escaped
+_PLAIN = r"[ !#-\[\]-~]*"  # a text without escapes
 
 _END = re.compile(
     (
@@ -149,7 +146,7 @@ _END = re.compile(
 def task_end(line: bytes) -> dict[str, Any] | None:
     """Return ``event_type``, ``task_id``, ``retry`` and ``data_digest`` of the event in *line*.
 
-    None: the line has another form than usual, so it is to be parsed. The other fields are left
+    None means that the line has an unusual form and has to be parsed. The other fields are left
     out; ``data_digest`` is None where the event has none.
     """
     if len(line) > _LONGEST:

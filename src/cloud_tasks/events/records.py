@@ -1,13 +1,17 @@
-"""The events, as lines of JSON with stable keys.
+"""Write the events of a run as lines of JSON with stable keys.
 
 ``timestamp``, ``hostname`` and ``event_type`` come first, in that order. No key is ever renamed.
-A result travels as the JSON text that the task's process made, unparsed.
+A result is copied as the JSON text that the task's process made, unparsed.
+
+The functions build text instead of dicts, because one event is written for every task.
 """
 
 from __future__ import annotations
 
 import binascii
 import functools
+import itertools
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -18,16 +22,15 @@ from typing import Any
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import signal_name
-from cloud_tasks.json_text import writer
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 from cloud_tasks.task import Delivery
@@ -37,46 +40,50 @@ _MIB, _GIB = 2**20, 2**30
 
 
 def date_as_text(value: Any) -> str:
-    """Return the text that stands for *value* in JSON: YAML has dates, and nothing else to add.
+    """Return the text for a date in JSON: the only type of YAML's that JSON lacks.
 
-    For ``default`` of ``json.dumps``: what is written so has the digest of what was read.
+    For ``default`` of ``json.dumps``. Data that are written so keep their digest.
 
     Raises:
-        TypeError: it is no date.
+        TypeError: *value* is not a date.
     """
     if isinstance(value, date):
         return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+    raise TypeError(f"{type(value).__name__} is not a type of JSON")
 
 
-#: Writes data so that equal ones have equal text.
-_canonical = writer(sort_keys=True, separators=(",", ":"), default=date_as_text)
+#: Encodes data so that equal data give equal text. Without the check, data that contain
+#: themselves are a RecursionError.
+_encode_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), default=date_as_text, check_circular=False
+).encode
 
 
 class Recorder:
-    """Makes the events of one run.
+    """Build the events of one run; any thread may call it.
 
     Args:
-        clock: for the timestamps.
-        hostname: of this machine, by default as it calls itself.
+        clock: source of the timestamps.
+        hostname: name of this machine, by default that of the operating system.
     """
 
     def __init__(self, clock: Clock, hostname: str | None = None) -> None:
         self._clock = clock
         self._run = os.urandom(6).hex()
-        self._count = 0
+        # Its `next` is atomic, as the outcomes of several threads need.
+        self._numbers = itertools.count(1)
         self._host = encode_basestring_ascii(hostname or socket.gethostname())
 
     def task_event(
         self, delivery: Delivery, outcome: Outcome, *, retry: bool, lease_lost: bool = False
     ) -> bytes:
-        """Return the event that tells how *delivery*'s task ended.
+        """Return the event for the end of *delivery*'s task.
 
         Args:
-            delivery: of the task.
-            outcome: its end.
-            retry: it was put back for another try.
-            lease_lost: it wasn't ours any more, so it runs elsewhere, too.
+            delivery: the delivery of the task.
+            outcome: how it ended.
+            retry: it should be run again.
+            lease_lost: the lease had run out, so the task runs elsewhere, too.
         """
         event_type, detail = _detail(outcome)
         measures = outcome.measures
@@ -91,7 +98,7 @@ class Recorder:
         return b"".join((head.encode(), detail, tail.encode()))
 
     def task_dead(self, delivery: Delivery, reason: str) -> bytes:
-        """Return the event that tells that *delivery*'s task is given up."""
+        """Return the event for a task that is given up."""
         attempts = "null" if delivery.attempt is None else str(delivery.attempt)
         return (
             f"{self._head('task_dead')}, "
@@ -101,7 +108,7 @@ class Recorder:
         ).encode()
 
     def keep_alive(self, instance_id: str | None, running: int) -> bytes:
-        """Return the event that tells that this worker lives, and runs so many tasks."""
+        """Return the event that shows that this worker is alive, with *running* tasks."""
         name = "null" if instance_id is None else encode_basestring_ascii(instance_id)
         return (
             f'{self._head("keep_alive")}, "instance_id": {name}, "running": {running}'
@@ -109,15 +116,15 @@ class Recorder:
         ).encode()
 
     def spot_termination(self, kind: str) -> bytes:
-        """Return the event of a notice that this machine will be taken away."""
+        """Return the event for a notice that this machine will be taken away."""
         return self._other("spot_termination", kind=kind)
 
     def non_fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
-        """Return the event of a problem that the worker survived."""
+        """Return the event for a problem that did not end the worker."""
         return self._other("non_fatal_exception", exception=exception, stack_trace=stack_trace)
 
     def fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
-        """Return the event of a problem that ends the worker."""
+        """Return the event for a problem that ends the worker."""
         return self._other("fatal_exception", exception=exception, stack_trace=stack_trace)
 
     def _other(self, event_type: str, **fields: str) -> bytes:
@@ -133,24 +140,23 @@ class Recorder:
         )
 
     def _identity(self) -> str:
-        self._count += 1
-        return f', "event_id": "{self._run}-{self._count}"'
+        return f', "event_id": "{self._run}-{next(self._numbers)}"'
 
 
 def _detail(outcome: Outcome) -> tuple[str, bytes]:
-    """Return the event type and the fields that only this outcome has."""
+    """Return the event type and the fields that belong to this outcome only."""
     match outcome:
         case Completed():
             return "task_completed", b', "result": ' + outcome.result_json
         case Raised():
             return "task_exception", _text("exception", outcome.traceback)
         case TimedOut():
-            return "task_timed_out", _last_output(outcome.remains)
+            return "task_timed_out", _last_output(outcome.crash_info)
         case Exited():
             return "task_exited", _exit(outcome)
         case OverMemory():
             text = _text("exception", memory_text(outcome))
-            return "task_exception", text + _last_output(outcome.remains)
+            return "task_exception", text + _last_output(outcome.crash_info)
         case Aborted():
             return "task_aborted", _text("reason", outcome.reason)
         case _:
@@ -158,7 +164,7 @@ def _detail(outcome: Outcome) -> tuple[str, bytes]:
 
 
 def memory_text(outcome: OverMemory) -> str:
-    """Say what limit was passed, and by how much."""
+    """Return a sentence with the memory limit and the memory that was used."""
     return (
         f"MemoryError: the task's processes used {outcome.used / _GIB:.3g} GB, "
         f"more than the limit of {outcome.limit / _GIB:.3g} GB (--max-memory-allowed-per-task)"
@@ -167,25 +173,25 @@ def memory_text(outcome: OverMemory) -> str:
 
 def _exit(outcome: Exited) -> bytes:
     code = "null" if outcome.exit_code is None else str(outcome.exit_code)
-    remains = outcome.remains or Remains()
+    crash_info = outcome.crash_info or CrashInfo()
     parts = [f', "exit_code": {code}'.encode()]
     for key, text in (("signal", signal_name(outcome.exit_code)), ("hint", outcome.hint)):
         if text is not None:
             parts.append(_text(key, text))
-    for key, size in (("memory_mb", remains.memory), ("free_memory_mb", remains.free_memory)):
+    for key, size in (("memory_mb", crash_info.memory), ("free_memory_mb", crash_info.free_memory)):
         if size is not None:
             parts.append(f', "{key}": {size / _MIB:.1f}'.encode())
-    # What may be long comes last, where `cutting` looks for it.
-    if remains.traceback is not None:
-        parts.append(_text("traceback", remains.traceback))
-    parts.append(_last_output(remains))
+    # Fields that may be long come last, where ``events.truncation`` looks for them.
+    if crash_info.traceback is not None:
+        parts.append(_text("traceback", crash_info.traceback))
+    parts.append(_last_output(crash_info))
     return b"".join(parts)
 
 
-def _last_output(remains: Remains | None) -> bytes:
-    if remains is None or remains.last_output is None:
+def _last_output(crash_info: CrashInfo | None) -> bytes:
+    if crash_info is None or crash_info.last_output is None:
         return b""
-    return _text("last_output", remains.last_output)
+    return _text("last_output", crash_info.last_output)
 
 
 def _text(key: str, value: str) -> bytes:
@@ -210,12 +216,12 @@ def _digest(delivery: Delivery) -> str:
 
 
 def data_digest(data: Mapping[str, Any]) -> str | None:
-    """Return 8 bytes of a hash of *data* in base64; None where its content has no canonical text.
+    """Return a hash of *data*, 8 bytes in base64; None where JSON can't express its content.
 
-    Equal data give equal digests in every run, on every machine and Python.
+    Equal data give equal digests in every run, on every machine and version of Python.
     """
     try:
-        text = _canonical(data if type(data) is dict else dict(data))
+        text = _encode_canonical(data if type(data) is dict else dict(data))
     except (TypeError, ValueError, RecursionError):
         return None
     digest = _hash().copy()
@@ -225,7 +231,7 @@ def data_digest(data: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def _hash() -> Any:
-    # It brings a whole library of ciphers, of which this needs none.
+    # Imported late: hashlib loads OpenSSL, which is not needed here.
     import hashlib
 
     return hashlib.blake2b(digest_size=8)

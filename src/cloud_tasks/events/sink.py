@@ -1,4 +1,4 @@
-"""What every destination of events can do."""
+"""Define the interface of every destination of events."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import abc
 
 
 class EventSink(abc.ABC):
-    """Takes events, each one a line of JSON without its line end. Called by one thread a time."""
+    """A destination of events, each a line of JSON without its line end.
+
+    One thread at a time calls it.
+    """
 
     @abc.abstractmethod
     def open(self) -> None:
         """Make sure that events can be written.
 
         Raises:
-            EventLogError: they can't; one sentence says what, where and what to do.
+            EventLogError: they can't; the message says what, where and what to do.
         """
 
     @abc.abstractmethod
     def write(self, lines: list[bytes]) -> None:
-        """Make *lines* durable, all of them; returns when they are.
+        """Make *lines* durable, all of them; blocks until they are.
 
         Raises:
-            EventLogError: it could not now. Call again with the same lines: none of them is
-                then there twice, or in part.
+            EventLogError: it failed. Call again with the same lines: none of them is then
+                written twice, or in part.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of everything. May be called more than once."""
+        """Release all resources. May be called more than once."""

@@ -1,6 +1,6 @@
-"""What a traceback comes to: its last words, and where in the user's own code it happened.
+"""Find in a traceback the line with the exception, and the place in the user's own code.
 
-Works on the text alone, as any Python prints it: the exceptions that a log tells of are gone.
+Works on the text alone, as any version of Python prints it: a log holds no exception objects.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ import re
 
 _HEADER = "Traceback (most recent call last):"
 _GROUP = "  + Exception Group "
-#: Between an exception and the one that came of it.
+#: Lines between an exception and the one that followed from it.
 _LINKS = (
     "\n\nDuring handling of the above exception, another exception occurred:\n\n",
     "\n\nThe above exception was the direct cause of the following exception:\n\n",
 )
-# Frames and source lines are indented, the line with the type is not; in a group, a bar precedes.
+# Frames and source lines are indented, the line with the type is not; a group puts bars before it.
 _TYPE_LINE = re.compile(r"\n(\S.*)")
 _GROUP_TYPE_LINE = re.compile(r"\n  \| (\S.*)")
 _NAMED = re.compile(r"(?:[\w<>]+\.)*([\w<>]+)(?:: (.*))?$")
 _NEXT_LINE = re.compile(r"\n[\s|]*([^\s|].*)")
-#: Put by us where the middle of a long text was.
+#: Replaces the middle of a long text, see ``executors.common.call``.
 _GAP = re.compile(r"… [\d,]+ characters left out …")
 _FRAME = re.compile(r'File "(.*)", line (\d+)(?:, in (.+))?')
 _CRASH_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.+)$', re.MULTILINE)
-# The standard library, installed packages, and what calls the user's function.
+# The standard library, installed packages, and the modules that call the user's function.
 _NOT_THE_USERS = re.compile(
     r"[/\\](?:lib(?:64)?[/\\]python\d|(?:site|dist)-packages[/\\]"
     r"|cloud_tasks[/\\](?:executors|runtime|worker|sources|task_data|worker_data)\b)"
     r"|\\Lib\\|^<frozen "
 )
-#: Frames that are looked at, from the innermost one: a library may recurse without end.
+#: Frames that are searched, from the innermost one: a library may recurse without end.
 _MOST_FRAMES = 200
 _LONGEST_NAME = 80
 _CUT_OFF = "an exception whose text is cut off"
 
 
-def last_words(text: str) -> tuple[str, str | None]:
-    """Return the line that names the exception, without its module, and where it happened.
+def summarise(text: str) -> tuple[str, str | None]:
+    """Return the line that names the exception, without its module, and where it was raised.
 
-    Where: ``file.py:12 in load``, the innermost frame that belongs neither to the standard
-    library nor to an installed package nor to us; None: there is none. A *text* without a
-    traceback is its own first line.
+    The place is ``file.py:12 in load``: the innermost frame outside the standard library,
+    installed packages and this package; None if there is none. Of a *text* without a traceback
+    the line is the first one.
     """
     start = _last_part(text)
     group = text.startswith(_GROUP + _HEADER, start)
@@ -60,7 +60,7 @@ def last_words(text: str) -> tuple[str, str | None]:
 
 
 def _last_part(text: str) -> int:
-    """Return where the last exception of a chain begins."""
+    """Return the offset at which the last exception of a chain begins."""
     ends = [at + len(link) for link in _LINKS if (at := text.rfind(link)) >= 0]
     return max(ends, default=0)
 
@@ -74,8 +74,8 @@ def _first_line(text: str, start: int) -> tuple[str, int]:
 
 
 def _after_gap(text: str, gap: int) -> re.Match[str] | None:
-    """Find the line with the type where the text before it lost its middle."""
-    # What follows the gap begins anywhere in a line.
+    """Find the line with the type where the text before it has lost its middle."""
+    # The text after the gap may begin within a line.
     return _TYPE_LINE.search(text, max(text.rfind('\n  File "', gap), text.find("\n", gap + 1)))
 
 
@@ -88,16 +88,16 @@ def _without_module(line: str, text: str, end: int) -> str:
     if message is None:
         return str(name)
     if not message.strip():
-        # It begins with an empty line.
+        # The message begins with an empty line.
         more = _NEXT_LINE.match(text, end)
         message = more[1] if more else ""
     return f"{name}: {message.strip()}" if message else str(name)
 
 
 def crash_site(text: str) -> str | None:
-    """Return where the user's code was when its process crashed; None: nobody knows.
+    """Return the place in the user's code at which its process crashed; None if unknown.
 
-    Takes what faulthandler writes, where the innermost frame comes first.
+    *text* is what faulthandler writes, with the innermost frame first.
     """
     frames = _CRASH_FRAME.finditer(text, max(0, text.find("Current thread ")))
     for frame in itertools.islice(frames, _MOST_FRAMES):
@@ -116,7 +116,7 @@ def _where(text: str, end: int, mark: str) -> str | None:
         if frame is None:
             continue
         path, line, function = frame.groups()
-        # Without a function it is the place of a SyntaxError, maybe in text that is in no file.
+        # A frame without a function is the place of a SyntaxError, maybe in text without a file.
         if _NOT_THE_USERS.search(path) or (function is None and path.startswith("<")):
             continue
         return _place(path, line, function)

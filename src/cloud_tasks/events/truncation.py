@@ -1,7 +1,7 @@
-"""Events for where space is scarce: their identity, and what is left of the long ones.
+"""Shorten events for destinations with size limits, and read their ids.
 
-All of it works on the line itself. A result may be many megabytes, of which parsing would make
-ten times as much.
+Every function works on the line itself: a result may have many megabytes, and parsing it would
+take ten times as much memory.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import contextlib
 import hashlib
 import json
 
-#: Bytes of JSON text of a result, an exception or a stack trace that are kept.
-MOST = 16 * 1024
+#: Bytes of JSON text that are kept of a result, an exception or a stack trace.
+MAX_VALUE = 16 * 1024
 
-# Identity comes after all that the user's function gave, so the last one is the event's own.
+# The id comes after all values of the user's function, so the last one is the event's own.
 _ID = b', "event_id": "'
 
 
 def event_id(line: bytes) -> str:
-    """Return what tells the event from all others; where it has no id, a hash of it."""
+    """Return the id of the event in *line*; a hash of the line where it has none."""
     start = line.rfind(_ID)
     if start < 0:
         return hashlib.blake2b(line, digest_size=16).hexdigest()
@@ -27,22 +27,22 @@ def event_id(line: bytes) -> str:
 
 
 def shortened(line: bytes) -> bytes:
-    """Return the event with what is too long in it cut to :data:`MOST` bytes.
+    """Return the event with each long value in it cut to :data:`MAX_VALUE` bytes.
 
-    What was cut is a string then, whatever it was: the beginning of the text if it was one, else
-    of its JSON text. ``truncated`` and ``full_size`` tell that the event was longer.
+    A value that was cut is a string: the beginning of the text if it was one, else of its JSON
+    text. ``truncated`` and ``full_size`` mark an event that was longer.
     """
-    if len(line) <= MOST:
+    if len(line) <= MAX_VALUE:
         return line
     short = line
     for _, start, end in _long_values(line):
-        if end - start > MOST:
-            short = short[:start] + _beginning(line[start : start + MOST]) + short[end:]
+        if end - start > MAX_VALUE:
+            short = short[:start] + _beginning(line[start : start + MAX_VALUE]) + short[end:]
     return line if short is line else _marked(short, len(line))
 
 
 def stripped(line: bytes) -> bytes | None:
-    """Return the event without all that may be long or odd in it; None if nothing is."""
+    """Return the event without its result, texts and stack traces; None if it has none of them."""
     short = line
     for key, _, end in _long_values(line):
         short = short[:key] + short[end:]
@@ -50,9 +50,9 @@ def stripped(line: bytes) -> bytes | None:
 
 
 def _long_values(line: bytes) -> list[tuple[int, int, int]]:
-    """Return where key, value and the end of the value are of each that may be long; last first."""
-    # A result may have such keys inside, but they come after its own; in a string, quotes have a
-    # backslash before them.
+    """Return the offsets of key, value and end of each value that may be long, last one first."""
+    # A result may contain such keys, but they come after its own key; within a string, quotes are
+    # escaped.
     found = _values(line, b"result")
     return found or _values(line, b"last_output", b"traceback", b"stack_trace", b"exception")
 
@@ -70,15 +70,15 @@ def _values(line: bytes, *keys: bytes) -> list[tuple[int, int, int]]:
 
 
 def _beginning(text: bytes) -> bytes:
-    """Return JSON text that was cut off somewhere as a JSON string."""
+    """Return JSON text that was cut off anywhere as a valid JSON string."""
     text = text.decode(errors="ignore").encode()
     if not text.startswith(b'"'):
         return json.dumps(text.decode()).encode()
-    # The cut may have gone through an escape, of which the longest has six characters.
+    # The cut may have gone through an escape; the longest one has six characters.
     for end in range(len(text), len(text) - 6, -1):
         with contextlib.suppress(ValueError):
             value: str = json.loads(text[:end] + b'"', strict=False)
-            # Or through one of the two that make a character together.
+            # Or between the two escapes of a surrogate pair.
             half = "\ud800" <= value[-1:] <= "\udbff"
             return json.dumps(value[:-1] if half else value).encode()
     return b'""'

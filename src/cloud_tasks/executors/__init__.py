@@ -1,1 +1,1 @@
-"""How tasks are run."""
+"""Run one function over tasks: the executors, behind the interface in ``base``."""

@@ -1,8 +1,17 @@
-"""Any ``concurrent.futures.Executor`` in the place of ours: Dask, mpi4py, loky's own pool.
+"""Adapt any ``concurrent.futures.Executor``: Dask, mpi4py, loky's own pool, a thread pool.
 
-The outcome is made in the far process, so what a task returned, raised or exited with is exact
-everywhere. What a foreign pool can't do is said by ``capabilities``: nobody kills its processes,
-so a task over its time is reported and runs on, and keeps its slot until it returns.
+    submit() ──► _waiting ──► _start_waiting() ──► pool.submit() ──► child/foreign.py calls the task
+                 (no slot)    (a slot is free)                             │
+    future ◄── _resolve() ◄── _finish() frees the slot ◄── _on_done() ◄────┘
+         ▲
+         └── the timer thread: time limit exceeded, or shutdown's grace is over
+
+The reply is made where the task runs (child/foreign.py, which this module imports), so results,
+exceptions and exit codes are exact. The pool's processes can't be killed: a task over its time is
+reported as timed out, goes on, and keeps its slot until it returns.
+
+Threads: the pool calls _on_done() in any thread of its own; _condition guards all that changes.
+Futures are resolved outside of it, because their callbacks may call submit().
 """
 
 from __future__ import annotations
@@ -19,9 +28,9 @@ from dataclasses import replace
 
 from cloud_tasks.errors import ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
-from cloud_tasks.executors.child.foreign import Answer, Kit, run_here, run_there
+from cloud_tasks.executors.child.foreign import Kit, run_in_process, run_in_thread
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import describe
+from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
@@ -31,12 +40,12 @@ from cloud_tasks.worker_data import WorkerData
 
 
 class _Job:
-    """One task on its way.
+    """One submitted task.
 
     Attributes:
-        cell: its slot.
-        sent: when the pool got it, monotonic.
-        outcome: what is told of it; the pool may go on with it all the same.
+        cell: its slot; -1 until it has one.
+        sent: when it was submitted to the pool, monotonic.
+        outcome: what it is reported as; the pool may still be running it.
     """
 
     __slots__ = ("cell", "foreign", "future", "max_runtime", "number", "outcome", "sent", "task")
@@ -46,16 +55,16 @@ class _Job:
         self.task = task
         self.max_runtime = math.inf if max_runtime is None else max_runtime
         self.future: Future[Outcome] = Future()
-        self.foreign: Future[Answer] | None = None
+        self.foreign: Future[Reply] | None = None
         self.outcome: Outcome | None = None
         self.cell = -1
         self.sent = 0.0
 
 
 class FuturesExecutor(Executor):
-    """Adapts *pool*, which stays its owner's: it is not shut down here.
+    """An executor that runs tasks in *pool*, which it does not shut down.
 
-    Log records of its tasks go where the far process sends them, without task id and slot.
+    Log records of tasks go where the pool's processes send them, without task id and slot.
     """
 
     capabilities = Capabilities(
@@ -71,7 +80,8 @@ class FuturesExecutor(Executor):
         self._condition = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._running: set[_Job] = set()
-        self._over: set[_Job] = set()
+        #: Jobs that have ended, until their futures are resolved.
+        self._finishing: set[_Job] = set()
         self._cells: list[int] = []
         self._number = 0
         self._started = self._closed = self._broken = False
@@ -81,7 +91,7 @@ class FuturesExecutor(Executor):
     def start(
         self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
     ) -> None:
-        """Get ready to hand tasks to the pool, ``options.slots`` at a time."""
+        """Set up to submit tasks to the pool, ``options.slots`` at a time."""
         if self._started:
             raise RuntimeError("an executor can't be started twice")
         self._options = options
@@ -90,14 +100,10 @@ class FuturesExecutor(Executor):
         self._main = function.main
         payload = data = b""
         if not self._in_threads:
-            # Nobody loads the main program over there.
-            payload = function.pickled_for_anywhere()
+            payload = function.pickled(loads_main=False)
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
-        self._own_flags = FlagPage.create(options.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        self._flags = flags
+        self.flags = self._page = flags = FlagPage.create(options.slots)
         if self._in_threads:
             mine = worker_data.for_task()
             mine.connect(flags)
@@ -109,7 +115,7 @@ class FuturesExecutor(Executor):
         self._timer.start()
 
     def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
-        """Hand *task* to the pool when a slot is free. Never blocks, unless the pool does."""
+        """Submit *task* to the pool when a slot is free. Never blocks, unless the pool does."""
         with self._condition:
             if not self._started or self._closed:
                 raise RuntimeError("the executor is not running")
@@ -120,12 +126,13 @@ class FuturesExecutor(Executor):
                 self._waiting.append(job)
         if broken:
             job.future.set_running_or_notify_cancel()
-            self._tell(job, Aborted("the pool is broken"))
+            self._resolve(job, Aborted("the pool is broken"))
         else:
-            self._feed()
+            self._start_waiting()
         return job.future
 
-    def _feed(self) -> None:
+    def _start_waiting(self) -> None:
+        """Submit waiting jobs to the pool as long as slots are free."""
         while True:
             with self._condition:
                 if not self._waiting or not self._cells:
@@ -137,19 +144,19 @@ class FuturesExecutor(Executor):
                 job.sent = time.monotonic()
                 self._running.add(job)
                 self._condition.notify_all()
-            self._hand_over(job)
+            self._submit_to_pool(job)
 
-    def _hand_over(self, job: _Job) -> None:
+    def _submit_to_pool(self, job: _Job) -> None:
         place = (job.cell, job.number)
         limit = self._options.max_result_bytes
         try:
             if self._in_threads:
-                foreign = self._pool.submit(run_here, self._local, job.task, place, limit)
+                foreign = self._pool.submit(run_in_thread, self._local, job.task, place, limit)
             else:
                 message = serialise((job.task.task_id, dict(job.task.data)), None)
-                foreign = self._pool.submit(run_there, self._kit, message, place, limit)
+                foreign = self._pool.submit(run_in_process, self._kit, message, place, limit)
         except BrokenExecutor as error:
-            self._break(error)
+            self._on_pool_broken(error)
             self._finish(job, Exited(None, str(error)))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             outcome = reply_outcome(
@@ -160,55 +167,57 @@ class FuturesExecutor(Executor):
             job.foreign = foreign
             foreign.add_done_callback(lambda done: self._on_done(job, done))
 
-    def _on_done(self, job: _Job, done: Future[Answer]) -> None:
+    def _on_done(self, job: _Job, done: Future[Reply]) -> None:
         outcome: Outcome
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenExecutor):
-            # First of all: from 3.12 on, a broken ProcessPoolExecutor calls us with its own lock
-            # held, and would wait for ever for itself if we gave it another task.
-            self._break(error)
+            # Before _finish(): from 3.12 on, a broken ProcessPoolExecutor calls this with its own
+            # lock held, and a submit() from here would wait for that lock for ever.
+            self._on_pool_broken(error)
         if done.cancelled():
             outcome = Aborted("the pool cancelled it", self._measures(job))
         elif error is not None:
-            # The far side answers whatever the task does: this is the pool's own trouble.
+            # A task's own exception is a reply, so this one is the pool's.
             outcome = Exited(None, f"{type(error).__name__}: {error}", self._measures(job))
         else:
             outcome = self._outcome(job, done.result())
         self._finish(job, outcome)
 
-    def _outcome(self, job: _Job, answer: Answer) -> Outcome:
-        kind, body, retry, replaced_nan, started, run_time, cpu_time = answer
-        measures = Measures(job.cell, time.monotonic() - job.sent, started, run_time, cpu_time)
-        if run_time > job.max_runtime:
+    def _outcome(self, job: _Job, reply: Reply) -> Outcome:
+        measures = Measures(
+            job.cell, time.monotonic() - job.sent, reply.started, reply.run_time, reply.cpu_time
+        )
+        if reply.run_time > job.max_runtime:
             return TimedOut(job.max_runtime, measures)
-        return reply_outcome(kind, body, retry, replaced_nan, measures)
+        return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)
 
     def _measures(self, job: _Job) -> Measures:
         return Measures(job.cell, time.monotonic() - job.sent)
 
     def _finish(self, job: _Job, outcome: Outcome) -> None:
-        """Free the slot, start the next task, then tell the outcome unless it was told before."""
+        """Free the slot, start the next task, then resolve the future unless it is resolved."""
         with self._condition:
             self._running.discard(job)
-            self._over.add(job)
+            self._finishing.add(job)
             job.outcome = job.outcome or outcome
             self._cells.append(job.cell)
             self._condition.notify_all()
-        self._feed()
-        self._tell(job, outcome)
+        self._start_waiting()
+        self._resolve(job, outcome)
         with self._condition:
-            self._over.discard(job)
+            self._finishing.discard(job)
 
-    def _tell(self, job: _Job, outcome: Outcome) -> None:
+    def _resolve(self, job: _Job, outcome: Outcome) -> None:
+        """Resolve the job's future; an outcome that was decided earlier beats *outcome*."""
         with self._condition:
             job.outcome = outcome = job.outcome or outcome
-        # Outside the lock: whoever waits for the outcome may come back to us. Another thread may
-        # be about to tell it, and nobody knows when it will, so the second one does it as well.
+        # Two threads may be here for one job. The one that decided may be delayed for long, so
+        # the other does not wait for it but sets the same outcome.
         with contextlib.suppress(InvalidStateError):
             job.future.set_result(outcome)
             self._options.before_wait()
 
-    def _break(self, error: BaseException) -> None:
+    def _on_pool_broken(self, error: BaseException) -> None:
         with self._condition:
             if self._broken:
                 return
@@ -216,11 +225,11 @@ class FuturesExecutor(Executor):
             waiting, self._waiting = list(self._waiting), deque()
         for job in waiting:
             if job.future.set_running_or_notify_cancel():
-                self._tell(job, Aborted("the pool is broken"))
+                self._resolve(job, Aborted("the pool is broken"))
         self._options.on_broken(ExecutorBrokenError(f"the pool is broken: {error}"))
 
     def _watch(self) -> None:
-        """Report, at its deadline, every task that is over its time."""
+        """Report every task that exceeds its time limit, until shutdown; the timer thread."""
         while True:
             with self._condition:
                 now = time.monotonic()
@@ -233,19 +242,19 @@ class FuturesExecutor(Executor):
                     nearest = min([*pending, self._close_at])
                     self._condition.wait(None if nearest == math.inf else nearest - now)
             for job in late:
-                started = self._flags.started(job.cell, job.number, job.sent)
-                verdict = TimedOut(job.max_runtime)
-                self._tell(job, after_death(verdict, job.cell, job.sent, started))
+                started = self._page.started_at(job.cell, job.number, job.sent)
+                timed_out = TimedOut(job.max_runtime)
+                self._resolve(job, after_death(timed_out, job.cell, job.sent, started))
         self._abandon()
 
     def _deadline(self, job: _Job, now: float) -> float:
-        # Where the flag file is not shared the start is never seen: then nothing is reported
-        # before the task returns, for a report must not come early.
-        started = self._flags.started(job.cell, job.number, job.sent)
+        # On another machine the flag page is not shared and the start never seen. Then nothing is
+        # reported before the task returns, because a report must not come early.
+        started = self._page.started_at(job.cell, job.number, job.sent)
         return max(job.sent, now if started is None else started) + job.max_runtime
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
-        """Withdraw the task if the pool has not begun it; else it goes on, and this is False."""
+        """Cancel the task if the pool has not begun it; else return False, and it goes on."""
         with self._condition:
             job = next((j for j in (*self._waiting, *self._running) if j.future is future), None)
             if job is None or future.done():
@@ -255,10 +264,10 @@ class FuturesExecutor(Executor):
                 self._waiting.remove(job)
                 if not future.set_running_or_notify_cancel():
                     return True
-        # While it is handed over, this moment, there is nothing yet to cancel.
+        # While another thread is in _submit_to_pool() with it, there is nothing to cancel yet.
         if not waits and (job.foreign is None or not job.foreign.cancel()):
             return False
-        self._tell(job, Aborted(reason))
+        self._resolve(job, Aborted(reason))
         return True
 
     def shutdown(
@@ -269,7 +278,7 @@ class FuturesExecutor(Executor):
         wait: bool = True,
         now: bool = False,
     ) -> None:
-        """Take nothing new; after *grace* seconds abandon what the pool goes on with."""
+        """Refuse new tasks; after *grace* seconds stop waiting for those that still run."""
         with self._condition:
             if not self._started:
                 return
@@ -281,21 +290,21 @@ class FuturesExecutor(Executor):
             self._condition.notify_all()
         for job in waiting:
             if job.future.set_running_or_notify_cancel():
-                self._tell(job, Aborted(reason))
+                self._resolve(job, Aborted(reason))
         if not wait:
             return
         self._timer.join()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()
 
     def _abandon(self) -> None:
+        """Resolve the futures of all tasks that still run."""
         with self._condition:
-            running, over = list(self._running), list(self._over)
+            running, finishing = list(self._running), list(self._finishing)
         for job in running:
             if job.foreign is not None:
                 job.foreign.cancel()
-            self._tell(job, Aborted(self._close_reason, self._measures(job)))
-        # Whose task has ended may be kept from telling it, by a pool that takes no other task.
-        for job in over:
+            self._resolve(job, Aborted(self._close_reason, self._measures(job)))
+        # The thread in _finish() may be blocked in a pool.submit() that accepts no other task.
+        for job in finishing:
             assert job.outcome is not None
-            self._tell(job, job.outcome)
+            self._resolve(job, job.outcome)

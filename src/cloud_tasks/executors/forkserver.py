@@ -1,7 +1,7 @@
-"""A fresh process for each task, forked from one that has imported the user's module.
+"""Run each task in a fresh process, forked from one that has imported the user's module.
 
-Each slot has such a process of its own, its zygote, started as ``spawn`` starts one. It forks and
-does nothing else, so a fork costs what the kernel takes for it.
+Each slot has such a process, its zygote, started as ``spawn`` starts one. It forks and does
+nothing else, so that a fork costs only what the kernel takes for it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from cloud_tasks.executors.pool.launcher import Interpreter
 from cloud_tasks.executors.pool.pool import SlotPool
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle
-from cloud_tasks.executors.pool.zygotes import ForkingNursery
+from cloud_tasks.executors.pool.zygotes import ForkingProcesses
 
 
 class ForkserverExecutor(SlotPool):
-    """A fresh process for each task, for a fraction of what starting one costs.
+    """A fresh process for each task, for a fraction of the cost of starting one.
 
-    What the user's module does at its import is done once a slot, and must bear a fork: threads
-    that it starts are missing in the processes of tasks, and what it opens is shared by them.
+    The user's module is imported once a slot and must be fork-safe: threads that it starts at its
+    import are missing in the processes of tasks, and files that it opens are shared by them.
     """
 
     reused: ClassVar[bool] = False
-    #: The zygote's socket and death watch; a socket of the process and of the next one.
+    #: The zygote's control socket and death watch; the sockets of the process and of the next one.
     descriptors_per_slot: ClassVar[int] = 4
-    nursery: ClassVar[type[ChildProcesses]] = ForkingNursery
+    processes: ClassVar[type[ChildProcesses]] = ForkingProcesses
 
     def _prepare(self) -> None:
         if not hasattr(os, "pidfd_open"):
@@ -39,13 +39,13 @@ class ForkserverExecutor(SlotPool):
     def _launch(
         self,
         end: socket.socket,
-        token: bytes,
+        cookie: bytes,
         inherited: Descriptors,
         environment: dict[str, str],
     ) -> Handle:
         return Interpreter(
             "zygote",
-            f"{end.fileno()}, {token!r}, {inherited.control}, log={inherited.log}",
+            f"{end.fileno()}, {cookie!r}, {inherited.control}, log={inherited.log}",
             inherited=[end.fileno(), inherited.control, inherited.log],
             environment=environment,
         )

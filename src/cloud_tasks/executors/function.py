@@ -1,7 +1,8 @@
-"""How the user's function gets to where tasks run: by name where it can, by value else.
+"""Pickle the user's function and worker_data for the processes of tasks.
 
-By name keeps a child's module globals alive from task to task and lets unpicklable globals
-exist; by value (cloudpickle, which loky brings) serves lambdas, closures and notebooks.
+By name where a child can import the module: its globals then stay alive from task to task, and may
+hold what can't be pickled. Else by value with cloudpickle (which loky requires): for lambdas,
+closures and functions of notebooks.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from cloud_tasks.worker_data import WorkerData
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """The user's function, for this process and for others.
+    """The user's function, and how a child process gets it.
 
     Attributes:
         function: the object itself.
-        main: how a child finds the main program, see ``main_module``; None: it need not or can't.
+        main: how a child finds the main program, see ``main_module``; None: it can't.
     """
 
     function: UserFunction
@@ -30,28 +31,17 @@ class FunctionSpec:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Name of the function for people: its qualified name."""
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
-    def pickled(self) -> bytes:
-        """Return the function as it travels to a child process of this machine.
+    def pickled(self, *, loads_main: bool = True) -> bytes:
+        """Pickle the function for a process that can load the main program, or can not.
 
         Raises:
-            ConfigurationError: it can't.
+            ConfigurationError: it can't be pickled.
         """
-        return self._pickled(self.main)
-
-    def pickled_for_anywhere(self) -> bytes:
-        """Return the function as it travels to where the main program can't be found.
-
-        Raises:
-            ConfigurationError: it can't.
-        """
-        return self._pickled(None)
-
-    def _pickled(self, main: tuple[str, str] | None) -> bytes:
         try:
-            return serialise(self.function, main)
+            return serialise(self.function, self.main if loads_main else None)
         except Exception as error:
             raise ConfigurationError(
                 f"the task function {self.function!r} can't be sent to another process: {error}; "
@@ -60,10 +50,10 @@ class FunctionSpec:
 
 
 def specify(function: UserFunction) -> FunctionSpec:
-    """Make the spec of *function*; nothing is pickled yet.
+    """Return the spec of *function*; nothing is pickled yet.
 
     Raises:
-        ConfigurationError: it can't be called.
+        ConfigurationError: it is not callable.
     """
     if not callable(function):
         raise ConfigurationError(
@@ -77,11 +67,11 @@ def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
     """Pickle *value* by reference where a child can follow the references, else by value.
 
     Raises:
-        Exception: whatever pickling raised.
+        Exception: neither is possible; of any class, as pickling runs the user's code.
     """
     try:
         payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001 - the pickler lets through what a __reduce__ raises
+    except Exception:  # noqa: BLE001 - a __reduce__ of the user's may raise anything
         return _by_value(value)
     if main is None and refers_to_main(payload):
         return _by_value(value)
@@ -89,7 +79,7 @@ def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
 
 
 def refers_to_main(payload: bytes) -> bool:
-    """True if unpickling may look something up in the main program."""
+    """Return whether unpickling *payload* may look something up in the main program."""
     return b"__main__" in payload
 
 
@@ -97,19 +87,22 @@ def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None)
     """Pickle *worker_data*.
 
     Raises:
-        ConfigurationError: an attribute can't be sent; the sentence names it.
+        ConfigurationError: an attribute can't be pickled; the sentence names it.
     """
     try:
         return serialise(worker_data, main)
     except Exception as error:
-        where, problem = _culprit(worker_data, main) or ("worker_data", error)
+        where, problem = _find_unpicklable(worker_data, main) or ("worker_data", error)
         raise ConfigurationError(
             f"{where} can't be sent to a child process: {problem}; set it in the task instead, "
             "or run with --executor inline"
         ) from error
 
 
-def _culprit(worker_data: WorkerData, main: tuple[str, str] | None) -> tuple[str, Exception] | None:
+def _find_unpicklable(
+    worker_data: WorkerData, main: tuple[str, str] | None
+) -> tuple[str, Exception] | None:
+    """Return the name of the first attribute that can't be pickled, and the error."""
     places: list[tuple[str, Any]] = [
         (f"worker_data.{name}", value)
         for name, value in worker_data.__getstate__().items()
@@ -121,7 +114,7 @@ def _culprit(worker_data: WorkerData, main: tuple[str, str] | None) -> tuple[str
     for where, value in places:
         try:
             serialise(value, main)
-        except Exception as error:  # noqa: BLE001 - that is the question here
+        except Exception as error:  # noqa: BLE001 - the user's classes may raise anything
             return where, error
     return None
 

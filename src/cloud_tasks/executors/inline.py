@@ -1,8 +1,15 @@
-"""Tasks in the calling process and thread: for breakpoints, stepping, and tests.
+"""Run tasks in the calling process and thread: for breakpoints, stepping, and tests.
 
-Everything else is as with the other executors: the same events, decisions and worker_data. What
-can't be held to is isolation: a task that calls ``os._exit`` or crashes takes the worker along.
-The time limit is soft: it interrupts Python code and sleeps, and a long call into C ends first.
+    submit() ──► ProcessState ──► Alarm.armed() ──► call() ──► Outcome, already in the future
+                 restored after      │                 └── raised: PostMortem, if asked for
+                                     └── time limit or abort(): an exception inside the task
+
+Events, decisions and worker_data are as with the other executors. There is no isolation: a task
+that calls ``os._exit`` or crashes ends the worker. The time limit is soft: it interrupts Python
+code and sleeps, but a long call into C ends first.
+
+Threads: submit() runs the task in its caller's thread, the main one for limits and aborts to work;
+abort() and shutdown() may be called from any thread.
 """
 
 from __future__ import annotations
@@ -20,12 +27,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
+from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, LocalFlags
 from cloud_tasks.executors.common import log_setup
 from cloud_tasks.executors.common.call import BadResultError, Interruption, Reply, call
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.executors.interrupt import Alarm, Overdue, Rung
+from cloud_tasks.executors.interrupt import Alarm, DeadlineExceeded, Interrupted
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
@@ -35,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class InlineExecutor(Executor):
-    """Runs a task while ``submit`` waits for it."""
+    """An executor whose ``submit`` runs the task before it returns."""
 
     capabilities = Capabilities(
         enforces_timeout=False,
@@ -52,69 +58,71 @@ class InlineExecutor(Executor):
         self._abort_reason = "aborted"
         self._alarm = Alarm()
         self._debugger: PostMortem | None = None
-        self._own_flags: FlagPage | None = None
 
     def start(
         self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
     ) -> None:
-        """Get ready; tasks will run in the thread that calls ``submit``."""
+        """Set up; tasks will run in the thread that calls ``submit``."""
         if self._options is not None:
             raise RuntimeError("an executor can't be started twice")
         self._options = options
         self._function = function.function
         if options.post_mortem:
             self._debugger = PostMortem()
-        if options.flags is None:
-            self._own_flags = FlagPage.create(1)
+        self.flags = LocalFlags()
         self._worker_data = worker_data.for_task()
-        self._worker_data.connect(options.flags or self._own_flags)
+        self._worker_data.connect(self.flags)
 
     def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
-        """Run *task* now, in this thread; returns when it is over."""
+        """Run *task* now, in this thread; the future that is returned is resolved."""
         if self._options is None or self._closed:
             raise RuntimeError("the executor is not running")
         future: Future[Outcome] = Future()
         future.set_running_or_notify_cancel()
         self._current = future
-        given = time.monotonic()
+        submitted_at = time.monotonic()
         try:
-            with self._surroundings():
-                outcome = self._run(task, max_runtime, given)
+            with self._restored():
+                outcome = self._run(task, max_runtime, submitted_at)
         finally:
             self._current = None
         future.set_result(outcome)
         self._options.before_wait()
         return future
 
-    def _run(self, task: Task, max_runtime: float | None, given: float) -> Outcome:
+    def _run(self, task: Task, max_runtime: float | None, submitted_at: float) -> Outcome:
         assert self._options is not None
         try:
-            with log_setup.stamped(task.task_id, 0), self._alarm.armed(max_runtime):
+            with log_setup.task_records(task.task_id, 0), self._alarm.armed(max_runtime):
                 reply = call(
                     self._function,
                     task.task_id,
                     task.data,
                     self._worker_data,
                     max_result_bytes=self._options.max_result_bytes,
-                    on_raise=self._look_at if self._debugger is not None else None,
+                    on_raise=self._debug if self._debugger is not None else None,
                     cpu_clock=time.thread_time,
                 )
-        except Overdue:
+        except DeadlineExceeded:
             assert max_runtime is not None
-            return TimedOut(max_runtime, _interrupted(given))
-        except Rung:
-            return Aborted(self._abort_reason, _interrupted(given))
-        return _outcome(reply, given)
+            return TimedOut(max_runtime, _interrupted_measures(submitted_at))
+        except Interrupted:
+            return Aborted(self._abort_reason, _interrupted_measures(submitted_at))
+        return _outcome(reply, submitted_at)
 
-    def _look_at(self, error: BaseException) -> None:
+    def _debug(self, error: BaseException) -> None:
         assert self._debugger is not None
-        self._alarm.give_time()
+        self._alarm.lift_limit()
         self._debugger.open(error)
-        self._alarm.give_time()  # if it was an abort that ended it: enough is said
+        # If an abort has closed the debugger, it has had its effect: the outcome is the error.
+        self._alarm.lift_limit()
 
     @contextlib.contextmanager
-    def _surroundings(self) -> Iterator[None]:
-        """Put back afterwards what the task changes of the process; let it run an event loop."""
+    def _restored(self) -> Iterator[None]:
+        """Restore afterwards what the task changes of the process; let it run an event loop."""
+        # The worker's own loop runs in this thread, and asyncio.run() in a task would refuse to
+        # nest. asyncio documents these two functions for implementers of loops; nothing public
+        # hides a running loop.
         loop = asyncio._get_running_loop()
         state: Any = None
         if os.name == "posix":
@@ -127,14 +135,14 @@ class InlineExecutor(Executor):
         finally:
             asyncio._set_running_loop(loop)
             if state is not None and not state.restore():
-                logger.warning("what the task changed of this process could not be put back")
+                logger.warning("what the task changed of this process could not be restored")
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
-        """Raise an exception inside the task, if it runs in the main thread."""
+        """Raise an exception inside the task; False if it does not run in the main thread."""
         if future is not self._current:
             return False
         self._abort_reason = reason
-        return self._alarm.ring()
+        return self._alarm.interrupt()
 
     def shutdown(
         self,
@@ -144,41 +152,37 @@ class InlineExecutor(Executor):
         wait: bool = True,
         now: bool = False,
     ) -> None:
-        """Take nothing new; interrupt the task that runs, if any, after *grace* seconds."""
+        """Refuse new tasks; interrupt the running one, if any, after *grace* seconds."""
         self._closed = True
         current = self._current
         if current is not None and grace != math.inf:
             timer = threading.Timer(grace, self.abort, (current, reason))
             timer.daemon = True
             timer.start()
-        elif self._own_flags is not None:
-            self._own_flags.close()
 
 
-def _interrupted(given: float) -> Measures:
-    run_time = time.monotonic() - given
+def _interrupted_measures(submitted_at: float) -> Measures:
+    run_time = time.monotonic() - submitted_at
     return Measures(0, run_time, time.time() - run_time, run_time)
 
 
-def _outcome(reply: Reply, given: float) -> Outcome:
-    measures = Measures(0, time.monotonic() - given, reply.started, reply.run_time, reply.cpu_time)
+def _outcome(reply: Reply, submitted_at: float) -> Outcome:
+    elapsed = time.monotonic() - submitted_at
+    measures = Measures(0, elapsed, reply.started, reply.run_time, reply.cpu_time)
     return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)
 
 
-# MERGED: Looking at a task that raised, where it raised: Python's debugger on the terminal.
-
-
 class PostMortem:
-    """Opens ``pdb`` on an exception, in the calling thread; says once if it can't."""
+    """Open ``pdb`` where a task raised, on the terminal; warn once if that is not possible."""
 
     def __init__(self) -> None:
         self._warned = False
 
     def open(self, error: BaseException) -> None:
-        """Show *error*, and block until the person has seen enough or the worker is stopped.
+        """Print *error* and block until the user leaves the debugger or the worker is stopped.
 
-        The frames are those of the task: the user's function is the outermost one. What the
-        function returned and can't be recorded has no frames to look at.
+        The frames are those of the task: the user's function is the outermost one. A result that
+        can't be recorded has no frames, so it opens nothing.
         """
         trace = error.__traceback__
         if isinstance(error, BadResultError) or trace is None:
@@ -188,17 +192,17 @@ class PostMortem:
             return
         import pdb
 
-        # The first frame is ours, that of the call.
+        # The first frame is that of call().
         trace = trace.tb_next or trace
         try:
             traceback.print_exception(type(error), error, trace)
             pdb.post_mortem(trace)
         except Interruption:
             return  # the worker is stopped; the task had raised before
-        except Exception as trouble:  # noqa: BLE001 - the task's outcome stays what it is
-            # Reading a line can wrap what a signal handler raises.
-            if not isinstance(trouble.__cause__, Interruption):
-                self._warn(f"the debugger failed with {trouble!r}")
+        except Exception as failure:  # noqa: BLE001 - the task's outcome stays what it is
+            # To read a line can wrap an exception of a signal handler in another one.
+            if not isinstance(failure.__cause__, Interruption):
+                self._warn(f"the debugger failed with {failure!r}")
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

@@ -1,4 +1,11 @@
-"""Interrupting Python code that runs in the main thread, by way of SIGALRM."""
+"""Interrupt Python code in the main thread by SIGALRM, at a deadline or from another thread.
+
+    armed(seconds) ── SIGALRM after *seconds*, then every second ──► DeadlineExceeded in the body
+    interrupt()    ── SIGALRM now, then every second ──────────────► Interrupted in the body
+
+For the inline executor only. The signal is repeated for code that catches the exception, and for a
+signal that arrives right before a blocking call in C, which is noticed only after that.
+"""
 
 from __future__ import annotations
 
@@ -13,45 +20,45 @@ from types import FrameType
 
 from cloud_tasks.executors.common.call import Interruption
 
-#: Code that swallows the interruption, or sleeps through it, meets it again after so many seconds.
-_INSISTENCE = 1.0
+#: Seconds from one signal to the next.
+_REPEAT = 1.0
 
 
-class Overdue(Interruption):
-    """The time is over."""
+class DeadlineExceeded(Interruption):
+    """The body has used up its time."""
 
 
-class Rung(Interruption):
-    """Somebody called ``ring``."""
+class Interrupted(Interruption):
+    """Another thread has called ``interrupt``."""
 
 
 class Alarm:
-    """Goes off in the main thread when a time is over, or when another thread rings it."""
+    """Interrupt the body of a ``with`` statement in the main thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed = False
-        self._rung = False
-        self._timeless = False
+        self._interrupted = False
+        self._unlimited = False
 
     @contextlib.contextmanager
     def armed(self, seconds: float | None) -> Iterator[None]:
-        """Raise :class:`Overdue` in the body after *seconds*, or :class:`Rung` on a ``ring``.
+        """Raise :class:`DeadlineExceeded` in the body after *seconds*, or :class:`Interrupted`.
 
-        Off the main thread, and where there is no SIGALRM, nothing is ever raised. If somebody
-        steps through the body with a debugger when its time is over, it has all the time from
-        then on. A timer that the program had set itself goes on afterwards.
+        Off the main thread, and where there is no SIGALRM, nothing is ever raised. A body that is
+        being stepped through with a debugger at its deadline has no time limit from then on. A
+        timer that the program has set itself goes on afterwards.
         """
         if threading.current_thread() is not threading.main_thread() or os.name != "posix":
             yield
             return
-        self._rung = self._timeless = False
-        before = signal.signal(signal.SIGALRM, self._go_off)
+        self._interrupted = self._unlimited = False
+        before = signal.signal(signal.SIGALRM, self._on_alarm)
         remaining, interval = signal.getitimer(signal.ITIMER_REAL)
         began = time.monotonic()
         try:
             if seconds is not None:
-                signal.setitimer(signal.ITIMER_REAL, seconds, _INSISTENCE)
+                signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT)
             self._armed = True
             yield
         finally:
@@ -61,53 +68,50 @@ class Alarm:
                 left = max(1e-3, remaining - (time.monotonic() - began))
                 signal.setitimer(signal.ITIMER_REAL, left, interval)
 
-    def give_time(self) -> None:
-        """Let the body go on for as long as it likes; called from there.
+    def lift_limit(self) -> None:
+        """Let the body go on without a time limit; called from the body.
 
-        A ring that comes later counts; one that came before does so no more.
+        Forgets an interruption that came before; a later one counts.
         """
-        self._rung = False
-        self._timeless = True
+        self._interrupted = False
+        self._unlimited = True
         if self._armed:
-            self._insist()
+            # An interruption may come right before a prompt, which reads for ever.
+            self._repeat_signal()
 
-    @staticmethod
-    def _insist() -> None:
-        """Have the main thread look for signals again and again.
-
-        One that comes right before a wait in C is noticed after that, and a prompt has no end.
-        """
-        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE, _INSISTENCE)
-
-    def _disarm(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        while self._armed:
-            # A ring that came just before may still go off in here.
-            with contextlib.suppress(Interruption), self._lock:
-                self._armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)  # a ring may have set it in between
-
-    def _go_off(self, number: int, frame: FrameType | None) -> None:
-        if not self._armed:
-            return
-        if self._rung:
-            raise Rung
-        self._timeless = self._timeless or _debugger_is_active()
-        if not self._timeless:
-            raise Overdue
-
-    def ring(self) -> bool:
+    def interrupt(self) -> bool:
         """Interrupt the body, from any thread; False if none is running."""
         with self._lock:
             if not self._armed:
                 return False
-            self._rung = True
+            self._interrupted = True
             main = threading.main_thread().ident
             assert main is not None
             # Under the lock: without our handler this signal would end the process.
             signal.pthread_kill(main, signal.SIGALRM)
-            self._insist()
+            self._repeat_signal()
             return True
+
+    @staticmethod
+    def _repeat_signal() -> None:
+        signal.setitimer(signal.ITIMER_REAL, _REPEAT, _REPEAT)
+
+    def _disarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        while self._armed:
+            # The signal of an interrupt() right before may still arrive in here.
+            with contextlib.suppress(Interruption), self._lock:
+                self._armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt() may have set it in between
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        if not self._armed:
+            return
+        if self._interrupted:
+            raise Interrupted
+        self._unlimited = self._unlimited or _debugger_is_active()
+        if not self._unlimited:
+            raise DeadlineExceeded
 
 
 def _debugger_is_active() -> bool:

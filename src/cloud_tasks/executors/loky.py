@@ -1,8 +1,10 @@
-"""The default executor: loky's processes, reused from task to task.
+"""Run tasks in loky's processes, reused from task to task: the default executor.
 
-A shared ``loky.ProcessPoolExecutor`` fails every task in flight when one of them crashes, and
-nothing says whose fault it was. So the processes are loky's (its start method, its independence
-of the main program, its pickling by value), one a slot, and the pool around them is ours.
+A shared ``loky.ProcessPoolExecutor`` fails every running task when one of them crashes, and does
+not say which. So the processes are loky's (its start method, its independence of the main program,
+its pickling by value), one a slot, and the pool around them is ours.
+
+``child.loky_main`` is imported because multiprocessing needs the function that the process calls.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cloud_tasks.executors.child import loky_main
 from cloud_tasks.executors.pool.pool import SlotPool
 from cloud_tasks.executors.pool.state import Descriptors, Handle
 
-#: Descriptors that starting a process takes for a moment: two pipes, and one to spare.
+#: Descriptors that starting a process takes for a moment: two pipes, and one more.
 _STARTING = 5
 
 
@@ -26,7 +28,7 @@ class LokyExecutor(SlotPool):
     """Child processes that are reused; for throughput."""
 
     reused: ClassVar[bool] = True
-    #: Its socket, its death watch, its tokens, loky's sentinel.
+    #: Its socket, its death watch, its permits, loky's sentinel.
     descriptors_per_slot: ClassVar[int] = 4
 
     def _prepare(self) -> None:
@@ -38,38 +40,38 @@ class LokyExecutor(SlotPool):
     def _launch(
         self,
         end: socket.socket,
-        token: bytes,
+        cookie: bytes,
         inherited: Descriptors,
         environment: dict[str, str],
     ) -> Handle:
         _mend_streams()
         with contextlib.ExitStack() as opened:
-            # A Connection is what multiprocessing can take along to a new process.
+            # multiprocessing can pass a Connection on to a new process.
             connection = opened.enter_context(Connection(end.detach()))
             others = [
                 None if number is None else opened.enter_context(Connection(os.dup(number)))
-                for number in (inherited.tokens, inherited.log)
+                for number in (inherited.permits, inherited.log)
             ]
             started = self._context.Process(
                 target=loky_main.main,
-                args=(connection, token, *others),
+                args=(connection, cookie, *others),
                 env=environment,
                 name="cloud_tasks-child",
             )
-            _check_room()
+            _check_descriptors()
             try:
                 started.start()
             except UnboundLocalError as error:
-                # What loky makes of a failure, in its own cleaning up.
+                # loky raises this when it cleans up after a failure.
                 raise OSError(f"loky could not start a process: {error.__context__}") from error
         return _LokyHandle(started)
 
 
-def _check_room() -> None:
-    """Find out whether there are enough descriptors: loky loses some of those that it got.
+def _check_descriptors() -> None:
+    """Check that there are enough descriptors, because loky leaks some if it fails half-way.
 
     Raises:
-        OSError: there are not.
+        OSError: there are not enough.
     """
     with contextlib.ExitStack() as opened:
         for _ in range(_STARTING):
@@ -77,15 +79,15 @@ def _check_room() -> None:
 
 
 def _mend_streams() -> None:
-    """Let a standard stream that is closed, or can't be written, lead nowhere.
+    """Redirect a standard stream that is closed, or can't be written, to ``os.devnull``.
 
-    loky flushes both before it starts a process, and starts none if that fails: a reader that
-    has gone away would end the run.
+    loky flushes both before it starts a process, and starts none if that fails: the run would end
+    because the reader of a pipe has ended.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # it was closed before Python started
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for good
+        if stream is None:  # closed before Python started
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - never closed
             continue
         try:
             stream.flush()
@@ -96,13 +98,13 @@ def _mend_streams() -> None:
 
 
 class _LokyHandle:
-    """A ``LokyProcess``. Its ``kill`` and ``close`` do not work; its pid and exit code do."""
+    """The ``Handle`` of a ``LokyProcess``, whose ``kill`` and ``close`` do not work."""
 
     def __init__(self, started: Any) -> None:
         self._process = started
         self.pid: int = started.pid
 
     def exit_code(self) -> int | None:
-        """Reap it if it has ended."""
+        """Reap the process if it has ended; None: it runs."""
         code: int | None = self._process.exitcode
         return code

@@ -1,4 +1,4 @@
-"""A fresh process for each task, and one booted ahead for each slot."""
+"""Run each task in a fresh process; each slot boots the next one ahead."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class SpawnExecutor(SlotPool):
     """A fresh process for each task; for tasks that leak memory, handles or state."""
 
     reused: ClassVar[bool] = False
-    #: A socket and a death watch, of the process and of the one that is booted ahead.
+    #: A socket and a death watch, of the process and of the next one.
     descriptors_per_slot: ClassVar[int] = 4
 
     def _launch(
         self,
         end: socket.socket,
-        token: bytes,
+        cookie: bytes,
         inherited: Descriptors,
         environment: dict[str, str],
     ) -> Handle:
         return Interpreter(
-            "child",
-            f"{end.fileno()}, {token!r}, log={inherited.log}",
+            "main",
+            f"{end.fileno()}, {cookie!r}, log={inherited.log}",
             inherited=[end.fileno(), inherited.log],
             environment=environment,
         )

@@ -1,14 +1,14 @@
-"""How many threads numerical libraries may start in a process of tasks.
+"""Limit the threads that numerical libraries start in a process of tasks.
 
-Each of them takes all cores by itself. With a process a slot that would be slots x cores
-threads, which get in each other's way.
+Each of these libraries takes all cores by default. With one process a slot that would be slots x
+cores threads, which slow each other down.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: What all of them heed, where their own variable says nothing.
+#: Read by all of them if their own variable is not set.
 _COMMON = "OMP_NUM_THREADS"
 #: Of OpenBLAS, MKL, BLIS, Apple's vecLib and numexpr.
 _OWN = (
@@ -21,10 +21,10 @@ _OWN = (
 
 
 def thread_limits(slots: int, cores: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that share *cores* among *slots*, but for what *environ* sets.
+    """Return the variables that divide *cores* among *slots*, without those set in *environ*.
 
-    The library's own variable beats the common one, so whoever has set the common one gets none
-    of the others from us: it would overrule the choice.
+    If *environ* sets the common variable, there are none: a library's own variable beats the
+    common one, so it would overrule the user's choice.
     """
     if environ.get(_COMMON):
         return {}

@@ -1,1 +1,1 @@
-"""What runs leave behind, and how it is read again: events, settings, failures, task logs."""
+"""Write and read what runs leave behind: starts and ends, failures, task logs, event logs."""

@@ -1,8 +1,14 @@
-"""Which tasks of a run failed in the end, and what their failures have in common.
+"""Group the failed tasks of a run by cause, and write them to a task file with their data.
 
-A task's last event counts: whoever failed and was done by a later try has not failed. Memory
-grows with the tasks that are not done by then (about half a kilobyte each, measured), never
-with those that are.
+    events ──► FailedTasks ──► FailedGroup: tasks with one cause, most frequent first
+                    │
+                    └──► TaskKey: id and digest ──► write_task_file ──► a task file for a new run
+                                                         ▲
+                            data: failures.jsonl of the run, or else its task file
+
+A task's last event counts: a task that a later attempt completed has not failed. Memory grows
+with the tasks that are not done by then (about half a kilobyte each, measured), never with those
+that are. Events carry a digest of a task's data, not the data, so they must be found elsewhere.
 """
 
 from __future__ import annotations
@@ -19,14 +25,18 @@ from cloud_tasks.errors import ConfigurationError, HistoryError, SourceError
 from cloud_tasks.events.causes import FailureCause, cause_of_event, is_failure
 from cloud_tasks.events.reading import TASK_EVENTS
 from cloud_tasks.events.records import data_digest, date_as_text
+from cloud_tasks.history.cause_group import CauseGroup, ranked
 from cloud_tasks.sources.local import make_source
+from cloud_tasks.system.append_file import draft_beside
 
-#: Of each group.
-EXAMPLES = 5
+T = TypeVar("T")
+
+#: Tasks that are read from a source at a time.
+_BATCH = 1000
 
 
 class TaskKey(NamedTuple):
-    """What tells a task from all others: ids may be repeated, with other data.
+    """The identity of a task: an id may be used again with other data.
 
     Attributes:
         task_id: its id.
@@ -37,48 +47,42 @@ class TaskKey(NamedTuple):
     digest: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FailedGroup:
-    """Tasks that failed for the same cause.
+@dataclass(slots=True)
+class FailedGroup(CauseGroup):
+    """Tasks whose last failure had the same cause.
 
     Attributes:
         number: its place in the list, from 1.
-        cause: what they have in common.
-        count: how many tasks.
-        first, last: when, in the words of the log; None: it doesn't tell.
-        examples: ids of the first few.
+        first, last: timestamps as the log has them; None: it has none.
     """
 
-    number: int
-    cause: FailureCause
-    count: int
-    first: str | None
-    last: str | None
-    examples: tuple[str, ...]
+    number: int = 0
+    first: str | None = None
+    last: str | None = None
 
 
 class FailedTasks:
-    """Takes the events of a run in their order, and then knows what is not done.
+    """The tasks of a run that failed or are unfinished, from its events in their order.
 
     Attributes:
-        nameless: task events that were left out, since they don't say which task.
+        nameless: task events that were left out, because they have no task id.
     """
 
     def __init__(self) -> None:
         self.nameless = 0
         #: In the order of their last failures.
         self._failed: dict[TaskKey, tuple[FailureCause, str | None]] = {}
-        self._again: dict[TaskKey, FailureCause] = {}
-        #: One of each, since many tasks share them.
+        self._unfinished: dict[TaskKey, FailureCause] = {}
+        #: One object for each cause, because many tasks share it.
         self._causes: dict[FailureCause, FailureCause] = {}
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take all of *events*."""
+        """Add all of *events*."""
         for event in events:
             self.add(event)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take the next event; one that tells of no task changes nothing."""
+        """Add the next event; one that is about no task changes nothing."""
         kind = event.get("event_type")
         if not isinstance(kind, str) or (kind not in TASK_EVENTS and kind != "task_dead"):
             return
@@ -86,7 +90,7 @@ class FailedTasks:
         if key is None:
             self.nameless += 1
         elif kind == "task_dead" and key in self._failed:
-            pass  # it was told before why
+            pass  # an earlier event has the cause
         elif is_failure(event):
             self._forget(key)
             cause = cause_of_event(event)
@@ -95,43 +99,41 @@ class FailedTasks:
             self._forget(key)
             if kind != "task_completed" or event.get("retry"):
                 cause = cause_of_event(event)
-                self._again[key] = self._causes.setdefault(cause, cause)
+                self._unfinished[key] = self._causes.setdefault(cause, cause)
 
     def _forget(self, key: TaskKey) -> None:
         for known in (key, TaskKey(key.task_id, None)):
-            if known in self._failed:
-                del self._failed[known]
-            if known in self._again:
-                del self._again[known]
+            self._failed.pop(known, None)
+            self._unfinished.pop(known, None)
 
     @property
     def count(self) -> int:
-        """How many tasks failed."""
+        """The number of failed tasks."""
         return len(self._failed)
 
     def to_run_again(self) -> dict[str, int]:
-        """Return how many tasks are not done and did not fail, by the cause, most frequent first.
+        """Return the number of unfinished tasks that did not fail, by cause, most frequent first.
 
-        They were ended from outside, or asked for another try.
+        They were aborted, or asked for another attempt.
         """
         counts: dict[str, int] = {}
-        for cause in self._again.values():
+        for cause in self._unfinished.values():
             counts[cause.text] = counts.get(cause.text, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def groups(self) -> list[FailedGroup]:
-        """Return the failed tasks by their cause, the most frequent first."""
-        found: dict[FailureCause, _Gathered] = {}
+        """Return the failed tasks by cause, the most frequent first."""
+        found: dict[FailureCause, FailedGroup] = {}
         for key, (cause, when) in self._failed.items():
-            gathered = found.get(cause)
-            if gathered is None:
-                gathered = found[cause] = _Gathered(when, [])
-            gathered.add(key.task_id, when)
-        ranked = sorted(found.items(), key=lambda item: -item[1].count)
-        return [
-            FailedGroup(number, cause, g.count, g.first, g.last, tuple(g.examples))
-            for number, (cause, g) in enumerate(ranked, 1)
-        ]
+            group = found.get(cause)
+            if group is None:
+                group = found[cause] = FailedGroup(cause, first=when)
+            group.count_failure(key.task_id)
+            group.last = when
+        groups = ranked(found.values())
+        for number, group in enumerate(groups, 1):
+            group.number = number
+        return groups
 
     def of(self, groups: Iterable[FailedGroup]) -> Iterator[tuple[TaskKey, FailureCause]]:
         """Yield the failed tasks of *groups*, in the order in which they failed."""
@@ -139,20 +141,6 @@ class FailedTasks:
         for key, (cause, _) in self._failed.items():
             if cause in causes:
                 yield key, cause
-
-
-@dataclass(slots=True)
-class _Gathered:
-    first: str | None
-    examples: list[str]
-    last: str | None = None
-    count: int = 0
-
-    def add(self, task_id: str, when: str | None) -> None:
-        self.count += 1
-        self.last = when
-        if len(self.examples) < EXAMPLES and task_id not in self.examples:
-            self.examples.append(task_id)
 
 
 def _key(event: Mapping[str, Any]) -> TaskKey | None:
@@ -169,27 +157,19 @@ def _when(event: Mapping[str, Any]) -> str | None:
     return when if isinstance(when, str) else None
 
 
-# MERGED: Finding the data of failed tasks again, which events don't carry, and writing a task
-# MERGED: file.
-# MERGED:
-# MERGED: They are in the run's own list of failures, if it has a run directory, or else in the
-# MERGED: task file
-# MERGED: that the run was given.
-
-T = TypeVar("T")
-_BATCH = 1000
+# -- writing a task file
 
 
 @dataclass(slots=True)
-class Found:
-    """What became of the search.
+class SearchResult:
+    """The result of a search for the data of failed tasks.
 
     Attributes:
         written: entries that were written.
         other_data: tasks whose id was found with other data only.
         unwritable: tasks whose data JSON can't hold.
-        missing: tasks that were found nowhere.
-        problems: what couldn't be read, in sentences.
+        missing: tasks that were not found.
+        problems: files that couldn't be read, a sentence each.
     """
 
     written: int = 0
@@ -200,98 +180,100 @@ class Found:
 
     @property
     def lost(self) -> int:
-        """How many tasks are not in what was written."""
+        """The number of tasks that were not written."""
         return self.other_data + self.unwritable + self.missing
 
 
 def write_task_file(
     path: Path,
-    wanted: Mapping[TaskKey, str],
+    tasks: Mapping[TaskKey, str],
     *,
     failures: Path | None,
     task_files: Mapping[str, str | None],
-) -> Found:
-    """Write the tasks *wanted* to *path*, each with its cause; all of it or nothing.
+) -> SearchResult:
+    """Write *tasks* to *path*, each with its cause; all of it or nothing.
 
     Args:
-        path: of the file, JSON Lines; what was there is replaced.
-        wanted: the cause of each.
+        path: of the file, JSON Lines; its old content is replaced.
+        tasks: the cause of each.
         failures: the run's own list of failures.
-        task_files: where else to look, in this order, each with its format where its name doesn't
-            tell.
+        task_files: other places of data, searched in this order; the value is the format, where
+            the name doesn't tell it.
 
     Raises:
         HistoryError: the file can't be written.
     """
     path = Path(os.path.realpath(path))
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
+        with draft_beside(path) as draft:
             with draft.open("x", encoding="ascii") as output:
-                found = _Search(wanted, output).run(failures, task_files)
+                result = _Search(tasks, output).run(failures, task_files)
                 output.flush()
                 os.fsync(output.fileno())
-            if found.written or not wanted:
+            if result.written or not tasks:
                 draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise HistoryError(f"{str(path)!r} can't be written: {error.strerror or error}") from error
-    return found
+    return result
 
 
 class _Search:
-    """One search, which writes what it finds."""
+    """One search for the data of tasks, which writes each as soon as it is found."""
 
-    def __init__(self, wanted: Mapping[TaskKey, str], output: IO[str]) -> None:
-        self._wanted = wanted
+    def __init__(self, tasks: Mapping[TaskKey, str], output: IO[str]) -> None:
+        self._tasks = tasks
         self._output = output
-        self._left = set(wanted)
-        #: Of entries that are not wanted.
-        self._seen_ids: set[str] = set()
+        self._left = set(tasks)
+        #: Ids of entries that are none of the tasks.
+        self._other_ids: set[str] = set()
         self._unwritable: set[TaskKey] = set()
-        self._found = Found()
+        self._result = SearchResult()
 
-    def run(self, failures: Path | None, task_files: Mapping[str, str | None]) -> Found:
+    def run(self, failures: Path | None, task_files: Mapping[str, str | None]) -> SearchResult:
         if failures is not None:
-            for task_id, data, digest in self._noting_trouble(_entries(failures)):
-                self._offer(task_id, data, digest)
+            for task_id, data, digest in self._recording_problems(_kept_failures(failures)):
+                self._check(task_id, data, digest)
                 if not self._left:
                     break
         for name, task_format in task_files.items():
             if self._left:
-                self._look_into(name, task_format)
-        return self._result()
+                self._search_task_file(name, task_format)
+        result = self._result
+        result.unwritable = len(self._unwritable)
+        result.other_data = sum(key.task_id in self._other_ids for key in self._left)
+        result.missing = len(self._left) - result.other_data
+        return result
 
-    def _look_into(self, name: str, task_format: str | None) -> None:
+    def _search_task_file(self, name: str, task_format: str | None) -> None:
         open_ids = {key.task_id for key in self._left}
         # Where the log has no digest, all entries with the id are meant.
         by_id = {key.task_id for key in self._left if key.digest is None}
-        for task_id, data in self._noting_trouble(_tasks(name, task_format)):
+        for task_id, data in self._recording_problems(_tasks(name, task_format)):
             if task_id not in open_ids:
                 continue
             if task_id in by_id:
                 self._write(TaskKey(task_id, None), data)
             else:
-                self._offer(task_id, data, data_digest(data))
+                self._check(task_id, data, data_digest(data))
 
-    def _noting_trouble(self, items: Iterator[T]) -> Iterator[T]:
+    def _recording_problems(self, items: Iterator[T]) -> Iterator[T]:
         try:
             yield from items
         except (SourceError, ConfigurationError, OSError) as error:
-            self._found.problems.append(str(error))
+            self._result.problems.append(str(error))
 
-    def _offer(self, task_id: str, data: Mapping[str, Any], digest: str | None) -> None:
+    def _check(self, task_id: str, data: Mapping[str, Any], digest: str | None) -> None:
+        """Write the entry if it is one of the tasks."""
         key = TaskKey(task_id, digest)
         if key not in self._left:
             key = TaskKey(task_id, None)
         if key in self._left:
             self._write(key, data)
         else:
-            self._seen_ids.add(task_id)
+            self._other_ids.add(task_id)
 
     def _write(self, key: TaskKey, data: Mapping[str, Any]) -> None:
-        entry = {"task_id": key.task_id, "data": dict(data), "cause": self._wanted[key]}
+        entry = {"task_id": key.task_id, "data": dict(data), "cause": self._tasks[key]}
         self._left.discard(key)
         try:
             line = json.dumps(entry, default=date_as_text, allow_nan=False)
@@ -299,18 +281,11 @@ class _Search:
             self._unwritable.add(key)
             return
         self._output.write(f"{line}\n")
-        self._found.written += 1
-
-    def _result(self) -> Found:
-        found = self._found
-        found.unwritable = len(self._unwritable)
-        found.other_data = sum(key.task_id in self._seen_ids for key in self._left)
-        found.missing = len(self._left) - found.other_data
-        return found
+        self._result.written += 1
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
-    """Yield id, data and digest of what a run kept; a line that is no such thing is left out."""
+def _kept_failures(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
+    """Yield id, data and digest of the tasks in a run's list of failures; skip other lines."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
             try:
@@ -326,6 +301,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
 
 
 def _tasks(name: str, task_format: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield id and data of the tasks in a task file."""
     source = make_source(name, task_format=task_format)
     try:
         source.open()

@@ -1,12 +1,12 @@
-"""Where the things of a run are: in a run directory, or around a bare event log.
+"""Name and find the files of a run: in a run directory, or around a bare event log.
 
 ::
 
     DIR/
-      events.jsonl     what became of each task
+      events.jsonl     one line for each end of a task
       runs.jsonl       one line a start, one line an end: command, settings, versions, summary
       failures.jsonl   the tasks that failed, with their data: a task file
-      logs/            what each task printed, with --task-logs
+      logs/            one file a slot with the output of its tasks, with --task-logs
       report.html      made by `cloud_tasks report DIR`
 """
 
@@ -20,7 +20,7 @@ from cloud_tasks.errors import HistoryError
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """The files of a run directory; nothing needs to be there yet."""
+    """Paths of the files in a run directory; none of them needs to exist."""
 
     path: str | Path
 
@@ -41,12 +41,12 @@ class RunDir:
 
     @property
     def logs(self) -> Path:
-        """The folder of what tasks printed."""
+        """The folder of task logs."""
         return Path(self.path) / "logs"
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The report as a page."""
         return Path(self.path) / "report.html"
 
 
@@ -56,11 +56,11 @@ def logs_beside(event_log: str | Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
-    """What there is of a run, found from what a user names.
+class RunFiles:
+    """The files of a run that a user names on the command line.
 
     Attributes:
-        name: what the user named.
+        name: as the user gave it.
         events: the event log.
         logs: the folder of task logs; it may be missing.
         directory: the run directory; None: the user named an event log.
@@ -72,15 +72,15 @@ class Traces:
     directory: RunDir | None = None
 
 
-def find(name: str) -> Traces:
-    """Return the traces of the run *name*: a run directory, or an event log of any system.
+def find_run(name: str) -> RunFiles:
+    """Return the files of the run *name*: a run directory, or an event log of ours or of another.
 
     Raises:
         HistoryError: there is nothing like that.
     """
     path = Path(name)
     if path.is_dir():
-        # The settings need this module, too, and nothing of what that one needs.
+        # Not at the top: the settings import this module, and need nothing of that one.
         from cloud_tasks.history.starts import chosen_log
 
         directory = RunDir(path)
@@ -91,10 +91,10 @@ def find(name: str) -> Traces:
                 f"{name!r} is no run directory: it has no {directory.events.name}; "
                 "give a run directory or an event log"
             )
-        return Traces(name, events, directory.logs, directory)
+        return RunFiles(name, events, directory.logs, directory)
     if not path.is_file():
         raise HistoryError(f"there is no run directory and no event log {name!r}")
     if path.parent.joinpath("runs.jsonl").is_file() and path.name == "events.jsonl":
         directory = RunDir(path.parent)
-        return Traces(name, path, directory.logs, directory)
-    return Traces(name, path, logs_beside(path))
+        return RunFiles(name, path, directory.logs, directory)
+    return RunFiles(name, path, logs_beside(path))

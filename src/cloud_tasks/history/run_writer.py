@@ -1,20 +1,22 @@
-"""Writing a run directory: what was started and how it ended, and the tasks that failed.
+"""Write a run directory: each start and end of a worker, and the tasks that failed.
 
-Where the events and task logs of it go, is for others to write; see :mod:`history.layout`.
+    record_start, record_end ──► runs.jsonl       one line each, the worker's main thread
+    on_outcome (a failure)   ──► failures.jsonl   a task file, any thread
+
+Other modules write the events and task logs beside them; :mod:`cloud_tasks.history.layout` names
+all files. The lock on ``runs.jsonl`` keeps a second worker out of the directory.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cloud_tasks import __version__
 from cloud_tasks.clock import Clock
@@ -23,31 +25,28 @@ from cloud_tasks.events.causes import cause_of
 from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.outcome import Aborted, Completed, Outcome
+from cloud_tasks.system.append_file import append, end_last_line, lock, open_append
 from cloud_tasks.task import Delivery
 from cloud_tasks.timestamps import timestamp
-
-if sys.platform != "win32":
-    import fcntl
 
 logger = logging.getLogger(__name__)
 
 
-class RunRecord:
-    """The directory of one run. Called by one thread at a time, but for ``hear``.
+class RunWriter:
+    """The directory of one run. Called by one thread at a time, but for ``on_outcome``.
 
     Args:
         path: of the directory; made if it is missing.
         clock: for the times.
     """
 
-    #: A failed task could not be kept, and that was said.
-    _gave_up = False
-
     def __init__(self, path: str, clock: Clock) -> None:
         self._files = RunDir(path)
         self._clock = clock
-        self._runs: IO[bytes] | None = None
+        self._runs = -1
         self._failures = -1
+        #: The disk refused a failed task, and the warning was logged.
+        self._gave_up = False
 
     def open(self) -> None:
         """Make the directory, and keep other workers out of it.
@@ -57,13 +56,17 @@ class RunRecord:
         """
         try:
             Path(self._files.path).mkdir(parents=True, exist_ok=True)
-            self._runs = self._files.runs.open("ab", buffering=0)
-            self._lock()
-            for path in (self._files.runs, self._files.failures):
-                _end_last_line(path)
-            self._failures = os.open(
-                self._files.failures, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
-            )
+            self._runs = open_append(self._files.runs)
+            lock(self._runs)
+            self._failures = open_append(self._files.failures)
+            for descriptor in (self._runs, self._failures):
+                end_last_line(descriptor)
+        except BlockingIOError:
+            self.close()
+            raise EventLogError(
+                f"another worker writes to the run directory {str(self._files.path)!r}: wait for "
+                "its end, or choose another one with --run-dir"
+            ) from None
         except OSError as error:
             self.close()
             raise EventLogError(
@@ -71,24 +74,12 @@ class RunRecord:
                 f"{error.strerror or error}; choose another one with --run-dir"
             ) from error
 
-    def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        assert self._runs is not None
-        try:
-            fcntl.flock(self._runs, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise EventLogError(
-                f"another worker writes to the run directory {str(self._files.path)!r}: wait for "
-                "its end, or choose another one with --run-dir"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+    def record_start(self, details: Mapping[str, Any]) -> None:
+        """Append a start; *details* are the command, the settings and all else that identifies it.
 
-    def started(self, what: Mapping[str, Any]) -> None:
-        """Note a start: the command, the settings, whatever tells later what ran here."""
-        self._note(
+        A failure to write is logged, and the run goes on.
+        """
+        self._append_record(
             {
                 "event": "start",
                 "started": timestamp(self._clock.wall()),
@@ -96,13 +87,13 @@ class RunRecord:
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "versions": _versions(),
-                **what,
+                **details,
             }
         )
 
-    def ended(self, summary: Mapping[str, Any]) -> None:
-        """Note the end, with what the run came to."""
-        self._note(
+    def record_end(self, summary: Mapping[str, Any]) -> None:
+        """Append the end of the run, with its *summary*. A failure to write is logged."""
+        self._append_record(
             {
                 "event": "end",
                 "ended": timestamp(self._clock.wall()),
@@ -111,16 +102,16 @@ class RunRecord:
             }
         )
 
-    def _note(self, entry: Mapping[str, Any]) -> None:
-        if self._runs is None:
+    def _append_record(self, record: Mapping[str, Any]) -> None:
+        if self._runs < 0:
             return
         try:
-            _write_whole(self._runs.fileno(), json.dumps(entry, default=str).encode() + b"\n")
+            append(self._runs, json.dumps(record, default=str).encode() + b"\n")
         except OSError as error:
             logger.warning("%s can't be written: %s", self._files.runs, error.strerror or error)
 
-    def hear(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Keep a task that failed, with its data, as an entry of a task file. Any thread."""
+    def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Append a task that failed, with its data, as an entry of a task file. Any thread."""
         if isinstance(outcome, Completed | Aborted) or self._gave_up:
             return
         task = delivery.task
@@ -131,10 +122,9 @@ class RunRecord:
             "data_digest": data_digest(task.data),
         }
         try:
-            line = json.dumps(entry, default=date_as_text).encode() + b"\n"
-            _write_whole(self._failures, line)
+            append(self._failures, json.dumps(entry, default=date_as_text).encode() + b"\n")
         except (OSError, TypeError, ValueError, RecursionError) as error:
-            # Its event tells that it failed; what is lost is a convenience.
+            # The event log has the failure; only the convenience of a task file is lost.
             self._gave_up = isinstance(error, OSError)
             logger.warning(
                 "the failed task %r can't be kept in %s: %s",
@@ -144,40 +134,15 @@ class RunRecord:
             )
 
     def close(self) -> None:
-        """Let others in. May be called more than once."""
-        runs, self._runs = self._runs, None
-        if runs is not None:
-            runs.close()
-        failures, self._failures = self._failures, -1
-        if failures >= 0:
-            os.close(failures)
-
-
-def _write_whole(descriptor: int, line: bytes) -> None:
-    """Append *line*, or nothing.
-
-    Raises:
-        OSError: there is no room.
-    """
-    written = os.write(descriptor, line)
-    if written < len(line):
-        # Half a line would spoil the next one, too.
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _end_last_line(path: Path) -> None:
-    """Give a line that a crash cut off an end, so that the next one is a line of its own."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
+        """Close the files, which lets other workers in. May be called more than once."""
+        for descriptor in (self._runs, self._failures):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._runs = self._failures = -1
 
 
 def _versions() -> dict[str, str]:
-    """Return what a later reader may want to know of the software."""
+    """Return the versions of this package, Python, the platform and libraries that matter."""
     import platform
     from importlib import metadata
 

@@ -1,4 +1,9 @@
-"""Where the tasks of a run came from, as its run directory tells."""
+"""Read the starts and ends of workers that a run directory records (``runs.jsonl``).
+
+They tell the report how long and how costly a run was, and other commands from which task file
+its tasks came and to which event log they went. The file may have been written by several
+versions, and torn by a crash: a line or value that can't be read is left out.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +13,124 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
+
+#: Starts that are kept of a file: the first and the last ones, half of them each.
+_KEPT = 100
+#: Origins of a setting that the user did not choose.
+_NOT_CHOSEN = ("default", "derived")
+
+
+@dataclass(slots=True)
+class Start:
+    """One start of a worker, and its end where there was one.
+
+    Attributes:
+        details: as recorded at the start: ``command``, ``cwd``, ``function``, ``host``,
+            ``versions``, ``settings``, ``executor``, ``slots``; each may be missing.
+        started, ended: seconds since the epoch; None: not recorded.
+        summary: of the run; empty: it has not ended, or its end was not recorded.
+    """
+
+    details: Mapping[str, Any]
+    started: float | None
+    ended: float | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> list[str]:
+        """The command line; empty where that is not recorded."""
+        words = self.details.get("command")
+        return [str(word) for word in words] if isinstance(words, list) else []
+
+    @property
+    def cwd(self) -> str | None:
+        """The folder in which it was started."""
+        return _text(self.details.get("cwd"))
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """Name, value and origin of each setting, as text."""
+        return [
+            {key: _shown(row.get(key)) for key in ("name", "value", "origin")}
+            for row in self._setting_rows()
+        ]
+
+    def setting(self, name: str) -> Mapping[str, Any]:
+        """Return ``value`` and ``origin`` of the setting *name*, as recorded; else nothing."""
+        return next((row for row in self._setting_rows() if row.get("name") == name), {})
+
+    def _setting_rows(self) -> list[dict[str, Any]]:
+        rows = self.details.get("settings")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """US dollars an hour for its machine, where that was given."""
+        try:
+            amount = float(self.setting("price_per_hour").get("value"))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+        return amount if 0 <= amount < 1e6 else None
+
+
+def read_starts(path: Path) -> list[Start]:
+    """Return the starts in the file at *path*, the first one first; none if it can't be read.
+
+    Blocks while it reads.
+    """
+    timestamps = PlausibleTimestamps()
+    starts: list[Start] = []
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _add_line(line, starts, timestamps)
+                if len(starts) > _KEPT:
+                    del starts[_KEPT // 2]
+    except OSError:
+        return []
+    return starts
+
+
+def _add_line(line: str, starts: list[Start], timestamps: PlausibleTimestamps) -> None:
+    """Add the start of *line* to *starts*, or its end to the last of them."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(record, dict):
+        return
+    if record.get("event") == "start":
+        starts.append(Start(record, timestamps.parse(record.get("started"))))
+    elif record.get("event") == "end" and starts:
+        starts[-1].ended = timestamps.parse(record.get("ended"))
+        summary = record.get("summary")
+        starts[-1].summary = summary if isinstance(summary, dict) else {}
+
+
+def chosen_log(runs: Path) -> Path | None:
+    """Return the event log outside of the run directory that its last start wrote to.
+
+    None: it wrote to the one inside, or the log that the file *runs* names does not exist.
+    """
+    for start in read_starts(runs)[-1:]:
+        row = start.setting("event_log_file")
+        name = _text(row.get("value"))
+        if name is not None and row.get("origin") not in _NOT_CHOSEN:
+            log = Path(start.cwd or "", name)
+            return log if log.is_file() else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One start of a worker that read a task file.
+    """The task file of one start.
 
     Attributes:
-        task_file: its name, seen from anywhere.
+        task_file: its name, seen from any folder.
         task_format: as it was given.
-        command: the command line; empty: not told.
-        cwd: the folder in which it was started.
+        command: the command line; empty: not recorded.
+        cwd: the folder in which the worker was started.
     """
 
     task_file: str
@@ -29,135 +140,22 @@ class Origin:
 
 
 def origins(runs: Path) -> list[Origin]:
-    """Return what the file *runs* tells of task files, the last start first."""
-    found = (_origin(start.told, start.command) for start in reversed(read_starts(runs)))
-    return [origin for origin in found if origin is not None]
-
-
-def chosen_log(runs: Path) -> Path | None:
-    """Return the event log outside of the run directory that its last start wrote to.
-
-    None: it wrote to the one inside, or what the file *runs* tells of is not there.
-    """
-    for start in read_starts(runs)[-1:]:
-        for row in start.settings:
-            if row["name"] == "event_log_file" and row["origin"] not in ("default", "derived"):
-                log = Path(_text(start.told.get("cwd")) or "", row["value"])
-                return log if log.is_file() else None
-    return None
-
-
-def _origin(told: Mapping[str, Any], command: list[str]) -> Origin | None:
-    settings = _settings(told.get("settings"))
-    name, cwd = _text(settings.get("task_file")), _text(told.get("cwd"))
-    if name is None or name == "-":
-        return None
-    if "://" not in name:
-        name = str(Path(cwd or "", name))
-    return Origin(name, _text(settings.get("task_format")), tuple(command), cwd)
-
-
-def _settings(rows: object) -> Mapping[str, Any]:
-    if not isinstance(rows, list):
-        return {}
-    return {
-        row["name"]: row.get("value")
-        for row in rows
-        if isinstance(row, dict) and isinstance(row.get("name"), str)
-    }
+    """Return the task files of the starts in the file *runs*, that of the last start first."""
+    return [
+        Origin(
+            name if "://" in name else str(Path(start.cwd or "", name)),
+            _text(start.setting("task_format").get("value")),
+            tuple(start.command),
+            start.cwd,
+        )
+        for start in reversed(read_starts(runs))
+        if (name := _text(start.setting("task_file").get("value"))) is not None and name != "-"
+    ]
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-# MERGED: The starts and ends of the workers of a run, as its directory tells them.
-
-#: Starts that are kept: the first ones and the last ones, half of them each.
-_KEPT = 100
-
-
-@dataclass(slots=True)
-class Start:
-    """One start of a worker, and its end where there was one.
-
-    Attributes:
-        told: what was recorded at the start: ``command``, ``cwd``, ``function``, ``host``,
-            ``versions``, ``settings``, ``executor``, ``slots``; each may be missing.
-        started, ended: seconds since the epoch; None: not recorded.
-        summary: what it came to; empty: it has not ended, or could not tell any more.
-    """
-
-    told: Mapping[str, Any]
-    started: float | None
-    ended: float | None = None
-    summary: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def command(self) -> list[str]:
-        """Its command line; empty where that is not recorded."""
-        words = self.told.get("command")
-        return [str(word) for word in words] if isinstance(words, list) else []
-
-    @property
-    def settings(self) -> list[dict[str, str]]:
-        """Name, value and origin of each setting, as text."""
-        rows = self.told.get("settings")
-        return [
-            {key: _shown(row.get(key)) for key in ("name", "value", "origin")}
-            for row in (rows if isinstance(rows, list) else [])
-            if isinstance(row, dict)
-        ]
-
-    @property
-    def price_per_hour(self) -> float | None:
-        """US dollars an hour for its machine, where that was given."""
-        for row in self.settings:
-            if row["name"] == "price_per_hour":
-                return _amount(row["value"])
-        return None
-
-
-def read_starts(path: Path) -> list[Start]:
-    """Return the starts in the file at *path*, the first one first; lines of no sense are left out.
-
-    Blocks while it reads. A file that can't be read has none.
-    """
-    instants = Instants()
-    starts: list[Start] = []
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                _take(line, starts, instants)
-                if len(starts) > _KEPT:
-                    del starts[_KEPT // 2]
-    except OSError:
-        return []
-    return starts
-
-
-def _take(line: str, starts: list[Start], instants: Instants) -> None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return
-    if not isinstance(record, dict):
-        return
-    if record.get("event") == "start":
-        starts.append(Start(record, instants.read(record.get("started"))))
-    elif record.get("event") == "end" and starts:
-        starts[-1].ended = instants.read(record.get("ended"))
-        summary = record.get("summary")
-        starts[-1].summary = summary if isinstance(summary, dict) else {}
-
-
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _amount(text: str) -> float | None:
-    try:
-        amount = float(text)
-    except ValueError:
-        return None
-    return amount if 0 <= amount < 1e6 else None

@@ -1,4 +1,8 @@
-"""The events of one task, found in a log without parsing those of the others."""
+"""Find the events of one task in a large log, without parsing those of the others.
+
+The log is mapped into memory and searched for the task id as JSON writes it; only lines that hold
+it are parsed. The task logs use the same search for their indexes.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader
-from cloud_tasks.timestamps import instant
+from cloud_tasks.timestamps import timestamp_or_none
 
-_TAIL = 65536
+#: Bytes at the end of a log in which the last line end is searched for, and bytes that
+#: lines_with yields behind a line.
+_BLOCK = 65536
 
 
 def events_of(path: Path, task_id: str, start: int = 0) -> Iterator[Event]:
     """Yield the events of a task in the log at *path*, in order, from the byte *start* on.
 
-    Blocks while it searches. Lines that are no events are passed over.
+    Blocks while it searches. Lines that are no events are left out.
 
     Raises:
         HistoryError: a compressed log can't be read.
@@ -39,14 +45,59 @@ def _candidates(path: Path, task_id: str, start: int) -> Iterator[Event]:
                 yield event
 
 
+def lines_with(path: Path, text: str, start: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield each line that holds *text* as a JSON string, from the byte *start* on.
+
+    Each comes with the offset of its beginning and up to 64 KiB of what follows it. A file that
+    can't be read has no lines. Blocks while it searches: about a second for a gigabyte.
+    """
+    try:
+        file = path.open("rb")
+    except OSError:
+        return
+    with file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError):  # an empty file, or one that can't be mapped, like a FIFO
+            return
+        with content:
+            for at in _positions(content, json_forms(text), start):
+                begin = content.rfind(b"\n", 0, at) + 1
+                end = content.find(b"\n", at)
+                end = len(content) if end < 0 else end + 1
+                yield begin, content[begin:end], content[end : end + _BLOCK]
+
+
+def json_forms(text: str) -> tuple[bytes, ...]:
+    """Return *text* as JSON writes it: escaped to ASCII, and in UTF-8 where that differs."""
+    forms = [json.dumps(text).encode("ascii")]
+    try:
+        plain = json.dumps(text, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can hold
+        return tuple(forms)
+    return tuple(dict.fromkeys([*forms, plain]))
+
+
+def _positions(content: mmap.mmap, forms: tuple[bytes, ...], start: int) -> Iterator[int]:
+    for form in forms:
+        at = content.find(form, start)
+        while at >= 0:
+            yield at
+            # The search goes on in the next line, because a line is one record.
+            end = content.find(b"\n", at)
+            if end < 0:
+                break
+            at = content.find(form, end)
+
+
 class EndWatch:
-    """Looks whether the event of a task's end has come.
+    """A watch on a growing event log for the end of one task.
 
     Args:
         path: of the event log.
         task_id: of the task.
         slot: that runs it; None: any.
-        since: seconds since the epoch; ends before are those of other tries.
+        since: seconds since the epoch; earlier ends are those of other attempts.
     """
 
     def __init__(self, path: Path, task_id: str, slot: int | None, since: float) -> None:
@@ -58,7 +109,7 @@ class EndWatch:
         self._checked = 0
 
     def has_come(self) -> bool:
-        """Tell whether it is in the log by now; reads only what is new there."""
+        """Tell whether the end is in the log by now; reads only the part that is new."""
         try:
             size = self._path.stat().st_size
         except OSError:
@@ -81,69 +132,20 @@ class EndWatch:
 
 def _end(event: Event) -> float | None:
     """Return when the function of the task ended, or else when the event was made."""
-    # That may be later than the start of the next task in the same slot.
-    started, run_time = instant(event.get("started")), event.get("run_time")
+    # The event may be made later than the start of the next task in the same slot.
+    started, run_time = timestamp_or_none(event.get("started")), event.get("run_time")
     if started is not None and isinstance(run_time, int | float):
         return started + run_time
-    return instant(event.get("timestamp"))
+    return timestamp_or_none(event.get("timestamp"))
 
 
 def _last_line_end(path: Path, size: int) -> int:
-    """Return where the last whole line ends; 0 where that isn't seen near the end."""
+    """Return the offset behind the last whole line; 0 if there is none near the end."""
     try:
         with path.open("rb") as file:
-            start = max(0, size - _TAIL)
+            start = max(0, size - _BLOCK)
             file.seek(start)
             end = file.read(size - start).rfind(b"\n")
     except OSError:
         return 0
     return 0 if end < 0 else start + end + 1
-
-
-# MERGED: Finding the few lines of a large file that hold a JSON string, without parsing the
-# MERGED: others.
-
-
-def needles(text: str) -> tuple[bytes, ...]:
-    """Return *text* as JSON writes it: in ASCII, and as it is where that differs."""
-    forms = [json.dumps(text).encode("ascii")]
-    try:
-        plain = json.dumps(text, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half of a pair, which only an escape can tell
-        return tuple(forms)
-    return tuple(dict.fromkeys([*forms, plain]))
-
-
-def lines_with(path: Path, text: str, start: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield each line that holds *text* as a JSON string, from the byte *start* on.
-
-    With each line, where it begins, and all that follows it up to 64 KiB. A file that can't be
-    read has no lines. Blocks while it searches: about a second for a gigabyte.
-    """
-    try:
-        file = path.open("rb")
-    except OSError:
-        return
-    with file:
-        try:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):  # it is empty, or nothing that has bytes to be looked at
-            return
-        with content:
-            for at in _positions(content, needles(text), start):
-                begin = content.rfind(b"\n", 0, at) + 1
-                end = content.find(b"\n", at)
-                end = len(content) if end < 0 else end + 1
-                yield begin, content[begin:end], content[end : end + 65536]
-
-
-def _positions(content: mmap.mmap, forms: tuple[bytes, ...], start: int) -> Iterator[int]:
-    for form in forms:
-        at = content.find(form, start)
-        while at >= 0:
-            yield at
-            # On to the next line: one line tells of one thing.
-            end = content.find(b"\n", at)
-            if end < 0:
-                break
-            at = content.find(form, end)

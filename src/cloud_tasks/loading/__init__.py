@@ -1,1 +1,1 @@
-"""Load the tasks of a source into a queue, and resume an interrupted load.."""
+"""Load the tasks of a source into a queue, and resume an interrupted load."""

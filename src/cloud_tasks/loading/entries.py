@@ -1,4 +1,4 @@
-"""The entries of a load: their messages, and what became of them."""
+"""Turn tasks into messages of a queue, and count how many were loaded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from datetime import time as time_of_day
 from typing import Any
 
 from cloud_tasks.queues.base import Outgoing
+from cloud_tasks.sources.entries import shown
 from cloud_tasks.task import Task
 
+#: Problems whose sentences a LoadResult keeps; of further ones it keeps the count.
 _PROBLEMS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One task on its way.
+    """One task with its message.
 
     Attributes:
         position: in its source, from 0; entries that are no tasks count.
@@ -38,20 +40,20 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of the entries; counted by several threads.
+class LoadResult:
+    """The counts of a load. Any thread may add to them.
 
     Attributes:
-        loaded: the provider has accepted them, now.
-        before: an earlier run had loaded them.
-        refused: they are no tasks, too large, or the provider refused them.
-        size: of what was loaded, in bytes.
-        problems: the first of those that were refused, in words.
-        created: the queues that were made.
+        sent: entries that the provider accepted in this run.
+        sent_before: entries that an earlier run had loaded.
+        refused: entries that are no tasks, too large, or that the provider refused.
+        size: bytes of the messages that were sent in this run.
+        problems: the first refusals, a sentence each.
+        created: names of the queues that were created.
     """
 
-    loaded: int = 0
-    before: int = 0
+    sent: int = 0
+    sent_before: int = 0
     refused: int = 0
     size: int = 0
     problems: list[str] = field(default_factory=list)
@@ -59,13 +61,13 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def accept(self, entries: Sequence[Entry]) -> None:
-        """Count *entries* as loaded."""
+        """Count *entries* as sent."""
         with self._lock:
-            self.loaded += len(entries)
+            self.sent += len(entries)
             self.size += sum(len(entry.body) for entry in entries)
 
     def refuse(self, problem: str) -> bool:
-        """Count an entry as refused; returns whether it is among the first, to be told."""
+        """Count an entry as refused; return True if *problem* is among the first, to be printed."""
         with self._lock:
             self.refused += 1
             if len(self.problems) >= _PROBLEMS_KEPT:
@@ -78,7 +80,7 @@ def message_of(task: Task) -> bytes:
     """Return the message of *task*: JSON in ASCII, without a space.
 
     Raises:
-        ValueError: its data hold what JSON can't; the text is the end of a sentence.
+        ValueError: JSON can't hold its data; the text is the end of a sentence.
     """
     try:
         return json.dumps(
@@ -87,11 +89,9 @@ def message_of(task: Task) -> bytes:
             allow_nan=False,
             default=_plain,
         ).encode("ascii")
-    except TypeError as error:
-        raise ValueError(f"'data' can't be written as JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("'data' is nested too deeply") from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"'data' can't be written as JSON: {error}") from error
 
 
@@ -101,7 +101,6 @@ def _plain(value: object) -> Any:
     raise TypeError(f"it holds a value of type {type(value).__name__}")
 
 
-def named(position: int, task_id: str, problem: str) -> str:
-    """Return *problem* as a sentence about the entry at *position*."""
-    shown = task_id if len(task_id) <= 200 else task_id[:200] + "..."
-    return f"entry {position + 1}, task_id {shown!r}: {problem}"
+def entry_problem(position: int, task_id: str, problem: str) -> str:
+    """Return *problem* as a sentence about the entry at *position*, counted from 1."""
+    return f"entry {position + 1}, task_id {shown(task_id, 200)}: {problem}"

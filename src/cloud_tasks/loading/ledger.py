@@ -1,41 +1,45 @@
-"""What was loaded already, so that a repeat after a crash sends only the rest.
+"""Record which entries were loaded, so that a repeat after a crash sends only the rest.
 
-A text file that only grows. Its first line says which queue it is about and names the load, so
-that a queue that drops repeats drops those of this load only; each further line is a run of
-entries that the provider has accepted::
+A ledger is a text file that only grows. Its first line names the queue and the load, so that a
+queue that drops repeats drops those of this load only; each further line is a range of entries
+that the provider has accepted::
 
     FIRST LAST DIGEST
 
 with the positions of the first and the last entry, counted from 0, and a digest of their
-messages. By the digests the *content* of the tasks is known again, whatever file it comes from:
-a copy, a pipe, or the same file with a bad entry mended.
+messages. The digests identify the *content* of the tasks, whatever file it comes from: a copy, a
+pipe, or the same file with a bad entry mended.
+
+    read or open ──► PreviousLoad: compares entry by entry while the source is read again
+    record       ──► one line a batch, on the disk when it returns; any thread
+    finish       ──► all is loaded: the file is removed
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 import stat
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-
-if sys.platform != "win32":
-    import fcntl
-import hashlib
+from cloud_tasks.system.append_file import append, lock, open_append
 
 _FORMAT = "load-ledger-1"
 _LINE = re.compile(rb"(\d+) (\d+) ([0-9a-f]{16})")
+#: Digests are added modulo this.
+_WRAP = 1 << 64
+_REMEDY = "remove it to load all of the tasks, or name another one with --ledger"
 
 
 class Ledger:
-    """The file at *path*; ``open`` comes first.
+    """The ledger file at *path*; ``open`` comes before ``record``.
 
     Args:
         path: of the file.
@@ -52,51 +56,57 @@ class Ledger:
         self._writing = threading.Lock()
         self._lines: list[bytes] = []
         self._failure: CloudTasksError | None = None
-        self._asked = self._done = 0
-        # Until we have looked into the file, it may be anybody's.
+        self._requested = self._written = 0
+        # Until its content is checked, the file may belong to another program.
         self._keep = True
 
-    def read(self) -> Loaded:
-        """Return what it says, and leave the file alone; nothing if there is none.
+    def read(self) -> PreviousLoad:
+        """Return what the file records, without changing it; nothing if there is no file.
 
         Raises:
             ConfigurationError: it can't be read, is damaged, or is about another queue.
         """
         try:
-            return self._parsed(self.path.read_bytes())
+            return self._parse(self.path.read_bytes())
         except FileNotFoundError:
-            return Loaded([])
+            return PreviousLoad([])
         except OSError as error:
             raise self._unusable(error) from error
 
-    def open(self) -> Loaded:
-        """Open or make the file, for ourselves alone, and return what it says.
+    def open(self) -> PreviousLoad:
+        """Open or create the file, lock it, and return what it records.
 
         Raises:
             ConfigurationError: as :meth:`read`, or another command is writing it.
         """
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._check_kind()
-            self._lock()
+            self._descriptor = open_append(self.path)
+            _check_is_file(self._descriptor)
+            lock(self._descriptor)
             content = self.path.read_bytes()
-            loaded = self._parsed(content)
-            # A line that a crash cut off says nothing: its batch is sent again.
+            previous = self._parse(content)
+            # A line that a crash cut off is ignored: its batch is sent again.
             whole = content.rfind(b"\n") + 1
             os.ftruncate(self._descriptor, whole)
             if not whole:
-                self._begin()
+                self._append_head()
+        except BlockingIOError as error:
+            self.close()
+            raise ConfigurationError(
+                f"the ledger {str(self.path)!r} is in use by another load_queue: "
+                "wait for its end, or name another one with --ledger"
+            ) from error
         except OSError as error:
             self.close()
             raise self._unusable(error) from error
         except ConfigurationError:
             self.close()
             raise
-        self._keep = loaded.count > 0
-        return loaded
+        self._keep = previous.count > 0
+        return previous
 
     def restart(self) -> None:
-        """Forget what was loaded.
+        """Empty the ledger and begin a new load.
 
         Raises:
             ConfigurationError: the file can't be written.
@@ -104,34 +114,34 @@ class Ledger:
         try:
             os.ftruncate(self._descriptor, 0)
             self.load_id = secrets.token_hex(6)
-            self._begin()
+            self._append_head()
         except OSError as error:
             raise self._unusable(error) from error
         self._keep = False
 
     def record(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """Note that *entries*, position and message in order, were accepted.
+        """Record that *entries*, position and message in order, were accepted.
 
-        Returns when that is on the disk. Several threads may call it: who waits for the disk
-        gets it together with the others that wait.
+        Returns when that is on the disk. Any thread may call it: those that wait for the disk at
+        the same time share one write and one fsync.
 
         Raises:
-            CloudTasksError: the disk is full, or the like.
+            CloudTasksError: the file can't be written, because the disk is full for example.
         """
-        runs = joined(EntryRange(at, at, digest(at, body)) for at, body in entries)
-        lines = b"".join(b"%d %d %016x\n" % (run.first, run.last, run.digest) for run in runs)
+        ranges = joined(EntryRange(at, at, digest(at, body)) for at, body in entries)
+        lines = b"".join(b"%d %d %016x\n" % (r.first, r.last, r.digest) for r in ranges)
         with self._waiting:
             self._lines.append(lines)
-            self._asked += 1
-            ours = self._asked
+            self._requested += 1
+            ours = self._requested
         with self._writing:
-            if self._failure is not None:  # nothing may follow on a line that was cut off
+            if self._failure is not None:
                 raise self._failure
-            if self._done >= ours:
+            if self._written >= ours:
                 return
             with self._waiting:
                 lines, self._lines = b"".join(self._lines), []
-                asked = self._asked
+                requested = self._requested
             try:
                 self._append(lines)
             except OSError as error:
@@ -139,19 +149,18 @@ class Ledger:
                     f"the ledger {str(self.path)!r} can't be written: {_reason(error)}"
                 )
                 raise self._failure from error
-            self._done = asked
+            self._written = requested
             self._keep = True
 
-    def _begin(self) -> None:
+    def _append_head(self) -> None:
         self._append(json.dumps({**self._identity, "load": self.load_id}).encode() + b"\n")
 
-    def _append(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+    def _append(self, lines: bytes) -> None:
+        append(self._descriptor, lines)
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file, and remove it if it says nothing. May be called more than once."""
+        """Close the file, and remove it if it records nothing. May be called more than once."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             if not self._keep:
@@ -163,49 +172,33 @@ class Ledger:
         self._keep = False
         self.close()
 
-    def _check_kind(self) -> None:
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file")
-
-    def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"the ledger {str(self.path)!r} is in use by another load_queue: "
-                "wait for its end, or name another one with --ledger"
-            ) from error
-        except OSError:  # a file system without locks
-            return
-
-    def _parsed(self, content: bytes) -> Loaded:
+    def _parse(self, content: bytes) -> PreviousLoad:
         lines = content.split(b"\n")[:-1]
         if not lines:
-            return Loaded([])
+            return PreviousLoad([])
         if not self._is_ours(lines[0]):
             raise ConfigurationError(
-                f"{str(self.path)!r} is not the ledger of this queue: {self._remedy()}"
+                f"{str(self.path)!r} is not the ledger of this queue: {_REMEDY}"
             )
-        runs = []
+        ranges = []
         for line in lines[1:]:
             match = _LINE.fullmatch(line)
             if match is None:
                 raise self._damaged()
-            runs.append(EntryRange(int(match[1]), int(match[2]), int(match[3], 16)))
-        runs.sort(key=lambda run: run.first)
+            ranges.append(EntryRange(int(match[1]), int(match[2]), int(match[3], 16)))
+        ranges.sort(key=lambda entry_range: entry_range.first)
         try:
-            runs = joined(runs)
+            ranges = joined(ranges)
         except ValueError as error:
             raise self._damaged() from error
-        return Loaded(
-            runs,
+        return PreviousLoad(
+            ranges,
             f"these are not the tasks that the ledger {str(self.path)!r} says were loaded before: "
-            f"{self._remedy()}",
+            f"{_REMEDY}",
         )
 
     def _is_ours(self, head: bytes) -> bool:
+        """Compare the first line with our queue, and adopt its load id."""
         try:
             found = json.loads(head)
             load_id = found.pop("load")
@@ -217,7 +210,7 @@ class Ledger:
         return True
 
     def _damaged(self) -> ConfigurationError:
-        return ConfigurationError(f"the ledger {str(self.path)!r} is damaged: {self._remedy()}")
+        return ConfigurationError(f"the ledger {str(self.path)!r} is damaged: {_REMEDY}")
 
     def _unusable(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(
@@ -225,26 +218,23 @@ class Ledger:
             "with --ledger, or do without by --no-ledger"
         )
 
-    def _remedy(self) -> str:
-        return "remove it to load all of the tasks, or name another one with --ledger"
+
+def _check_is_file(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is no ordinary file")
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-# MERGED: What was loaded before, known again by its content while a source is read once more.
-
-_WRAP = 1 << 64
-
-
 class EntryRange:
-    """Neighbouring entries, as one.
+    """A range of neighbouring entries.
 
     Attributes:
         first: position of the first.
         last: position of the last.
-        digest: of all of them. Digests of neighbouring runs add up.
+        digest: of all of them. Digests of neighbouring ranges add up.
     """
 
     __slots__ = ("digest", "first", "last")
@@ -254,81 +244,81 @@ class EntryRange:
 
     @property
     def count(self) -> int:
-        """How many entries it has."""
+        """The number of its entries."""
         return self.last - self.first + 1
 
 
 def digest(position: int, body: bytes) -> int:
-    """Return the digest of one entry."""
+    """Return the digest of one entry, a number of 64 bits."""
     text = b"%d:%b" % (position, body)
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-def joined(runs: Iterable[EntryRange]) -> list[EntryRange]:
-    """Return *runs*, which are in order, with neighbours made one.
+def joined(ranges: Iterable[EntryRange]) -> list[EntryRange]:
+    """Return *ranges*, which are in order, with neighbours joined.
 
     Raises:
         ValueError: they are not in order, or overlap.
     """
     found: list[EntryRange] = []
-    for run in runs:
-        if run.last < run.first or (found and run.first <= found[-1].last):
-            raise ValueError("runs overlap")
-        if found and run.first == found[-1].last + 1:
-            found[-1].last = run.last
-            found[-1].digest = (found[-1].digest + run.digest) % _WRAP
+    for one in ranges:
+        if one.last < one.first or (found and one.first <= found[-1].last):
+            raise ValueError("ranges overlap")
+        if found and one.first == found[-1].last + 1:
+            found[-1].last = one.last
+            found[-1].digest = (found[-1].digest + one.digest) % _WRAP
         else:
-            found.append(EntryRange(run.first, run.last, run.digest))
+            found.append(EntryRange(one.first, one.last, one.digest))
     return found
 
 
-class Loaded:
-    """What a ledger says was loaded; asked about one entry after the other, in order.
+class PreviousLoad:
+    """The entries that a ledger records; compared with those of the source, in order.
 
     Args:
-        runs: in order, no two of them neighbours.
-        complaint: the sentence for tasks that are not those that were loaded.
+        ranges: in order, no two of them neighbours.
+        mismatch: the sentence of the error if the source has other tasks than were loaded.
     """
 
-    def __init__(self, runs: list[EntryRange], complaint: str = "") -> None:
-        self.count = sum(run.count for run in runs)
-        self._runs = iter(runs)
-        self._complaint = complaint
-        self._run = next(self._runs, None)
+    def __init__(self, ranges: list[EntryRange], mismatch: str = "") -> None:
+        self.count = sum(one.count for one in ranges)
+        self._ranges = iter(ranges)
+        self._mismatch = mismatch
+        self._range = next(self._ranges, None)
         self._sum = 0
 
     def __contains__(self, entry: tuple[int, bytes]) -> bool:
-        """Tell whether the entry, its position and its message, is there.
+        """Tell whether *entry*, position and message, was loaded; positions must increase.
 
         Raises:
-            ConfigurationError: what was loaded was something else.
+            ConfigurationError: another content was loaded from this range.
         """
         position, body = entry
-        while self._run is not None and self._run.last < position:
-            self._end_run()
-        if self._run is None or position < self._run.first:
+        while self._range is not None and self._range.last < position:
+            self._end_range()
+        if self._range is None or position < self._range.first:
             return False
         self._sum = (self._sum + digest(position, body)) % _WRAP
-        if position == self._run.last:
-            self._end_run()
+        if position == self._range.last:
+            self._end_range()
         return True
 
     @property
     def is_over(self) -> bool:
-        """Whether all of it was asked about."""
-        return self._run is None
+        """True once all recorded entries were compared."""
+        return self._range is None
 
     def end(self) -> None:
-        """There are no more entries.
+        """Check that the source, which has no more entries, had all that were loaded.
 
         Raises:
-            ConfigurationError: but more were loaded.
+            ConfigurationError: more were loaded.
         """
-        if self._run is not None:
-            raise ConfigurationError(self._complaint)
+        if self._range is not None:
+            raise ConfigurationError(self._mismatch)
 
-    def _end_run(self) -> None:
-        assert self._run is not None
-        if self._sum != self._run.digest:
-            raise ConfigurationError(self._complaint)
-        self._run, self._sum = next(self._runs, None), 0
+    def _end_range(self) -> None:
+        assert self._range is not None
+        if self._sum != self._range.digest:
+            raise ConfigurationError(self._mismatch)
+        self._range, self._sum = next(self._ranges, None), 0

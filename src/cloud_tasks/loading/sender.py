@@ -1,4 +1,14 @@
-"""Sending entries to a queue: in full batches, several at a time, in bounded memory."""
+"""Send entries to a queue: in full batches, several at a time, in bounded memory.
+
+::
+
+    add(entry) ──► Batches ──full, or older than a second──► Sender ──► pool of 8 threads ──► queue
+                                                               │
+                                          ledger, then LoadResult, after each answer
+
+``submit`` blocks while 8 batches are under way, which bounds the memory. An error of a pool thread
+is raised by the next ``submit``, or by ``finish``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from cloud_tasks.loading.entries import Entry, Tally, named
+from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem
 from cloud_tasks.loading.ledger import Ledger
 from cloud_tasks.queues.base import MessageQueue, QueueLimits
 
@@ -18,62 +28,62 @@ IN_FLIGHT = 8
 
 
 class Target(Protocol):
-    """Where batches go."""
+    """A receiver of batches."""
 
     def submit(self, batch: list[Entry]) -> None:
-        """Take *batch*; blocks while enough are under way."""
+        """Accept *batch*; block while enough are under way."""
 
     def finish(self) -> None:
-        """Return when all that was submitted is dealt with."""
+        """Return when all submitted batches are done."""
 
 
 class DryRun:
-    """Counts and sends nothing."""
+    """A target that counts entries and sends nothing."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, result: LoadResult) -> None:
+        self._result = result
 
     def submit(self, batch: list[Entry]) -> None:
         """Count *batch*."""
-        self._tally.accept(batch)
+        self._result.accept(batch)
 
     def finish(self) -> None:
         """Do nothing."""
 
 
 class Sender:
-    """Sends batches from threads of its own.
+    """A target that sends batches from threads of its own.
 
     Args:
-        queue: where to.
-        tally: is kept up to date.
-        ledger: gets what was accepted, where there is one.
-        complain: is told of each entry that is refused, up to a number.
+        queue: receives the messages.
+        result: is kept up to date.
+        ledger: records accepted entries; None: no record.
+        on_problem: called with a sentence for each of the first refused entries, from any thread.
         in_flight: batches under way at a time.
     """
 
     def __init__(
         self,
         queue: MessageQueue,
-        tally: Tally,
+        result: LoadResult,
         *,
         ledger: Ledger | None = None,
-        complain: Callable[[str], None],
+        on_problem: Callable[[str], None],
         in_flight: int = IN_FLIGHT,
     ) -> None:
         self._queue = queue
-        self._tally = tally
+        self._result = result
         self._ledger = ledger
-        # Without a ledger nothing is known of a run before this one.
+        # Without a ledger no later run can continue this load, so any new id does.
         self._load_id = secrets.token_hex(6) if ledger is None else ledger.load_id
-        self._complain = complain
+        self._on_problem = on_problem
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="cloud_tasks-load")
         self._room = threading.Semaphore(in_flight)
         self._failure: BaseException | None = None
         self._stopped = False
 
     def submit(self, batch: list[Entry]) -> None:
-        """Send *batch* soon; blocks while enough are under way.
+        """Hand *batch* to the pool; block while enough are under way.
 
         Raises:
             QueueError: an earlier batch could not be sent.
@@ -82,10 +92,10 @@ class Sender:
         if self._failure is not None:
             self._room.release()
             raise self._failure
-        self._pool.submit(self._deal_with, batch)
+        self._pool.submit(self._run, batch)
 
     def finish(self) -> None:
-        """Return when all batches under way have ended.
+        """Wait for all batches under way.
 
         Raises:
             QueueError: one could not be sent.
@@ -95,11 +105,11 @@ class Sender:
             raise self._failure
 
     def stop(self) -> None:
-        """Return when the requests under way have ended; nothing more is sent. Idempotent."""
+        """Wait for the requests under way and send nothing more. May be called more than once."""
         self._stopped = True
         self._pool.shutdown(wait=True)
 
-    def _deal_with(self, batch: list[Entry]) -> None:
+    def _run(self, batch: list[Entry]) -> None:
         try:
             if self._failure is None and not self._stopped:
                 self._send(batch)
@@ -114,17 +124,20 @@ class Sender:
         accepted = [entry for i, entry in enumerate(batch) if i not in failed]
         if accepted and self._ledger is not None:
             self._ledger.record((entry.position, entry.body) for entry in accepted)
-        self._tally.accept(accepted)
+        self._result.accept(accepted)
         for failure in failures:
             entry = batch[failure.index]
             reason = f"was not accepted: {failure.reason}"
-            problem = named(entry.position, entry.task_id, reason)
-            if self._tally.refuse(problem):
-                self._complain(problem)
+            problem = entry_problem(entry.position, entry.task_id, reason)
+            if self._result.refuse(problem):
+                self._on_problem(problem)
 
 
 class Batches:
-    """Gathers entries into batches as full as one request may be."""
+    """Entries on their way into batches that are as full as one request may be.
+
+    Any thread may call it; ``Target.submit`` is called without the lock, because it may block.
+    """
 
     def __init__(self, target: Target, limits: QueueLimits) -> None:
         self._target = target
@@ -135,7 +148,7 @@ class Batches:
         self._began = 0.0
 
     def add(self, entry: Entry) -> None:
-        """Take *entry*, and hand over what is full; may block."""
+        """Add *entry*, and submit the batches that are full; may block."""
         full: list[list[Entry]] = []
         with self._lock:
             if self._size + len(entry.body) > self._limits.request_bytes:
@@ -149,7 +162,7 @@ class Batches:
         self._submit(full)
 
     def flush(self, older_than: float = 0.0) -> None:
-        """Hand over what is there, if its first entry has waited so many seconds."""
+        """Submit the current batch if its oldest entry waits for *older_than* s; may block."""
         with self._lock:
             due = time.monotonic() - self._began >= older_than
             batch = self._take() if due else []

@@ -1,1 +1,1 @@
-"""What a run came to, from its events: as text, as one JSON document, as a page."""
+"""Report on a run from its events: as text, as one JSON document, as a page."""

@@ -1,4 +1,4 @@
-"""All that a report says, as one JSON document: what ``--json`` prints and the page shows.
+"""Build a report as one JSON document, which ``--json`` prints and the page shows.
 
 Keys may be added; none is renamed or dropped while ``format`` is 1. Times are ISO 8601 in UTC,
 durations are seconds, memory is MiB.
@@ -12,13 +12,13 @@ from typing import Any
 
 from cloud_tasks.events.reading import EventReader
 from cloud_tasks.history.commands import rerun_command
-from cloud_tasks.history.layout import Traces
+from cloud_tasks.history.layout import RunFiles
 from cloud_tasks.history.starts import Start
 from cloud_tasks.report.series import buckets, distribution, over_time, singles, timeline
-from cloud_tasks.report.tally.failures import Group
+from cloud_tasks.report.tally.attempts import Attempt
+from cloud_tasks.report.tally.failures import AttemptGroup
 from cloud_tasks.report.tally.idle import gaps, last_beginning, tail
 from cloud_tasks.report.tally.tally import Tally
-from cloud_tasks.report.tally.tries import Try
 from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]
@@ -26,12 +26,12 @@ _HOUR = 3600
 
 
 def document(
-    traces: Traces, tally: Tally, reader: EventReader, starts: Sequence[Start]
+    run_files: RunFiles, tally: Tally, reader: EventReader, starts: Sequence[Start]
 ) -> dict[str, Any]:
     """Return the report of a run.
 
     Args:
-        traces: where the run is.
+        run_files: of the run.
         tally: of all its events.
         reader: that has read them to the end.
         starts: of its workers, as far as they are recorded.
@@ -40,7 +40,7 @@ def document(
     end = tail(tally.rows, tally.axis)
     return {
         "format": 1,
-        "run": _run(traces, tally, starts),
+        "run": _run(run_files, tally, starts),
         "totals": _totals(tally, hosts),
         "run_time": {
             "all": distribution(tally.ok_times.plus(tally.failed_times)),
@@ -79,23 +79,23 @@ def document(
     }
 
 
-def _run(traces: Traces, tally: Tally, starts: Sequence[Start]) -> dict[str, Any]:
+def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str, Any]:
     last = starts[-1] if starts else Start({}, None)
     span = tally.span()
     return {
-        "name": traces.name,
-        "events": str(traces.events),
+        "name": run_files.name,
+        "events": str(run_files.events),
         "start": _iso(span and span[0]),
         "end": _iso(span and span[1]),
         "several_from": _iso(last_beginning(tally.rows, tally.axis)),
         "starts": len(starts),
         "start_up": _start_up(span, starts),
         "command": last.command,
-        "function": last.told.get("function"),
-        "executor": last.told.get("executor"),
-        "slots": last.told.get("slots"),
-        "cwd": last.told.get("cwd"),
-        "versions": last.told.get("versions"),
+        "function": last.details.get("function"),
+        "executor": last.details.get("executor"),
+        "slots": last.details.get("slots"),
+        "cwd": last.details.get("cwd"),
+        "versions": last.details.get("versions"),
         "settings": last.settings,
         "ended": _iso(last.ended),
         "summary": dict(last.summary),
@@ -115,40 +115,40 @@ def _totals(tally: Tally, hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     capacity = sum(host["capacity_seconds"] for host in hosts)
     busy = sum(row.busy_seconds for row in tally.rows)
     return {
-        "tries": tally.tries,
+        "tries": tally.total,
         "ok": tally.ok,
         "failed": tally.failed,
         "aborted": tally.aborted,
-        "put_back": tally.again,
+        "put_back": tally.put_back,
         "dead": tally.by_type.get("task_dead", 0),
         "not_done_tasks": tally.attempts.not_done,
         "seconds": round(seconds, 6),
-        "rate": round(tally.tries / seconds, 4) if seconds > 0 else None,
+        "rate": round(tally.total / seconds, 4) if seconds > 0 else None,
         "slots": sum(host["slots"] for host in hosts),
         "busy_seconds": round(busy, 3),
         "busy": round(min(1.0, busy / capacity), 4) if capacity > 0 else None,
     }
 
 
-def _slow(one: Try) -> dict[str, Any]:
+def _slow(one: Attempt) -> dict[str, Any]:
     return {
         "task_id": one.task_id,
         "event_type": one.kind,
         "seconds": one.seconds,
         "host": one.host,
         "slot": one.slot,
-        "attempt": one.attempt,
+        "attempt": one.number,
         "max_rss_mb": one.max_rss_mb,
         "cpu_time": one.cpu_time,
         "end": _iso(one.end),
     }
 
 
-def _failure(group: Group, starts: Sequence[Start]) -> dict[str, Any]:
+def _failure(group: AttemptGroup, starts: Sequence[Start]) -> dict[str, Any]:
     command = starts[-1].command if starts else []
     return {
-        "cause": group.text,
-        "where": group.where,
+        "cause": group.cause.text,
+        "where": group.cause.where,
         "tries": group.count,
         "events": group.by_type,
         "first": _iso(group.first),
@@ -165,7 +165,7 @@ def _attempts(tally: Tally) -> dict[str, Any]:
     return {
         "by_number": [
             {"attempt": number, "ok": ok, "not_done": not_done}
-            for number, (ok, not_done) in sorted(attempts.by_attempt.items())
+            for number, (ok, not_done) in sorted(attempts.by_number.items())
         ],
         "unknown": attempts.unknown,
         "rescued": attempts.rescued,
@@ -173,7 +173,7 @@ def _attempts(tally: Tally) -> dict[str, Any]:
 
 
 def _hosts(tally: Tally) -> list[dict[str, Any]]:
-    """Return the hosts, the one with most tries first."""
+    """Return the hosts, the one with most attempts first."""
     found = []
     for name, host in tally.hosts.items():
         rows = [row for row in tally.rows if row.host == name]
@@ -183,7 +183,7 @@ def _hosts(tally: Tally) -> list[dict[str, Any]]:
         found.append(
             {
                 "host": name,
-                "tries": host.tries,
+                "tries": host.attempts,
                 "ok": host.ok,
                 "failed": host.failed,
                 "notices": host.notices,

@@ -1,7 +1,8 @@
-"""The report as one page that needs nothing else: no network, no other file. The home of jinja2.
+"""Render a report as one HTML page that needs no network and no other file; the home of jinja2.
 
-Everything in it that comes from a run is other people's text, so it is escaped without exception,
-and the page's own policy lets no script run but ours.
+All text of a run is foreign, so it is escaped without exception, and the page's content security
+policy allows no script but ours. The page stays below a megabyte: attempts one by one and failures
+have a budget each, and what doesn't fit is left out with its count.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ from cloud_tasks import __version__
 from cloud_tasks.report.document import Document
 from cloud_tasks.report.series import SHARES
 from cloud_tasks.report.text import (
+    attempts,
     facts,
     log_oddities,
     memory,
     moment,
     money,
     percent,
-    rate,
-    tries,
 )
-from cloud_tasks.text import duration, safe
+from cloud_tasks.text import duration, plural, rate, safe
 from cloud_tasks.timestamps import timestamp
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("uPlot.iife.min.js", "base.js", "charts.js", "timeline.js")
 _STYLES = ("uPlot.min.css", "page.css")
-#: Bytes of a whole page, and characters that it has for tries one by one and for failures.
-_LARGEST, _TRIES, _FAILURES = 950_000, 500_000, 200_000
-_MOST_GROUPS, _MOST_PROBLEMS, _MOST_TYPES, _SLICES = 200, 20, 50, 16
+#: Bytes of a page, and characters in it for attempts one by one and for failures.
+_LARGEST, _SINGLE, _FAILURES = 950_000, 500_000, 200_000
+#: Groups of failures, problems of workers, unknown types and lines of the table of throughput that
+#: are shown; characters of a line of a traceback.
+_MAX_GROUPS, _MAX_PROBLEMS, _MAX_TYPES, _SLICES = 200, 20, 50, 16
 _LONGEST_LINE = 4000
 _ENDINGS = {
     "task_completed": "returned",
@@ -47,11 +49,11 @@ _ENDINGS = {
 
 def page(document: Document) -> str:
     """Return the page that shows *document*, below a megabyte."""
-    made = _render(document, document["tries"])
-    # Long ids, hosts and texts of problems can add up; what is told one by one has to go first.
-    if len(made) > _LARGEST:
-        made = _render(document, None)
-    return made.decode()
+    page = _render(document, document["tries"])
+    # Long ids, hosts and texts of problems can add up; the attempts one by one are left out first.
+    if len(page) > _LARGEST:
+        page = _render(document, None)
+    return page.decode()
 
 
 def _render(document: Document, single: Sequence[Any] | None) -> bytes:
@@ -65,8 +67,8 @@ def _render(document: Document, single: Sequence[Any] | None) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    style, script = _together(_STYLES), _together(_SCRIPTS)
-    if single is not None and sum(len(one[3]) + 32 for one in single) > _TRIES:
+    style, script = _joined(_STYLES), _joined(_SCRIPTS)
+    if single is not None and sum(len(one[3]) + 32 for one in single) > _SINGLE:
         single = None
     text = environment.get_template("page.html").render(
         _context(document, single),
@@ -76,13 +78,13 @@ def _render(document: Document, single: Sequence[Any] | None) -> bytes:
         licence=(_HERE / "static" / "uPlot.LICENSE").read_text(encoding="utf-8"),
         version=__version__,
     )
-    # JSON may hold half a character, which no file can.
+    # JSON may hold half a surrogate pair, which UTF-8 can't.
     return text.encode("utf-8", "backslashreplace")
 
 
-def _together(names: Iterable[str]) -> str:
+def _joined(names: Iterable[str]) -> str:
     texts = [(_HERE / "static" / name).read_text(encoding="utf-8") for name in names]
-    # Each has its comment with the address of its maker, which the page must do without.
+    # The licence comment at the top holds an address; the page shows the licence elsewhere.
     return "\n".join(
         text.partition("*/\n")[2] if text.startswith("/*!") else text for text in texts
     )
@@ -104,7 +106,7 @@ def _context(document: Document, single: Sequence[Any] | None) -> dict[str, Any]
     left = document["failures"][len(groups) :]
     run = document["run"]
     notes = document["notes"]
-    told = {name: said.replace("   ", ", ") for name, said in facts(document).items()}
+    phrases = {name: text.replace("   ", ", ") for name, text in facts(document).items()}
     notices = [n["when"] for n in notes if n["kind"] == "spot_termination" and n["when"]]
     shown = ("log", "totals", "timeline", "gaps", "slowest", "attempts", "hosts", "tail")
     return {
@@ -113,9 +115,9 @@ def _context(document: Document, single: Sequence[Any] | None) -> dict[str, Any]
         "command": shlex.join(run["command"]),
         "ending": _ending(run),
         "about": _about(run),
-        "tiles": _tiles(document, told),
-        "facts": {"speed": "", **told, "cost": told.get("cost")},
-        "fatal": [n for n in notes if n["kind"] != "spot_termination"][:_MOST_PROBLEMS],
+        "tiles": _tiles(document),
+        "facts": {"speed": "", **phrases, "cost": phrases.get("cost")},
+        "fatal": [n for n in notes if n["kind"] != "spot_termination"][:_MAX_PROBLEMS],
         "notices": notices,
         "slices": _slices(document["over_time"]),
         "rebuilt": any(row["rebuilt"] for row in document["timeline"]["rows"]),
@@ -126,10 +128,10 @@ def _context(document: Document, single: Sequence[Any] | None) -> dict[str, Any]
         "machine_memory": _machine_memory(run),
         "groups": groups,
         "groups_left": len(left),
-        "tries_left": sum(group["tries"] for group in left),
-        "tries_told": tries(document).replace("   ", ", "),
+        "attempts_left": sum(group["tries"] for group in left),
+        "attempts_phrase": attempts(document).replace("   ", ", "),
         "oddities": log_oddities(document),
-        "unknown": list(document["log"]["unknown"].items())[:_MOST_TYPES],
+        "unknown": list(document["log"]["unknown"].items())[:_MAX_TYPES],
         "data": {
             **{k: document[k] for k in ("over_time", "timeline", "memory_mb", "cpu_share")},
             "run_time": document["run_time"],
@@ -140,15 +142,15 @@ def _context(document: Document, single: Sequence[Any] | None) -> dict[str, Any]
 
 
 def _affordable(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the first of *groups*, as many as the page has room for."""
+    """Return the first of *groups*, as far as the page has room for them."""
     room = _FAILURES
     taken: list[Mapping[str, Any]] = []
-    for group in groups[:_MOST_GROUPS]:
+    for group in groups[:_MAX_GROUPS]:
         size = len(group["traceback"] or "")
         room -= 1000 + sum(map(len, group["examples"])) + len(group["rerun"] or "")
         if room < 0:
             break
-        # Where the room is short, rather more causes than more tracebacks.
+        # Where room is short, a cause without its traceback is better than no further causes.
         kept = size < room / 4
         room -= size if kept else 0
         taken.append(group if kept else {**group, "traceback": None})
@@ -156,14 +158,14 @@ def _affordable(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _ending(run: Mapping[str, Any]) -> str | None:
-    """Say how the worker ended, as far as its directory tells."""
+    """Return how the worker ended, as far as its directory records it."""
     if not run["starts"]:
         return None
     if not run["summary"]:
-        return "it still runs, or was ended from outside"
+        return "it is still running, or was killed"
     reason, code = run["summary"].get("stop_reason"), run["summary"].get("exit_code")
-    again = f" · started {run['starts']} times" if run["starts"] > 1 else ""
-    return f"ended: {reason}, exit code {code}{again}"
+    restarts = f" · started {run['starts']} times" if run["starts"] > 1 else ""
+    return f"ended: {reason}, exit code {code}{restarts}"
 
 
 def _about(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -174,20 +176,20 @@ def _about(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _machine_memory(run: Mapping[str, Any]) -> str:
-    told = {row["name"]: row["value"] for row in run["settings"]}.get("memory_gb", "")
-    return told if told.replace(".", "", 1).isdecimal() else "16"
+    gigabytes = {row["name"]: row["value"] for row in run["settings"]}.get("memory_gb", "")
+    return gigabytes if gigabytes.replace(".", "", 1).isdecimal() else "16"
 
 
-def _tiles(document: Document, told: Mapping[str, str]) -> list[dict[str, Any]]:
+def _tiles(document: Document) -> list[dict[str, Any]]:
     totals, times = document["totals"], document["run_time"]["all"]
     rows: list[tuple[str, str, str]] = [
-        ("done", f"{totals['ok']:,}", f"of {totals['tries']:,} tries"),
+        ("done", f"{totals['ok']:,}", f"of {plural(totals['tries'], 'attempt')}"),
         ("failed", f"{totals['failed']:,}", _failed_more(document)),
     ]
     if totals["seconds"]:
         rows.append(("took", duration(totals["seconds"]), "first task to last"))
     if totals["rate"] is not None:
-        rows.append(("speed", rate(totals["rate"]), "tries ended"))
+        rows.append(("speed", rate(totals["rate"]), "attempts ended"))
     if totals["busy"] is not None:
         rows.append(("busy", percent(totals["busy"]), f"of {totals['slots']:,} slots"))
     if times["count"]:
@@ -214,7 +216,7 @@ def _failed_more(document: Document) -> str:
 
 
 def _slices(time: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what happened over time in a few lines, for those who can't see the curve."""
+    """Return the curve of the throughput as a few lines of a table, for screen readers."""
     used = len(time["ok"])
     by = -(-used // _SLICES) or 1
     return [
@@ -229,7 +231,7 @@ def _slices(time: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lines(text: str) -> str:
-    """Return *text* in its lines, with nothing in them that can't be seen."""
+    """Return *text* with its line ends, and all other non-printable characters escaped."""
     return "\n".join(safe(line, _LONGEST_LINE) for line in text.split("\n"))
 
 

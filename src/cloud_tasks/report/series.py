@@ -1,4 +1,4 @@
-"""The curves and pictures of a report as numbers: plain lists, for programs and for the page."""
+"""Turn a tally into the curves of a report: plain lists, for programs and for the page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from cloud_tasks.report.tally.rows import Row
 from cloud_tasks.report.tally.tally import Tally
 
 SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+#: Digits of a shade, from idle to busy all the time.
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-#: Cells of the picture of all rows: with many rows it has fewer columns.
+#: Cells of the timeline: with many rows it has fewer columns.
 _CELLS = 131_072
 
 
 def distribution(histogram: Histogram) -> dict[str, float | int]:
-    """Return count, percentiles, mean and extremes; only the count where nothing was counted."""
+    """Return count, percentiles, mean and extremes; of an empty histogram only the count."""
     if not histogram.count:
         return {"count": 0}
     values = histogram.percentiles(list(SHARES.values()))
@@ -29,9 +30,9 @@ def distribution(histogram: Histogram) -> dict[str, float | int]:
 
 
 def buckets(**histograms: Histogram) -> dict[str, Any]:
-    """Return histograms over the same buckets: the middle of each, and a count of each.
+    """Return histograms over the same buckets, with the count of each bucket.
 
-    Empty buckets between others are there, so that bars stand side by side.
+    Empty buckets between others are included, so that bars stand side by side.
     """
     used = {bucket for histogram in histograms.values() for bucket in histogram.buckets}
     span = range(min(used), max(used) + 1) if used else range(0)
@@ -39,14 +40,14 @@ def buckets(**histograms: Histogram) -> dict[str, Any]:
         name: [histogram.buckets.get(bucket, 0) for bucket in span]
         for name, histogram in histograms.items()
     }
-    # The page places them by their number: the middle is exp(number / fineness).
+    # The page computes the middle of a bucket as exp(number / fineness).
     return {"fineness": FINENESS, "first": span.start if used else 0, "counts": counts}
 
 
 def over_time(tally: Tally) -> dict[str, Any]:
-    """Return what happened in each bucket of time.
+    """Return the counts in each bucket of time.
 
-    ``running`` is how many tries ran at once, on average; the others are counts of ends.
+    ``running`` is the average number of attempts that ran at once; the others count ends.
     """
     axis = tally.axis
     used = axis.used
@@ -58,18 +59,18 @@ def over_time(tally: Tally) -> dict[str, Any]:
     return {
         "origin": axis.origin,
         "width": axis.width,
-        "ok": tally.ended_ok[:used].tolist(),
-        "not_done": tally.ended_badly[:used].tolist(),
-        "put_back": tally.put_back[:used].tolist(),
+        "ok": tally.ok_track[:used].tolist(),
+        "not_done": tally.not_done_track[:used].tolist(),
+        "put_back": tally.put_back_track[:used].tolist(),
         "running": [round(seconds / axis.width, 2) for seconds in running],
     }
 
 
 def timeline(tally: Tally) -> dict[str, Any]:
-    """Return who was busy when: a row for each slot, or for each host where there are too many.
+    """Return the busy times: a row for each slot, or for each host where there are too many.
 
     ``shades`` of a row has one character for each column, a digit of base 36: ``0`` is idle, ``z``
-    is busy all the time. ``failed`` are the columns in which a try failed.
+    is busy all the time. ``failed`` are the columns in which an attempt failed.
     """
     axis = tally.axis
     rows = sorted(tally.rows, key=_by_name)
@@ -105,17 +106,17 @@ def _row(row: Row, used: int, width: float, join: int) -> dict[str, Any]:
 
 
 def _shade(share: float) -> str:
-    """Return the digit of *share*; however little work is not none."""
+    """Return the digit of *share*; any work at all has another digit than none."""
     if share <= 0:
         return _DIGITS[0]
     return _DIGITS[max(1, min(35, round(35 * share)))]
 
 
 def singles(tally: Tally) -> list[list[Any]] | None:
-    """Return the tries one by one; None: there are too many.
+    """Return the attempts one by one; None: there are too many.
 
-    Each is the number of its row, start and duration in seconds, id, attempt, and whether it
-    failed, where the start counts from the origin of the timeline.
+    Each is a list: number of its row, start in seconds from the origin of the timeline, duration
+    in seconds, task id, number of the attempt, and 1 if it failed.
     """
     single, origin = tally.single, tally.axis.origin
     if single is None or origin is None:
@@ -126,7 +127,7 @@ def singles(tally: Tally) -> list[list[Any]] | None:
             round((one.start or origin) - origin, 4),
             round((one.end or origin) - (one.start or origin), 4),
             _short(one.task_id),
-            one.attempt or 0,
+            one.number or 0,
             int(one.failed),
         ]
         for number, one in single
@@ -138,5 +139,5 @@ def _short(task_id: str) -> str:
 
 
 def _round(value: float) -> float:
-    """Return *value* with as many digits as mean something."""
+    """Return *value* with six significant digits."""
     return float(f"{value:.6g}")

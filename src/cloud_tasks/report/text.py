@@ -1,4 +1,4 @@
-"""The report as lines of text for a console, and the phrases that the page shares with it."""
+"""Format a report as lines for a console; the page uses the same phrases."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloud_tasks.report.document import Document
-from cloud_tasks.text import duration, plural, safe
+from cloud_tasks.text import cause_lines, duration, plural, rate, safe
 
-_CAUSES_SHOWN = 10
 _GIB = 1024
 
 
 def lines(document: Document) -> list[str]:
-    """Return the summary, a line each."""
+    """Return the summary as lines."""
     totals = document["totals"]
     if not totals["tries"]:
         return [f"{safe(document['run']['name'])}: no task has ended yet", *_log(document)]
-    count = "1 try" if totals["tries"] == 1 else f"{totals['tries']:,} tries"
     return [
-        f"{safe(document['run']['name'])}: {count}{_when(document)}",
-        f"  tries      {tries(document)}",
-        *(f"  {name:<9}  {said}" for name, said in facts(document).items()),
+        f"{safe(document['run']['name'])}: {plural(totals['tries'], 'attempt')}{_when(document)}",
+        f"  attempts   {attempts(document)}",
+        *(f"  {name:<9}  {phrase}" for name, phrase in facts(document).items()),
         *_failures(document),
         *_log(document),
     ]
 
 
-def tries(document: Document) -> str:
-    """Say how many tries ended how."""
-    totals, attempts = document["totals"], document["attempts"]
+def attempts(document: Document) -> str:
+    """Return how many attempts ended in each way."""
+    totals, rescued = document["totals"], document["attempts"]["rescued"]
     parts = [f"done {totals['ok']:,}"]
     if totals["failed"]:
         parts.append(f"failed {totals['failed']:,}")
@@ -38,8 +36,8 @@ def tries(document: Document) -> str:
         parts.append(f"aborted {totals['aborted']:,}")
     if totals["put_back"]:
         parts.append(f"asked for another {totals['put_back']:,}")
-    if attempts["rescued"]:
-        parts.append(f"done by a later try {attempts['rescued']:,}")
+    if rescued:
+        parts.append(f"done by a later attempt {rescued:,}")
     if totals["not_done_tasks"]:
         parts.append(f"tasks not done {totals['not_done_tasks']:,}")
     if totals["dead"]:
@@ -48,7 +46,7 @@ def tries(document: Document) -> str:
 
 
 def facts(document: Document) -> dict[str, str]:
-    """Return what can be said of speed, durations, memory, cost and tail; only what is known."""
+    """Return a phrase each for speed, run time, memory, cost and tail, where they are known."""
     totals = document["totals"]
     found: dict[str, str] = {}
     if totals["rate"] is not None:
@@ -73,29 +71,20 @@ def facts(document: Document) -> dict[str, str]:
     return found
 
 
-def rate(per_second: float) -> str:
-    """Return *per_second* with its unit, or with that of a minute or an hour if it is low."""
-    for factor, unit in ((1, "s"), (60, "min")):
-        if per_second * factor >= 1:
-            value = per_second * factor
-            return f"{value:,.{0 if value >= 100 else 1}f}/{unit}"
-    return f"{per_second * 3600:,.1f}/h"
-
-
 def memory(mib: float) -> str:
-    """Return *mib* MiB as people say it."""
+    """Format *mib* MiB: ``1.5 GB``, ``210 MB``, ``2.5 MB``."""
     if mib >= _GIB:
         return f"{mib / _GIB:.1f} GB"
     return f"{mib:.0f} MB" if mib >= 10 else f"{mib:.1f} MB"
 
 
 def money(usd: float) -> str:
-    """Return an amount in US dollars; two digits of it where it is small."""
+    """Format an amount in US dollars, with two significant digits where it is small."""
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
 def percent(share: float) -> str:
-    """Return *share* in per cent; what is not all or nothing is never shown as that."""
+    """Format *share* in per cent; only exactly 0 and 1 are shown as 0 % and 100 %."""
     value = 100 * share
     if 0 < value < 0.1:
         return "< 0.1 %"
@@ -105,7 +94,7 @@ def percent(share: float) -> str:
 
 
 def moment(iso: str | None) -> str:
-    """Return a time of the document as date and time of day."""
+    """Format a time of the document as date and time of day."""
     return "-" if iso is None else f"{iso[:10]} {iso[11:19]}"
 
 
@@ -140,38 +129,30 @@ def _failures(document: Document) -> list[str]:
     groups: Sequence[Mapping[str, Any]] = document["failures"]
     if not groups:
         return []
-    shown, rest = groups[:_CAUSES_SHOWN], groups[_CAUSES_SHOWN:]
-    width = len(f"{shown[0]['tries']:,}")
-    told = ["  not done, by cause:"]
-    for group in shown:
+    causes = []
+    for group in groups:
         first = f"   first {moment(group['first'])[11:]}" if group["first"] else ""
         where = f" ({safe(group['where'], 60)})" if group["where"] else ""
         example = f"   e.g. {safe(group['examples'][0], 60)}" if group["examples"] else ""
-        told.append(
-            f"    {group['tries']:>{width},}  {safe(group['cause'], 100)}{where}{first}{example}"
-        )
-    if rest:
-        others = sum(group["tries"] for group in rest)
-        told.append(f"    and {others:,} for {plural(len(rest), 'other cause')}")
+        causes.append((group["tries"], f"{safe(group['cause'], 100)}{where}{first}{example}"))
     name = shlex.quote(document["run"]["name"])
-    told.append(f"  see:  cloud_tasks failures {safe(name)}")
-    return told
+    return [*cause_lines(causes), f"  see:  cloud_tasks failures {safe(name)}"]
 
 
 def _log(document: Document) -> list[str]:
-    """Say what is odd about the log, if something is."""
+    """Return lines about unusable parts of the log and further runs in it, if there are any."""
     odd = log_oddities(document)
-    told = [f"  in the log: {', '.join(odd)}"] if odd else []
+    lines = [f"  in the log: {', '.join(odd)}"] if odd else []
     several = document["run"]["several_from"]
     if several is not None:
-        told.append(
-            f"  the log tells of more than one run; of the last one only:  --since {several[:19]}"
+        lines.append(
+            f"  the log holds more than one run; for the last one only:  --since {several[:19]}"
         )
-    return told
+    return lines
 
 
 def log_oddities(document: Document) -> list[str]:
-    """Return what of the log could not be used, as phrases."""
+    """Return the unusable parts of the log, a phrase each."""
     log = document["log"]
     odd = []
     if log["not_json"]:

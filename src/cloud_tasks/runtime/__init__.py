@@ -1,1 +1,1 @@
-"""The run of many tasks."""
+"""Run all tasks of a source with an executor; ``run`` draws the way of a task."""

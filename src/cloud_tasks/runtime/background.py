@@ -1,4 +1,4 @@
-"""What goes on beside the tasks, each in a thread of its own that dies with the run."""
+"""Watch for termination notices and send keep-alives, each in a thread that ends with the run."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from cloud_tasks.termination.base import Notice, TerminationProbe
 logger = logging.getLogger(__name__)
 
 
-def listen(
+def watch_probe(
     probe: TerminationProbe, over: threading.Event, on_notice: Callable[[Notice], None]
 ) -> None:
-    """Pass on what *probe* hears, up to the final notice, or until *over* is set; blocks."""
+    """Call *on_notice* with each notice of *probe*; blocks until a final one, or *over* is set."""
     try:
         while (notice := probe.wait(over)) is not None:
             on_notice(notice)
             if notice.final:
                 return
     except Exception:
-        # The tasks are better off without notices than without a worker.
-        logger.exception("listening for termination notices failed")
+        # Tasks can go on without notices, but not without a worker.
+        logger.exception("watching for termination notices failed")
 
 
-def tell_alive(
+def send_keepalives(
     period: float,
     over: threading.Event,
     instance_id: Callable[[], str | None],
-    tell: Callable[[str | None], None],
+    send: Callable[[str | None], None],
 ) -> None:
-    """Call *tell* with the machine's name, now and every *period* seconds; blocks until *over*."""
+    """Call *send* with the machine's name at once and every *period* seconds, until *over*."""
     try:
         name = instance_id()
-        tell(name)
+        send(name)
         while not over.wait(period):
-            tell(name)
+            send(name)
     except Exception:
-        logger.exception("sending signs of life failed")
+        logger.exception("sending keep-alives failed")

@@ -1,6 +1,12 @@
-"""What happens when a task is over: decide, record, then hand over to who tells the source.
+"""Handle outcomes: decide, record the event in every sink, then pass both to the outbox.
 
-In this order: a crash in between repeats an event and never loses one.
+    on_outcome ──► policy.decide ──► Recorder.task_event ──► lines, settled
+                                                                │ flush, or 64 KiB
+                         outbox.put ◄── every sink has them ◄───┘
+
+In this order, so that a crash in between repeats an event and never loses one. Outcomes arrive in
+the executor's threads; a lock makes one of them write at a time. While a sink fails, nothing is
+passed on, and the supervisor calls ``retry``.
 """
 
 from __future__ import annotations
@@ -9,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TypeAlias
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
@@ -25,37 +31,32 @@ from cloud_tasks.task import Delivery, Malformed
 
 logger = logging.getLogger(__name__)
 
-#: What is done about an entry that is no task.
+#: The decision about an entry that is not a task.
 _REJECTED = Decision(retry=False, settlement=Settlement.DEAD_LETTER, succeeded=False)
-#: Bytes of events that are written even while more outcomes are coming in.
+#: Bytes of events that are written at once, even while more outcomes are arriving.
 _FULL = 64 * 1024
-#: Seconds that writing events is tried before the worker gives up.
-PATIENCE = 30.0
 
-
-class Listener(Protocol):
-    """Somebody who wants to hear how tasks end, at once; must not block."""
-
-    def __call__(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Take *outcome*."""
+#: Called with a task and its outcome, in the executor's threads; must not block.
+OnOutcome: TypeAlias = Callable[[Delivery, Outcome], None]
 
 
 class Completer:
-    """Takes outcomes from the executor's threads.
+    """The completer of a run; all methods may be called from any thread.
 
     Args:
-        source: knows which deliveries it has lost.
-        sinks: all of them have an event before it goes on; fast ones.
-        outbox: takes it from there.
-        recorder: makes the events.
-        rules: which ends are retried.
-        stats: counts.
-        clock: for the patience with a sink that fails.
-        listener: hears of every task that is not done.
-        hear_all: and of those that are.
-        on_trouble: called when a sink begins to fail, and with an error of ours.
-        failure_limit: so many failures are too many.
-        on_too_many: called once, when they are.
+        source: knows which deliveries have lost their lease.
+        sinks: all of them have an event before it is passed on; they must be fast.
+        outbox: gets events and decisions afterwards.
+        recorder: builds the events.
+        rules: which outcomes are retried.
+        stats: counts outcomes.
+        clock: measures how long a sink has failed.
+        on_outcome: called with every task that is not done.
+        all_outcomes: call it with the tasks that are done, too.
+        on_error: called with an EventLogError when a sink begins to fail, and with any other
+            exception in the handling of an outcome.
+        failure_limit: ends the run when reached; None means no limit.
+        on_failure_limit: called once, when it is reached.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class Completer:
         clock: Clock,
         *,
         outbox: Outbox,
-        listener: Listener,
-        hear_all: bool,
-        on_trouble: Callable[[Exception], None],
+        on_outcome: OnOutcome,
+        all_outcomes: bool,
+        on_error: Callable[[Exception], None],
         failure_limit: FailureLimit | None,
-        on_too_many: Callable[[], None],
+        on_failure_limit: Callable[[], None],
     ) -> None:
         self._source = source
         self._outbox = outbox
@@ -81,34 +82,35 @@ class Completer:
         self._rules = rules
         self._stats = stats
         self._clock = clock
-        self._listener = listener
-        self._hear_all = hear_all
-        self._on_trouble = on_trouble
+        self._on_outcome = on_outcome
+        self._all_outcomes = all_outcomes
+        self._on_error = on_error
         self._failure_limit = failure_limit
-        self._on_too_many = on_too_many
+        self._on_failure_limit = on_failure_limit
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._size = 0
         self._settled: list[Settled] = []
-        #: What is being written: to the sinks that don't have it yet, and then to the outbox.
-        self._batches: dict[EventSink, list[bytes]] = {}
+        # The batch that is being written: by sink, for those that don't have it yet; and whole, for
+        # the outbox afterwards.
+        self._pending: dict[EventSink, list[bytes]] = {}
         self._writing: tuple[list[bytes], list[Settled]] = ([], [])
         self._failing_since: float | None = None
         self._warned_of_nan = False
 
-    def complete(self, delivery: Delivery, future: Future[Outcome]) -> None:
-        """Take the outcome of *delivery*; a done-callback, so it must not raise."""
+    def on_outcome(self, delivery: Delivery, future: Future[Outcome]) -> None:
+        """Handle the outcome of *delivery*; never raises, as it is a done-callback."""
         try:
             self._complete(delivery, future.result())
         except Exception as error:
-            # concurrent.futures would log it and go on, and the worker wait for ever.
+            # concurrent.futures would log and drop it, and the worker would wait for ever.
             logger.exception("the outcome of task %r could not be recorded", delivery.task.task_id)
-            self._on_trouble(error)
+            self._on_error(error)
 
     def _complete(self, delivery: Delivery, outcome: Outcome) -> None:
         decision = decide(outcome, delivery, self._rules)
         if isinstance(outcome, Aborted) and outcome.measures.slot is None:
-            # Never begun: it goes back as if it had not been here.
+            # It never started, so it goes back without an event.
             self._outbox.put([], [(delivery, decision)])
             return
         events = [
@@ -125,11 +127,11 @@ class Completer:
                 "task %r is given up after %d attempts", delivery.task.task_id, delivery.attempt
             )
         self._stats.add(delivery, outcome, decision)
-        if self._hear_all or not decision.succeeded:
-            self._listener(delivery, outcome)
+        if self._all_outcomes or not decision.succeeded:
+            self._on_outcome(delivery, outcome)
         if self._failure_limit is not None and self._stats.exceeds(self._failure_limit):
             self._failure_limit = None
-            self._on_too_many()
+            self._on_failure_limit()
         if isinstance(outcome, Completed) and outcome.replaced_nan and not self._warned_of_nan:
             self._warned_of_nan = True
             logger.warning(
@@ -141,6 +143,17 @@ class Completer:
         if self._rules.requeues:
             self._source.task_ended(delivery)
 
+    def reject(self, entry: Malformed) -> None:
+        """Record an entry of the source that is not a task, and have it dead-lettered."""
+        logger.warning("no task: %s", entry)
+        event = self._recorder.non_fatal_exception(f"no task: {entry}")
+        self._add([event], (entry, _REJECTED))
+
+    def record(self, event: bytes) -> None:
+        """Record an event that belongs to no task; it is written by the next flush."""
+        with self._lock:
+            self._lines.append(event)
+
     def _add(self, events: list[bytes], settled: Settled) -> None:
         with self._lock:
             for event in events:
@@ -151,56 +164,47 @@ class Completer:
         if full:
             self.flush()
 
-    def reject(self, entry: Malformed) -> None:
-        """Take an entry of the source that is no task."""
-        logger.warning("no task: %s", entry)
-        event = self._recorder.non_fatal_exception(f"no task: {entry}")
-        self._add([event], (entry, _REJECTED))
-
-    def record(self, event: bytes) -> None:
-        """Take an event that belongs to no task."""
-        with self._lock:
-            self._lines.append(event)
+    # -- writing
 
     def flush(self) -> None:
-        """Write what is there to every sink, then settle."""
+        """Write all events to every sink, then pass them on; does nothing while a sink fails."""
         if not self.is_clean:
             with self._lock:
-                if self._failing_since is None:  # `retry` has its own pace
+                if self._failing_since is None:
                     self._write()
 
-    @property
-    def is_clean(self) -> bool:
-        """Nothing is left to write."""
-        return not self._lines and not self._batches
-
-    def _write(self) -> bool:
-        while self._lines or self._batches:
-            if not self._batches:
-                lines, self._lines, self._size = self._lines, [], 0
-                settled, self._settled = self._settled, []
-                self._writing = (lines, settled)
-                self._batches = dict.fromkeys(self._sinks, lines)
-            for sink in list(self._batches):
-                try:
-                    sink.write(self._batches[sink])
-                except EventLogError as error:
-                    if self._failing_since is None:
-                        self._failing_since = self._clock.monotonic()
-                        self._on_trouble(error)
-                    return False
-                del self._batches[sink]
-            self._outbox.put(*self._writing)
-        self._failing_since = None
-        return True
-
     def retry(self) -> bool:
-        """Try again to write what a sink refused; True once all is written."""
+        """Write again what a sink refused; return True once all is written."""
         with self._lock:
             return self._write()
 
     @property
+    def is_clean(self) -> bool:
+        """Return True if every event is written."""
+        return not self._lines and not self._pending
+
+    @property
     def failing_for(self) -> float | None:
-        """Seconds since a sink began to fail; None: all is well."""
+        """Return the seconds since a sink began to fail; None if none fails."""
         since = self._failing_since
         return None if since is None else self._clock.monotonic() - since
+
+    def _write(self) -> bool:
+        while self._lines or self._pending:
+            if not self._pending:
+                lines, self._lines, self._size = self._lines, [], 0
+                settled, self._settled = self._settled, []
+                self._writing = (lines, settled)
+                self._pending = dict.fromkeys(self._sinks, lines)
+            for sink in list(self._pending):
+                try:
+                    sink.write(self._pending[sink])
+                except EventLogError as error:
+                    if self._failing_since is None:
+                        self._failing_since = self._clock.monotonic()
+                        self._on_error(error)
+                    return False
+                del self._pending[sink]
+            self._outbox.put(*self._writing)
+        self._failing_since = None
+        return True

@@ -1,4 +1,13 @@
-"""From the source to the executor: never more than its slots can use soon."""
+"""Move tasks from the source to the executor, never more than its slots can use soon.
+
+    Intake.receive ──► room? ──► Executor.submit ──► future ──► Completer.on_outcome
+                         ▲                                            │
+                         └────────── one task fewer under way ◄───────┘
+
+Everything but ``_on_done``, ``pause`` and ``wake`` runs in the dispatcher's thread, which may block
+in the source for ever. Outcomes arrive in the executor's threads; they wake the dispatcher only
+when enough room has come together, because each wake-up costs a switch of threads.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +27,15 @@ from cloud_tasks.task import Delivery
 
 
 class Dispatcher:
-    """Takes from *intake* and submits to *executor*, in one thread that may block in the source.
-
-    Outcomes come back in the executor's threads; they make room, and wake this one only when so
-    much room has come together that it is worth it.
+    """The dispatcher of a run.
 
     Args:
-        on_idle: called when the last task is over and no further one will start.
-        draining: tells whether no further task may start.
+        max_runtime: limit of each task, in seconds.
+        draining: returns True when no further task may start.
+        on_idle: called when the last task has ended and no further one will start.
+
+    Attributes:
+        in_source: the dispatcher's thread is in the code of the source, which may be the user's.
     """
 
     def __init__(
@@ -52,34 +62,35 @@ class Dispatcher:
         self._changed = threading.Condition(self._lock)
         self._under_way = 0
         self._thread = 0
-        self._waiting_for = -1
+        #: Wake the dispatcher when no more tasks than this are under way; -1: it does not wait.
+        self._wake_at = -1
         self._ended = False
         self._paused: set[str] = set()
-        #: It is blocked, or may be, in the source's code, which may be the user's.
-        self.receiving = False
+        self.in_source = False
 
     @contextlib.contextmanager
-    def in_source(self) -> Iterator[None]:
-        """Mark that this thread is in the source's code."""
-        self.receiving = True
+    def calling_source(self) -> Iterator[None]:
+        """Set ``in_source`` while the context lasts."""
+        self.in_source = True
         try:
             yield
         finally:
-            self.receiving = False
+            self.in_source = False
 
-    def run(self) -> None:
-        """Work until the source has ended or no further task may start.
+    def dispatch(self) -> None:
+        """Receive and submit until the source has ended or no further task may start; blocks.
 
         Raises:
-            SourceError: the source broke, or lacks what was asked for; what it gave goes on.
+            SourceError: the source broke, or lacks tasks that were asked for. Tasks that were
+                submitted go on.
         """
         self._thread = threading.get_ident()
         while not self._intake.ended:
             room = self._wait_for_room()
             if room is None:
                 return
-            with self.in_source():
-                deliveries, malformed = self._intake.take(room)
+            with self.calling_source():
+                deliveries, malformed = self._intake.receive(room)
             for entry in malformed:
                 self._completer.reject(entry)
             if malformed:
@@ -90,11 +101,28 @@ class Dispatcher:
                 return
         self._intake.finish()
 
+    def _wait_for_room(self) -> int | None:
+        """Block until tasks may be submitted; return their number, None when there is no more."""
+        slots = self._executor.slots
+        keep_one_waiting = not self._source.limits.requeues
+        ahead = lookahead(slots, self._stats.mean_elapsed_time, keep_one_waiting=keep_one_waiting)
+        with self._lock:
+            # Half of the tasks that wait may have started before this thread is woken.
+            self._wake_at = slots + ahead - max(1, ahead - ahead // 2)
+            while self._paused or self._under_way > self._wake_at:
+                if self._draining():
+                    break
+                self._changed.wait()
+            self._wake_at = -1
+            if self._draining():
+                return None
+            return max(1, slots + ahead - self._under_way)
+
     def _submit_all(self, deliveries: Sequence[Delivery]) -> int:
-        """Submit until no further task may start; returns how many went."""
+        """Submit *deliveries* until no further task may start; return how many were submitted."""
         submitted = 0
         with self._lock:
-            # Beforehand, so that nobody takes the run for done meanwhile.
+            # All at once beforehand, so that the run does not look done in between.
             self._under_way += len(deliveries)
         try:
             for delivery in deliveries:
@@ -107,8 +135,8 @@ class Dispatcher:
         return submitted
 
     def _submit(self, delivery: Delivery) -> bool:
-        """Submit, unless the executor was shut down between two looks: then False."""
-        # Beforehand: `submit` may run the task before it returns.
+        """Submit one task; return False if the executor was shut down in this moment."""
+        # Beforehand, because `submit` may run the task before it returns.
         self._stats.submitted += 1
         try:
             future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
@@ -121,62 +149,47 @@ class Dispatcher:
         return True
 
     def _on_done(self, delivery: Delivery, future: Future[Outcome]) -> None:
-        self._completer.complete(delivery, future)
+        self._completer.on_outcome(delivery, future)
         if threading.get_ident() == self._thread:
-            # It was over before anybody listened, so the executor may have nothing more to do.
+            # The task had ended before the callback was added: no `before_wait` need follow.
             self._completer.flush()
         with self._lock:
             self._under_way -= 1
             self._stats.returned += 1
-            if self._under_way <= self._waiting_for:
+            if self._under_way <= self._wake_at:
                 self._changed.notify_all()
             done = self._is_done()
         if done:
             self._on_idle()
 
-    def _is_done(self) -> bool:
-        return self._under_way == 0 and (self._ended or self._draining())
-
-    def _wait_for_room(self) -> int | None:
-        """Block until tasks may be handed over; returns how many, None: no more at all."""
-        slots = self._executor.slots
-        hoard = not self._source.limits.requeues
-        ahead = lookahead(slots, self._stats.mean_elapsed_time, hoard=hoard)
-        with self._lock:
-            # Half of the reserve may be used up before this thread is woken.
-            self._waiting_for = slots + ahead - max(1, ahead - ahead // 2)
-            while self._paused or self._under_way > self._waiting_for:
-                if self._draining():
-                    break
-                self._changed.wait()
-            self._waiting_for = -1
-            if self._draining():
-                return None
-            return max(1, slots + ahead - self._under_way)
-
     def finish(self) -> None:
-        """Nothing more will come in; after ``run``, however it ended."""
+        """Mark the end of all submitting; called after ``dispatch``, however that ended."""
         with self._lock:
             self._ended = True
             done = self._is_done()
         if done:
             self._on_idle()
 
-    def pause(self, why: str, on: bool) -> None:
-        """Take nothing in for the time being, or go on when no other reason is left."""
+    # -- from any thread
+
+    def pause(self, reason: str, on: bool) -> None:
+        """Stop receiving, or, with *on* False, go on once no other reason is left."""
         with self._lock:
             if on:
-                self._paused.add(why)
+                self._paused.add(reason)
             else:
-                self._paused.discard(why)
+                self._paused.discard(reason)
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let it look again whether a further task may start."""
+        """Have the dispatcher check again whether a further task may start."""
         with self._lock:
             self._changed.notify_all()
 
     def is_done(self) -> bool:
-        """True if nothing runs and nothing will; it may be blocked in the source all the same."""
+        """Return True if no task runs and none will start; a call of the source may still block."""
         with self._lock:
             return self._is_done()
+
+    def _is_done(self) -> bool:
+        return self._under_way == 0 and (self._ended or self._draining())

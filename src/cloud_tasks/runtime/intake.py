@@ -1,6 +1,7 @@
-"""Which tasks come in: skipping the first, choosing, stopping after so many.
+"""Receive the tasks to run: skip the first, select among the others, stop at the limit.
 
-In this order. What is left out, and what is no task, is set aside and counted.
+In this order. Tasks that are left out are set aside in the source and counted, and so are entries
+that are not tasks.
 """
 
 from __future__ import annotations
@@ -11,30 +12,32 @@ from collections.abc import Callable
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery, Malformed
 
-#: Tasks are handed over this many seconds before a slot will be free for them.
+#: Seconds between the submission of a task and the moment when a slot is free for it.
 _AHEAD = 0.05
-#: And never more than this many, in all and for each slot: what waits makes work for the cycle
-#: collector.
-_MOST_AHEAD, _MOST_AHEAD_PER_SLOT = 1024, 48
+#: Tasks that wait in the executor, at most, in all and per slot: more of them cost time in the
+#: cycle collector.
+_MAX_AHEAD, _MAX_AHEAD_PER_SLOT = 1024, 48
+#: Deliveries that are received at a time, and bad entries that the final error names, at most.
+_MAX_BATCH, _NAMED = 4096, 5
 
 
 class Intake:
-    """Takes deliveries from *source*.
+    """The choice of tasks from *source*; used in the dispatcher's thread only.
 
     Args:
-        source: opened.
-        stats: counts what is left out.
-        skip: leave out the first so many tasks.
-        most: start no more than so many; None: no limit.
-        selection: chooses among the others.
+        source: the source, opened before ``begin``.
+        stats: counts the tasks that are not run.
+        skip: number of tasks to skip at the beginning.
+        limit: number of tasks to run, at most; None means no limit.
+        selection: chooses among the tasks after the skipped ones.
 
     Attributes:
-        ended: nothing more will come.
-        limited: it ended because of *most*.
+        ended: no further tasks will come.
+        limited: they ended because of *limit*.
         first_bad: the first few bad entries, for the final error.
     """
 
@@ -44,60 +47,60 @@ class Intake:
         stats: Stats,
         *,
         skip: int = 0,
-        most: int | None = None,
+        limit: int | None = None,
         selection: Selection | None = None,
     ) -> None:
         self._source = source
         self._stats = stats
         self._skip = self._to_skip = skip
-        self._most = most
-        self._left = math.inf if most is None else most
-        self._selection = selection or Everything()
+        self._limit = limit
+        self._left = math.inf if limit is None else limit
+        self._selection = selection or SelectAll()
         self.ended = self._left == 0
         self.limited = self.ended
         self.first_bad: list[Malformed] = []
 
     def begin(self, stopped: Callable[[], bool]) -> None:
-        """Find out how many tasks there will be, where that can be known; may block for long.
+        """Plan the selection and count the tasks, where that is possible; may block for long.
 
         Args:
-            stopped: tells whether nobody wants to know any more.
+            stopped: returns True when the run ends before its first task.
         """
         self._selection.plan(self._source, self._skip, stopped)
         self._stats.total = self.expected()
         if self._stats.total is None and not self._selection.selects:
             self._stats.guessed_total = self._within_limits(self._source.estimate_total())
-        self._note_selection()
+        self._apply_selection()
 
-    def take(self, n: int) -> tuple[list[Delivery], list[Malformed]]:
+    def receive(self, n: int) -> tuple[list[Delivery], list[Malformed]]:
         """Return up to *n* tasks to run, and bad entries.
 
-        Blocks until the source has given something, which may all be left out: then there is
-        nothing to run this time.
+        Blocks until the source has returned something. All of that may be left out: the tasks are
+        then empty, and there may be more.
 
         Raises:
             SourceError: the source broke.
         """
         ahead = self._to_skip + self._selection.ahead
-        batch = self._source.receive(int(min(n + ahead, max(self._left, 1) + ahead, 4096)))
+        batch = self._source.receive(int(min(n + ahead, max(self._left, 1) + ahead, _MAX_BATCH)))
         deliveries = list(batch.deliveries)
         if self._to_skip:
-            left_out = min(self._to_skip, len(deliveries))
-            self._source.set_aside(deliveries[:left_out])
-            self._to_skip -= left_out
-            self._stats.skipped += left_out
-            deliveries = deliveries[left_out:]
-        deliveries = self._chosen(deliveries)
+            skipped = min(self._to_skip, len(deliveries))
+            self._source.set_aside(deliveries[:skipped])
+            self._to_skip -= skipped
+            self._stats.skipped += skipped
+            deliveries = deliveries[skipped:]
+        deliveries = self._select(deliveries)
         self._left -= len(deliveries)
         self._stats.bad_entries += len(batch.malformed)
-        self.first_bad += batch.malformed[: max(0, 5 - len(self.first_bad))]
-        self._note_selection()
+        self.first_bad += batch.malformed[: max(0, _NAMED - len(self.first_bad))]
+        self._apply_selection()
         self.ended = self.ended or batch.ended
         self.limited = self._left <= 0 and not self.ended
         self.ended = self.ended or self.limited
         return deliveries, list(batch.malformed)
 
-    def _chosen(self, deliveries: list[Delivery]) -> list[Delivery]:
+    def _select(self, deliveries: list[Delivery]) -> list[Delivery]:
         if not (self._selection.selects and deliveries):
             return deliveries
         flags = self._selection.choose(deliveries)
@@ -106,17 +109,18 @@ class Intake:
             self._source.set_aside(left_out)
         return list(itertools.compress(deliveries, flags))
 
-    def _note_selection(self) -> None:
+    def _apply_selection(self) -> None:
+        """Copy the counts of the selection; end if it needs no more of the source."""
         self._stats.finished_before = self._selection.finished_before
         self._stats.failed_before = self._selection.failed_before
         if self._selection.complete and not self._to_skip:
             self.ended = True
 
     def finish(self) -> None:
-        """Make sure that all was there that was asked for; after the last task went on its way.
+        """Check that all tasks that were asked for were there; called after the last submission.
 
         Raises:
-            SourceError: it was not.
+            SourceError: some were not.
         """
         if not self._source.limits.requeues:
             self._stats.total = self._stats.submitted
@@ -124,22 +128,22 @@ class Intake:
             self._selection.finish(self._stats.skipped)
 
     def expected(self) -> int | None:
-        """Return how many tasks there will be to run, where that is known."""
+        """Return how many tasks there will be to run; None where that is unknown."""
         rest = self._selection.to_run
         if rest is None:
             if self._source.total is None or self._selection.selects:
                 return None
             return self._within_limits(self._source.total)
-        return rest if self._most is None else min(rest, self._most)
+        return rest if self._limit is None else min(rest, self._limit)
 
     def _within_limits(self, total: int | None) -> int | None:
         if total is None:
             return None
         rest = max(0, total - self._skip)
-        return rest if self._most is None else min(rest, self._most)
+        return rest if self._limit is None else min(rest, self._limit)
 
     def error(self) -> TaskFormatError | None:
-        """Return what is to be said of the bad entries, if there were any."""
+        """Return an error that names the bad entries; None if there were none."""
         count = self._stats.bad_entries
         if not count:
             return None
@@ -149,14 +153,19 @@ class Intake:
         return TaskFormatError(f"{count} {noun}: {first}{more}")
 
 
-def lookahead(slots: int, mean_elapsed_time: float | None, *, hoard: bool = True) -> int:
-    """Return how many tasks to hand over beyond those that run.
+def lookahead(slots: int, mean_elapsed_time: float | None, *, keep_one_waiting: bool = True) -> int:
+    """Return how many tasks to submit beyond those that run.
 
-    Long tasks need one that waits, unless others could run it meanwhile (not *hoard*); short
-    ones so many that no slot is idle while the dispatcher is not looking.
+    Enough for :data:`_AHEAD` seconds, so that no slot is idle while the dispatcher is busy.
+
+    Args:
+        slots: number of tasks that run at once.
+        mean_elapsed_time: seconds per task; None before the first outcome.
+        keep_one_waiting: let one task wait even where tasks are long; False where another worker
+            could run it meanwhile.
     """
     if not mean_elapsed_time:
-        return slots if hoard else 0
-    wanted = slots * _AHEAD / mean_elapsed_time
-    most = min(_MOST_AHEAD, slots * _MOST_AHEAD_PER_SLOT)
-    return min(most, max(1, math.ceil(wanted)) if hoard else math.floor(wanted))
+        return slots if keep_one_waiting else 0
+    needed = slots * _AHEAD / mean_elapsed_time
+    most = min(_MAX_AHEAD, slots * _MAX_AHEAD_PER_SLOT)
+    return min(most, max(1, math.ceil(needed)) if keep_one_waiting else math.floor(needed))

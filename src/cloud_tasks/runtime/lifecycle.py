@@ -1,10 +1,20 @@
-"""How a run goes from its first task to its end.
+"""Lead a run from its first task to its end: stops, notices, failures, and what follows from each.
 
-::
+    RUNNING ──────────────────────────► no task runs any more ──► drain_and_close
+       │ signal, stop(), final notice,     ▲       ▲
+       │ failure of the worker             │       │
+       ▼                                   │       │
+    DRAINING: no new task starts ──────────┘       │
+       │ second signal or stop(),                  │
+       │ stop(now=True), event log lost            │
+       ▼                                           │
+    KILLING: running tasks are aborted ────────────┘
 
-    RUNNING ──source ended──────────────────────────► ENDED   when nothing runs any more
-       │                                                ▲
-       └─signal, stop(), notice, our own trouble─► DRAINING ─grace over, or asked again─► kill
+Any thread, and signal handlers, post messages to :class:`Lifecycle`; only the
+:class:`Supervisor`'s thread handles them. When the grace period of a drain is over, the executor
+aborts running tasks by itself. A failure of the source changes no state: the tasks that it gave
+before are run to their end. While a sink refuses events, the dispatcher is paused and the
+supervisor retries for up to 30 s.
 """
 
 from __future__ import annotations
@@ -16,12 +26,12 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from cloud_tasks.clock import Clock, next_of
 from cloud_tasks.errors import EventLogError, SourceError
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.common.flag_page import FlagPage
-from cloud_tasks.runtime.completer import PATIENCE, Completer
+from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.sources.base import TaskSource
@@ -31,10 +41,16 @@ from cloud_tasks.termination.base import Notice
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
 
-
-#: Seconds after which the main thread looks for signals at the latest.
+#: Seconds that the main thread may wait in one call: Python runs signal handlers in between.
 LONGEST_SLEEP = 2.0
-#: Of several reasons the weightiest is told, of equals the first: as with exit codes.
+#: Seconds between two attempts to write events that a sink refused, and for which they go on.
+_RETRY_PERIOD, _RETRY_TIMEOUT = 0.5, 30.0
+#: Seconds in which the last events must be sent, and those for the source afterwards: at the end
+#: of the work, after a stop, and after a second one.
+CLOSE_TIMEOUTS = (60.0, 15.0)
+CLOSE_TIMEOUTS_STOPPED = (5.0, 4.5)
+CLOSE_TIMEOUTS_KILLED = (1.0, 1.5)
+#: The reason with the largest weight is reported, of equal ones the first: as with exit codes.
 _WEIGHT = {
     StopReason.DONE: 0,
     StopReason.REQUESTED: 1,
@@ -47,7 +63,7 @@ _WEIGHT = {
 
 
 class State(enum.Enum):
-    """Where a run stands."""
+    """The state of a run, see the drawing above."""
 
     RUNNING = enum.auto()
     DRAINING = enum.auto()
@@ -56,7 +72,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Somebody wants the run to end."""
+    """A request to end the run; *now*: kill running tasks."""
 
     reason: StopReason
     now: bool = False
@@ -64,74 +80,71 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The worker can't go on: ours, not a task's."""
+    """A failure of the worker, not of a task, that ends the run; *now*: kill running tasks."""
 
     error: Exception
     now: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class AllDone:
-    """The source has ended and nothing runs any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """Events can't be written at the moment."""
+class WriteFailure:
+    """The first failure of a sink, which may pass."""
 
     error: Exception
 
 
-Message = Stop | Failure | AllDone | Stuck | Notice
+@dataclass(frozen=True, slots=True)
+class AllDone:
+    """The source has ended and no task runs any more."""
+
+
+Message: TypeAlias = Stop | Failure | WriteFailure | AllDone | Notice
 
 
 class Lifecycle:
-    """The state of a run, and the inbox by which everybody asks for a change of it.
+    """The state of a run, and the inbox for all requests to change it.
 
-    Only the supervisor changes the state. ``post`` may be called from any thread and from signal
-    handlers: a SimpleQueue may be put to while it is being put to.
+    ``post`` may be called from any thread and from signal handlers: a SimpleQueue's ``put`` may
+    interrupt itself. All other methods are for the supervisor's thread.
 
     Args:
-        executor: is shut down by and by.
-        flags: tell running tasks.
+        executor: gets the flags of the tasks, and is shut down step by step.
         grace: seconds that running tasks get after a stop.
-        under_way: tells how many tasks the executor has.
+        under_way: returns the number of tasks that the executor has.
+
+    Attributes:
+        state: the state.
+        reason: why the run ends.
+        failure: the first failure of the worker.
+        draining: no further task may start. Not a threading.Event: a signal handler that
+            interrupts another one within its ``set()`` would wait for ever.
+        kill_requested: a stop asked for a kill, so work that can be done later is not waited for.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        flags: FlagPage,
-        grace: float,
-        under_way: Callable[[], int],
-    ) -> None:
+    def __init__(self, executor: Executor, grace: float, under_way: Callable[[], int]) -> None:
         self._executor = executor
-        self._flags = flags
         self._grace = grace
         self._under_way = under_way
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._asked = False
-        #: Somebody wants it to end at once, and doesn't wait for what can be done later.
-        self.impatient = False
+        self._stop_requested = False
         self.state = State.RUNNING
         self.reason = StopReason.DONE
         self.failure: Exception | None = None
-        #: No further task may start. No threading.Event: a signal handler that interrupts
-        #: another one within ``set()`` would wait for ever.
         self.draining = False
+        self.kill_requested = False
 
     def post(self, message: Message) -> None:
-        """Ask for a change."""
+        """Have the supervisor handle *message*; doesn't block."""
         if isinstance(message, Stop) or (isinstance(message, Notice) and message.final):
-            # At once, not when the supervisor comes to it: no task starts after this.
+            # At once, so that no task starts before the supervisor handles the message.
             self.draining = True
         self._inbox.put(message)
 
-    def next(self, timeout: float) -> Message | None:
-        """Return the next message; None if none came within *timeout* seconds, or before that.
+    def next_message(self, timeout: float) -> Message | None:
+        """Return the next message; None if there is none within *timeout* seconds or 2 s.
 
-        Python tends to a signal when its main thread does something. One that comes in the wake
-        of another may be given to a thread that sleeps, so nobody may sleep for long here.
+        Python runs a signal handler when its main thread does something, and a signal may be
+        delivered to another thread while the main one sleeps: so no wait here is a long one.
         """
         try:
             return next_of(self._inbox, min(timeout, LONGEST_SLEEP))
@@ -139,22 +152,22 @@ class Lifecycle:
             return None
 
     def stop(self, message: Stop) -> None:
-        """Drain; the second time, or at once if so asked, kill."""
-        # What nobody asked for is no reason to hurry when somebody does.
-        again = self._asked
-        self._asked = again or message.reason is not StopReason.TOO_MANY_FAILURES
-        self._because(message.reason)
+        """Drain; at the second stop, or if *message* says so, kill."""
+        # A stop by --max-failures does not count as the first Ctrl-C.
+        second = self._stop_requested
+        self._stop_requested = second or message.reason is not StopReason.TOO_MANY_FAILURES
+        self._set_reason(message.reason)
         self.draining = True
-        if again or message.now:
-            self.impatient = True
+        if second or message.now:
+            self.kill_requested = True
             self._kill("killed on request" if message.now else "stopped for the second time")
         else:
             self._drain(self._grace, "the grace period was over")
-            self._say_goodbye(message.reason)
-        # Last: a task that ends when it sees it makes room that nobody shall fill.
-        self._flags.request_shutdown()
+            self._print_stop(message.reason)
+        # After the drain: a task that ends because of the flag leaves a slot that must stay empty.
+        self._executor.request_shutdown()
 
-    def _say_goodbye(self, reason: StopReason) -> None:
+    def _print_stop(self, reason: StopReason) -> None:
         running = min(self._under_way(), self._executor.slots)
         if not running:
             console.info("stopping: no task is running")
@@ -163,41 +176,41 @@ class Lifecycle:
             "stopping: %s may finish within %g s (%s kills %s now)",
             "1 running task" if running == 1 else f"{running} running tasks",
             self._grace,
-            "Ctrl-C again" if reason is StopReason.SIGINT else "asking again",
+            "Ctrl-C again" if reason is StopReason.SIGINT else "a second signal",
             "it" if running == 1 else "them",
         )
 
     def notice(self, notice: Notice) -> None:
-        """Drain for the provider; kill when it said so, or never."""
+        """Drain at a final notice; kill when the provider has announced to, if it has."""
         if not notice.final:
             logger.warning("this machine may be taken away soon (%s): work goes on", notice.kind)
             return
-        self._because(StopReason.SPOT)
+        self._set_reason(StopReason.SPOT)
         self.draining = True
         after = math.inf if notice.kill_after is None else notice.kill_after
         logger.warning("this machine will be taken away (%s): no new task starts", notice.kind)
         self._drain(after, f"the machine is taken away ({notice.kind})")
-        self._flags.announce_termination()
+        self._executor.announce_termination()
 
     def fail(self, failure: Failure) -> None:
-        """End for a trouble of ours; what runs may finish unless *now*."""
+        """Record a failure of the worker, and drain or kill unless it is the source's."""
         if self.failure is None:
             self.failure = failure.error
-        self._because(StopReason.FAILED)
+        self._set_reason(StopReason.FAILED)
         if isinstance(failure.error, SourceError):
-            return  # what it gave before is good, and is run to the end
+            return
         self.draining = True
         if failure.now:
             self._kill("the worker failed")
         else:
             self._drain(math.inf, "the worker failed")
 
-    def _because(self, reason: StopReason) -> None:
+    def _set_reason(self, reason: StopReason) -> None:
         if _WEIGHT[reason] > _WEIGHT[self.reason]:
             self.reason = reason
 
     def _drain(self, grace: float, reason: str) -> None:
-        # Of several ends the executor takes the earliest.
+        # Of several shutdowns the executor obeys the one that ends first.
         if self.state is State.RUNNING:
             self.state = State.DRAINING
         self._executor.shutdown(grace=grace, reason=reason, wait=False)
@@ -209,26 +222,12 @@ class Lifecycle:
         self._executor.shutdown(reason=reason, wait=False, now=True)
 
 
-# MERGED: Who obeys: takes what is posted to the lifecycle and sees that it is done.
-
-#: Seconds in which the last events must be sent, and those for all that comes after it: when the
-#: work is done, after a stop, and after a second one.
-PATIENCE_AT_THE_END = (60.0, 15.0)
-PATIENCE_IN_HASTE = (5.0, 4.5)
-PATIENCE_OF_THE_KILLED = (1.0, 1.5)
-#: Seconds between two tries to write events that a sink refused.
-_RETRY_PERIOD = 0.5
-
-
 class Supervisor:
-    """Works in one thread from the first task to the last, and never blocks for long.
+    """The thread that handles the messages of *lifecycle*; it never blocks for long.
 
     Attributes:
-        given_up: events can't be written, and nobody tries any more.
+        event_log_failed: a sink has failed for good, so events are no longer written to it.
     """
-
-    #: Why a sink refused events, lately.
-    _refusal: Exception | None = None
 
     def __init__(
         self,
@@ -245,101 +244,107 @@ class Supervisor:
         self._source = source
         self._outbox = outbox
         self._clock = clock
-        self.given_up = False
+        self._write_error: Exception | None = None
+        self.event_log_failed = False
 
-    def work(self) -> None:
-        """Obey the inbox until nothing runs any more."""
+    def run(self) -> None:
+        """Handle messages until no task runs any more; blocks."""
         while True:
             failing = self._completer.failing_for
-            message = self._lifecycle.next(math.inf if failing is None else _RETRY_PERIOD)
+            message = self._lifecycle.next_message(math.inf if failing is None else _RETRY_PERIOD)
             if message is not None:
-                self._obey(message)
+                self._handle(message)
             if failing is not None:
                 self._retry_events(failing)
-            # The dispatcher may be blocked in the source for ever: nobody waits for it then.
+            # The state is asked, not the dispatcher's thread: it may be blocked in the source.
             if self._dispatcher.is_done():
                 self._completer.flush()
-                if self._completer.is_clean or self.given_up:
+                if self._completer.is_clean or self.event_log_failed:
                     break
-        while (message := self._lifecycle.next(0)) is not None:
-            self._obey(message)
+        while (message := self._lifecycle.next_message(0)) is not None:
+            self._handle(message)
 
-    def _obey(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if isinstance(message, Stop):
             self._lifecycle.stop(message)
         elif isinstance(message, Notice):
             self._lifecycle.notice(message)
         elif isinstance(message, Failure):
             self._lifecycle.fail(message)
-        elif isinstance(message, Stuck):
+        elif isinstance(message, WriteFailure):
             self._pause(message.error)
         if self._lifecycle.draining:
-            self._source.drain(now=self._lifecycle.impatient)
-            self._outbox.hurry()
+            self._source.drain(now=self._lifecycle.kill_requested)
+            self._outbox.stop_lingering()
         self._dispatcher.wake()
 
-    def _pause(self, refusal: Exception) -> None:
-        self._refusal = refusal
-        # Other messages may have come first, and a retry with one of them: nobody would go on.
+    # -- events that a sink refuses
+
+    def _pause(self, error: Exception) -> None:
+        self._write_error = error
+        # A retry with an earlier message may have succeeded: nothing would end the pause then.
         if self._completer.failing_for is not None:
-            logger.error("%s; no new task starts until it works again", refusal)
+            logger.error("%s; no new task starts until it works again", error)
             self._dispatcher.pause("unwritten events", True)
 
-    def see_off(self) -> None:
-        """Send and settle what is left, then let the source give everything back.
+    def _retry_events(self, failing: float) -> None:
+        if self._completer.retry():
+            logger.warning("events are written again")
+            self._dispatcher.pause("unwritten events", False)
+        elif failing > _RETRY_TIMEOUT and not self.event_log_failed:
+            self.event_log_failed = True
+            error = EventLogError(f"{self._write_error}; tried for {_RETRY_TIMEOUT:g} s")
+            logger.error("%s: giving up", error)
+            self._handle(Failure(error, now=True))
 
-        A provider may be away, so this goes on for a limited time only, a short one after a
-        stop, and a very short one after another. What could not be told by then will come again.
+    # -- the end
+
+    def drain_and_close(self) -> None:
+        """Send the last events, settle the last tasks, and have the source give back the others.
+
+        The provider may be unreachable, so this takes a limited time only, a short one after a
+        stop, and a very short one after a second stop. Tasks that could not be settled by then
+        will be delivered again.
         """
         if not self._outbox.needed:
             return
-        ending = threading.Thread(target=self._end, name="cloud_tasks-ending", daemon=True)
-        ending.start()
-        patience: tuple[float, float] | None = None
+        closing = threading.Thread(target=self._close, name="cloud_tasks-ending", daemon=True)
+        closing.start()
+        timeouts: tuple[float, float] | None = None
         deadline = math.inf
-        while ending.is_alive():
+        while closing.is_alive():
             now = self._clock.monotonic()
-            if patience != self._patience():
-                # Counted from now, for the source, whose turn comes last, shall have its time.
-                patience = self._patience()
-                deadline = min(deadline, now + sum(patience))
+            if timeouts != self._timeouts():
+                # Both together from now on, so that the source, which is last, gets its share.
+                timeouts = self._timeouts()
+                deadline = min(deadline, now + sum(timeouts))
             if deadline <= now:
-                logger.warning("the queue was not told of everything: some tasks will run again")
+                logger.warning("not every task could be settled in time: some will run again")
                 break
-            self._obey_at_end(deadline - now)
-        while self._obey_at_end(0):
+            self._handle_at_end(deadline - now)
+        while self._handle_at_end(0):
             pass
 
-    def _obey_at_end(self, timeout: float) -> bool:
-        """Obey the next message, if one comes in time."""
-        message = self._lifecycle.next(timeout)
+    def _handle_at_end(self, timeout: float) -> bool:
+        """Handle the next message; return False if there is none within *timeout* seconds."""
+        message = self._lifecycle.next_message(timeout)
         if isinstance(message, Failure):
-            message = Failure(message.error)  # nothing runs that could be killed
+            message = Failure(message.error)  # no task runs that could be killed
         if message is not None:
-            self._obey(message)
+            self._handle(message)
         return message is not None
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         try:
-            self._outbox.finish(lambda: self._patience()[0])
+            self._outbox.finish(lambda: self._timeouts()[0])
         except EventLogError as error:
             self._lifecycle.post(Failure(error))
         finally:
             self._source.close()
             self._lifecycle.post(AllDone())
 
-    def _patience(self) -> tuple[float, float]:
+    def _timeouts(self) -> tuple[float, float]:
         """Return the seconds for the outbox, and those for the source."""
-        if self._lifecycle.impatient:
-            return PATIENCE_OF_THE_KILLED
-        return PATIENCE_IN_HASTE if self._lifecycle.draining else PATIENCE_AT_THE_END
-
-    def _retry_events(self, failing: float) -> None:
-        if self._completer.retry():
-            logger.warning("events are written again")
-            self._dispatcher.pause("unwritten events", False)
-        elif failing > PATIENCE and not self.given_up:
-            self.given_up = True
-            error = EventLogError(f"{self._refusal}; tried for {PATIENCE:g} s")
-            logger.error("%s: giving up", error)
-            self._obey(Failure(error, now=True))
+        if self._lifecycle.kill_requested:
+            return CLOSE_TIMEOUTS_KILLED
+        return CLOSE_TIMEOUTS_STOPPED if self._lifecycle.draining else CLOSE_TIMEOUTS

@@ -1,7 +1,22 @@
-"""One run: the dispatcher takes tasks in, the completer sees them off, this supervises.
+"""Run the tasks of a source: each task goes six hops, and each hop hands one record to the next.
 
-With executors that need the main thread the dispatcher works in the caller's thread and the
-supervisor beside it; else it is the other way round, because the source may block for ever.
+    receive ───► dispatch ───► submit ───► outcome ───► decide ───► settle
+    Delivery     Delivery      Future      Outcome      Decision
+
+    receive   Intake.receive          takes deliveries from the source, leaves out what isn't chosen
+    dispatch  Dispatcher.dispatch     waits until slots will soon be free, then submits
+    submit    Executor.submit         returns a future at once
+    outcome   Completer.on_outcome    gets the future's result, and records the event of the task
+    decide    policy.decide           chooses between ack, release and dead letter; pure
+    settle    Outbox._settle          makes the request to the source, once all sinks have the event
+
+Nothing goes back up but room for further tasks. A crash anywhere repeats an event or a task and
+never loses one.
+
+Threads: the dispatcher, which may block in the source for ever; the supervisor, which handles
+stops and failures (``lifecycle``); the executor's, in which outcomes arrive; the outbox, for slow
+requests; one for each probe and for keep-alives (``background``). The caller of :meth:`Run.run`
+does the supervisor's work, or the dispatcher's where tasks must run in its thread.
 """
 
 from __future__ import annotations
@@ -11,6 +26,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import (
@@ -23,10 +39,9 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.runtime.background import listen, tell_alive
-from cloud_tasks.runtime.completer import Completer, Listener
+from cloud_tasks.runtime.background import send_keepalives, watch_probe
+from cloud_tasks.runtime.completer import Completer, OnOutcome
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
 from cloud_tasks.runtime.lifecycle import (
@@ -35,11 +50,12 @@ from cloud_tasks.runtime.lifecycle import (
     Failure,
     Lifecycle,
     Stop,
-    Stuck,
     Supervisor,
+    WriteFailure,
 )
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
+from cloud_tasks.runtime.signals import SourceInterrupted
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
@@ -49,22 +65,16 @@ from cloud_tasks.worker_data import WorkerData
 logger = logging.getLogger(__name__)
 
 
-class SourceInterrupted(BaseException):
-    """Raised in the main thread, while it waits in the source, by a signal."""
-
-
 class Run:
-    """One run of *function* over the tasks of *source*. ``run`` blocks; the rest does not.
+    """One run of *function* over the tasks of *source*. Only ``run`` blocks.
 
     Args:
-        sinks: get every event at once.
-        far_sinks: get every event in batches, before its task is settled.
-        probes: asked for termination notices while it lasts.
-        listener: hears of every task that is not done, with ``hear_all`` of every task.
+        sinks: get every event at once, such as a file.
+        remote_sinks: get every event in batches, before its task is settled.
+        probes: polled for termination notices during the run.
+        on_outcome: called with every task that is not done; must not block.
+        all_outcomes: call it with the tasks that are done, too.
     """
-
-    #: The failure that an event was written of.
-    _told_of: Exception | None = None
 
     def __init__(
         self,
@@ -74,13 +84,13 @@ class Run:
         source: TaskSource,
         executor: Executor,
         sinks: list[EventSink],
-        far_sinks: list[EventSink],
+        remote_sinks: list[EventSink],
         probes: list[TerminationProbe],
         options: RunOptions,
         clock: Clock,
         stats: Stats,
-        listener: Listener,
-        hear_all: bool,
+        on_outcome: OnOutcome,
+        all_outcomes: bool,
     ) -> None:
         self._function = function
         self._worker_data = worker_data
@@ -90,80 +100,73 @@ class Run:
         self._probes = probes
         self._options = options
         self._stats = stats
-        self._flags = FlagPage.create(options.slots)
-        if self.needs_main_thread:
-            self._flags.close()  # nobody else maps it, so its file need not stay
         self._recorder = Recorder(clock)
-        self.lifecycle = Lifecycle(executor, self._flags, options.grace, lambda: stats.running)
-        self._intake = Intake(
-            source, stats, skip=options.skip, most=options.most, selection=options.selection
-        )
-        self._outbox = self._make_outbox(far_sinks)
-        self._completer = self._make_completer(clock, listener, hear_all)
-        self._dispatcher = self._make_dispatcher()
-        self._supervisor = Supervisor(
-            self.lifecycle, self._dispatcher, self._completer, source, self._outbox, clock
-        )
+        self._recorded_failure: Exception | None = None
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
-
-    def _make_outbox(self, sinks: list[EventSink]) -> Outbox:
-        return Outbox(
-            self._source,
-            sinks,
+        self.lifecycle = Lifecycle(executor, options.grace, lambda: stats.running)
+        self._intake = Intake(
+            source, stats, skip=options.skip, limit=options.limit, selection=options.selection
+        )
+        self._outbox = Outbox(
+            source,
+            remote_sinks,
             on_full=lambda full: self._dispatcher.pause("unsent events", full),
             on_failure=lambda error: self.lifecycle.post(Failure(error, now=True)),
         )
-
-    def _make_completer(self, clock: Clock, listener: Listener, hear_all: bool) -> Completer:
-        return Completer(
-            self._source,
-            self._sinks,
+        self._completer = Completer(
+            source,
+            sinks,
             self._recorder,
-            self._options.rules,
-            self._stats,
+            options.rules,
+            stats,
             clock,
             outbox=self._outbox,
-            listener=listener,
-            hear_all=hear_all,
-            on_trouble=self._on_trouble,
-            failure_limit=self._options.failure_limit,
-            on_too_many=lambda: self.lifecycle.post(Stop(StopReason.TOO_MANY_FAILURES)),
+            on_outcome=on_outcome,
+            all_outcomes=all_outcomes,
+            on_error=self._on_completer_error,
+            failure_limit=options.failure_limit,
+            on_failure_limit=lambda: self.lifecycle.post(Stop(StopReason.TOO_MANY_FAILURES)),
         )
-
-    def _make_dispatcher(self) -> Dispatcher:
-        return Dispatcher(
-            self._source,
+        self._dispatcher = Dispatcher(
+            source,
             self._intake,
-            self._executor,
+            executor,
             self._completer,
-            self._stats,
-            max_runtime=self._options.max_runtime,
+            stats,
+            max_runtime=options.max_runtime,
             draining=lambda: self.lifecycle.draining,
             on_idle=lambda: self.lifecycle.post(AllDone()),
         )
-
-    @property
-    def needs_main_thread(self) -> bool:
-        """``run`` must be called in the thread that tasks shall run in."""
-        return self._executor.capabilities.needs_main_thread
+        self._supervisor = Supervisor(
+            self.lifecycle, self._dispatcher, self._completer, source, self._outbox, clock
+        )
 
     # -- from any thread
 
+    @property
+    def needs_main_thread(self) -> bool:
+        """Return True if ``run`` must be called in the thread in which tasks shall run."""
+        return self._executor.capabilities.needs_main_thread
+
+    @property
+    def blocked_in_source(self) -> bool:
+        """Return True while only an exception in the thread of ``run`` can end a wait for tasks.
+
+        A source that ends its waits at a drain is left alone: an exception that is raised anywhere
+        in its code might leave a lock taken.
+        """
+        in_source = self.needs_main_thread and self._dispatcher.in_source
+        return in_source and not self._source.limits.heeds_drain
+
     def stop(self, reason: StopReason, *, now: bool = False) -> None:
-        """Drain; *now*, or the second time, kill. From a signal handler, too."""
+        """Drain; with *now*, or at the second call, kill. Safe in a signal handler."""
         self.lifecycle.post(Stop(reason, now))
-        in_source = self.needs_main_thread and self._dispatcher.receiving
-        # Raised anywhere, it may leave a lock taken: not where there is another way.
-        if not in_source or self._source.limits.heeds_drain:
-            return
-        if threading.current_thread() is threading.main_thread():
-            raise SourceInterrupted
 
     # -- the run
 
     def run(self) -> RunSummary:
-        """Run all tasks; blocks until the last one is over and no process is left.
+        """Run all tasks; blocks until the last one has ended and no process is left.
 
         Raises:
             CloudTasksError: the worker or its source failed; with ``summary``.
@@ -172,17 +175,20 @@ class Run:
             try:
                 self._open()
             except CloudTasksError as error:
-                self._supervisor.given_up = isinstance(error, EventLogError | HistoryError)
+                self._supervisor.event_log_failed = isinstance(error, EventLogError | HistoryError)
                 self.lifecycle.fail(Failure(error))
             else:
                 self._work()
-            self._tell_of_failure()
-            self._supervisor.see_off()
-            self._tell_of_failure()
-        return self._result()
+            self._record_failure()
+            self._supervisor.drain_and_close()
+            self._record_failure()
+        reason = self.lifecycle.reason
+        if reason is StopReason.DONE and self._intake.limited:
+            reason = StopReason.MAX_NUM_TASKS
+        failure = self.lifecycle.failure or self._intake.error()
+        return raise_if_failed(self._stats.summary(reason, failure), failure)
 
     def _open(self) -> None:
-        self._cleanup.callback(self._flags.close)
         self._cleanup.callback(self._outbox.close)
         self._options.selection.prepare(lambda: self.lifecycle.draining)
         for sink in self._sinks:
@@ -193,115 +199,119 @@ class Run:
         self._executor.start(
             self._function,
             self._worker_data,
-            self._options.for_executor(
-                self._flags,
+            replace(
+                self._options.executor,
                 before_wait=self._completer.flush,
                 on_broken=lambda error: self.lifecycle.post(Failure(error)),
             ),
         )
 
     def _work(self) -> None:
-        self._start_side_jobs()
+        self._start_background()
         if self.needs_main_thread:
-            supervisor = self._start_thread(self._supervisor.work, name="supervisor")
+            supervisor = self._start_thread("supervisor", self._supervisor.run)
             self._dispatch()
             while supervisor.is_alive():
                 supervisor.join(LONGEST_SLEEP)
         else:
-            self._start_thread(self._dispatch, name="dispatcher")
-            self._supervisor.work()
+            self._start_thread("dispatcher", self._dispatch)
+            self._supervisor.run()
         self._over.set()
+        # Now, because what follows can take long: a kill then leaves no process or file behind.
         self._executor.shutdown()
-        # Now, as what follows can take long: whoever kills us then shall find nothing left behind.
-        self._flags.close()
 
-    def _start_side_jobs(self) -> None:
+    def _start_background(self) -> None:
         for probe in self._probes:
-            self._start_thread(listen, probe, self._over, self._on_notice, name="probe")
+            self._start_thread("probe", watch_probe, probe, self._over, self._on_notice)
         period = self._options.keep_alive
         if period:
-            job = (tell_alive, period, self._over, self._options.instance_id, self._tell_alive)
-            self._start_thread(*job, name="keep-alive")
-
-    def _tell_alive(self, instance_id: str | None) -> None:
-        self._outbox.put([self._recorder.keep_alive(instance_id, self._stats.running)], [])
+            self._start_thread(
+                "keep-alive",
+                send_keepalives,
+                period,
+                self._over,
+                self._options.instance_id,
+                self._send_keepalive,
+            )
 
     def _start_thread(
-        self, target: Callable[..., None], *args: object, name: str
+        self, name: str, target: Callable[..., None], *args: object
     ) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name=f"cloud_tasks-{name}", daemon=True)
         thread.start()
         return thread
 
     def _dispatch(self) -> None:
+        """Open the source and move tasks until it has ended; the dispatcher's thread."""
         try:
-            self._open_ends()
+            self._open_remote()
             self._intake.begin(lambda: self.lifecycle.draining)
-            self._dispatcher.run()
+            self._dispatcher.dispatch()
         except SourceInterrupted:
             pass
         except Exception as error:
             if not isinstance(error, CloudTasksError):
-                logger.exception("taking tasks in failed")
+                logger.exception("receiving tasks failed")
             elif self.lifecycle.draining:
-                return  # it was told to end, and nothing more is wanted of it
+                return  # the stop has interrupted it
             self.lifecycle.post(Failure(error))
         finally:
-            # Last, so that whoever finds all done finds the failure, too.
+            # After the post, so that the supervisor finds the failure before it finds all done.
             self._dispatcher.finish()
 
-    def _open_ends(self) -> None:
-        """Open what may block for ever, in the thread that a generator is read from as well."""
+    def _open_remote(self) -> None:
+        """Open source and remote sinks, which may block for ever.
+
+        In the dispatcher's thread, because a generator must be read in the thread that made it.
+        """
         try:
-            with self._dispatcher.in_source():
+            with self._dispatcher.calling_source():
                 self._source.open()
         except SourceError as error:
-            # Whoever watches from afar shall hear why, but nobody shall wait a second time.
+            # Watchers of the event queue shall learn the reason. Where the provider can't be
+            # reached, this would only wait a second time.
             if not isinstance(error, QueueUnavailableError):
                 with contextlib.suppress(EventLogError):
                     self._outbox.open()
             raise
         self._outbox.open()
 
-    # -- what others report
+    # -- callbacks, in other threads
 
     def _on_notice(self, notice: Notice) -> None:
         self._completer.record(self._recorder.spot_termination(notice.kind))
         self._completer.flush()
         self.lifecycle.post(notice)
 
-    def _on_trouble(self, error: Exception) -> None:
-        self.lifecycle.post(Stuck(error) if isinstance(error, EventLogError) else Failure(error))
+    def _on_completer_error(self, error: Exception) -> None:
+        is_write = isinstance(error, EventLogError)
+        self.lifecycle.post(WriteFailure(error) if is_write else Failure(error))
+
+    def _send_keepalive(self, instance_id: str | None) -> None:
+        self._outbox.put([self._recorder.keep_alive(instance_id, self._stats.running)], [])
 
     # -- the end
 
-    def _tell_of_failure(self) -> None:
-        """Write why the worker failed, if it did, to whoever can still be told."""
+    def _record_failure(self) -> None:
+        """Record why the worker failed, once, in those sinks that still accept events."""
         failure = self.lifecycle.failure
-        if failure is None or failure is self._told_of:
+        if failure is None or failure is self._recorded_failure:
             return
-        self._told_of = failure
+        self._recorded_failure = failure
         trace = "".join(traceback.format_exception(failure))
         event = self._recorder.fatal_exception(str(failure), trace)
-        if self._supervisor.given_up:
-            self._outbox.put([event], [])  # the event log takes nothing more
+        if self._supervisor.event_log_failed:
+            self._outbox.put([event], [])
         else:
             self._completer.record(event)
             self._completer.flush()
 
-    def _result(self) -> RunSummary:
-        reason = self.lifecycle.reason
-        if reason is StopReason.DONE and self._intake.limited:
-            reason = StopReason.MAX_NUM_TASKS
-        error = self.lifecycle.failure or self._intake.error()
-        return raise_if_failed(self._stats.summary(reason, error), error)
-
 
 def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
-    """Return *summary*, unless *error* was the worker's own trouble: then raise that with it.
+    """Return *summary*, or raise *error* with it where the exit code blames the worker.
 
     Raises:
-        CloudTasksError: *error*; what is none of ours is a defect, and wrapped.
+        CloudTasksError: *error*; an exception of another type is a defect and gets wrapped.
     """
     if error is None or summary.exit_code not in (TROUBLE, USAGE):
         return summary

@@ -1,4 +1,4 @@
-"""Hearing signals while a run lasts, and only then."""
+"""Handle stop signals for the duration of a run, and restore the old handlers afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from cloud_tasks.summary import StopReason
 
-#: What each signal asks for; a terminal that goes away is as good as SIGTERM.
+#: The stop reason for each signal; the hang-up of a terminal counts as SIGTERM.
 _REASONS = {
     name: reason
     for name, reason in (
@@ -22,30 +22,45 @@ _REASONS = {
 }
 
 
-@contextlib.contextmanager
-def heard(on_signal: Callable[[StopReason], None]) -> Iterator[None]:
-    """Call *on_signal* in the main thread for each stop signal; put the old handlers back.
+class SourceInterrupted(BaseException):
+    """Raised by a signal handler to end a wait in the code of a source, in the main thread."""
 
-    Off the main thread nothing is installed. A signal that was ignored before, as under
-    ``nohup``, stays ignored.
+
+@contextlib.contextmanager
+def signal_handlers(
+    on_signal: Callable[[StopReason], None],
+    blocked_in_source: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Call *on_signal* in the main thread for each stop signal, until the context ends.
+
+    In another thread than the main one this does nothing. A signal that was ignored before, as
+    under ``nohup``, stays ignored.
+
+    Args:
+        on_signal: called in the handler, so it must not wait for a lock.
+        blocked_in_source: asked after it; if it returns True, the handler raises
+            :class:`SourceInterrupted`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    def handler_for(reason: StopReason) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            on_signal(reason)
+            if blocked_in_source():
+                raise SourceInterrupted
+
+        return handle
+
     before = {}
     for name, reason in _REASONS.items():
         number = getattr(signal, name)
         if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _handler(on_signal, reason))
+            before[number] = signal.signal(number, handler_for(reason))
     try:
         yield
     finally:
         for number, handler in before.items():
-            # None: installed by C code, which Python can't put back.
+            # None: installed by C code, which Python can't restore.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def _handler(
-    on_signal: Callable[[StopReason], None], reason: StopReason
-) -> Callable[[int, FrameType | None], None]:
-    return lambda number, frame: on_signal(reason)

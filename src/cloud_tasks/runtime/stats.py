@@ -1,8 +1,7 @@
-"""Counting: what ended how, how long it took, what failed and why. Memory stays flat."""
+"""Count outcomes, run times and failure causes of a run, in bounded memory."""
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -25,32 +24,32 @@ from cloud_tasks.policy import Decision, FailureLimit, Settlement
 from cloud_tasks.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery
 
-#: Further causes are counted together.
+#: Number of causes that are counted apart; further ones are counted together.
 _MAX_CAUSES = 1000
 _OTHER = "other causes"
-#: Causes that a snapshot names.
+#: Number of causes that a snapshot names.
 _NAMED = 3
-#: What is told of run times.
+#: Percentiles of the run times that are reported.
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a run stands at one moment.
+    """The progress of a run at one moment.
 
     Attributes:
         elapsed: seconds since its start.
         ended: tasks with an outcome.
         succeeded: tasks that are done.
         failed: tasks that ended otherwise.
-        running: tasks that are with the executor.
-        total: how many there are in all, where that is known or can be guessed.
-        guessed: that number is a guess.
-        put_back: of those that ended otherwise, tasks that went back for another try.
+        running: tasks that the executor has.
+        total: number of all tasks; None where it can't even be estimated.
+        guessed: ``total`` is an estimate.
+        put_back: of the failed ones, tasks that went back to the source for another attempt.
         skipped: tasks left out.
-        bad_entries: entries of the source that were no tasks.
-        cause_count: how many causes of failure there are.
-        causes: the most frequent ones, most frequent first.
+        bad_entries: entries of the source that are not tasks.
+        cause_count: number of causes of failure.
+        causes: the most frequent of them, most frequent first.
         run_time: seconds inside the function, as in :class:`RunSummary`; empty before the first.
     """
 
@@ -70,14 +69,24 @@ class Snapshot:
 
 
 class Stats:
-    """Written by the completer and the dispatcher, read by anybody."""
+    """The counts of a run: written by completer and dispatcher, read from any thread.
+
+    Attributes:
+        total: number of tasks to run; None where it is unknown.
+        guessed_total: an estimate of it, where it is unknown.
+        submitted: tasks given to the executor.
+        returned: tasks that came back from it.
+        bad_entries, skipped, finished_before, failed_before: as in :class:`RunSummary`.
+    """
 
     def __init__(self, clock: Clock, total: int | None = None) -> None:
         self._clock = clock
         self._began = clock.monotonic()
         self._lock = threading.Lock()
         self._counts: Counter[type] = Counter()
-        self._causes: dict[str, list[str | int]] = {}
+        self._causes: Counter[str] = Counter()
+        #: By cause, the id of the first task with it.
+        self._examples: dict[str, str] = {}
         self._run_times = Histogram()
         self._slot_time = 0.0
         self._ended = 0
@@ -86,7 +95,6 @@ class Stats:
         self._retry_requested = 0
         self._given_up = 0
         self.total = total
-        #: About how many tasks there are, where the number is not known.
         self.guessed_total: int | None = None
         self.submitted = 0
         self.returned = 0
@@ -96,7 +104,7 @@ class Stats:
         self.failed_before = 0
 
     def begin(self) -> None:
-        """Count time from now on."""
+        """Start the clock of the run."""
         self._began = self._clock.monotonic()
 
     def add(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
@@ -107,7 +115,7 @@ class Stats:
             if decision.succeeded:
                 self._succeeded += 1
             else:
-                # What went back is done later, here or elsewhere.
+                # A task that went back will be done later, here or elsewhere.
                 self._not_done += decision.settlement is not Settlement.RELEASE
                 self._given_up += decision.settlement is Settlement.DEAD_LETTER
                 self._count_cause(cause_of(outcome), delivery.task.task_id)
@@ -119,42 +127,44 @@ class Stats:
                 self._run_times.add(measures.run_time)
 
     def _count_cause(self, cause: str, task_id: str) -> None:
-        if cause not in self._causes:
-            if len(self._causes) >= _MAX_CAUSES:
-                cause = _OTHER
-            self._causes.setdefault(cause, [0, task_id])
-        entry = self._causes[cause]
-        entry[0] = int(entry[0]) + 1
+        if cause not in self._causes and len(self._causes) >= _MAX_CAUSES:
+            cause = _OTHER
+        self._causes[cause] += 1
+        self._examples.setdefault(cause, task_id)
+
+    def _most_frequent(self, n: int | None = None) -> tuple[Cause, ...]:
+        ranked = self._causes.most_common(n)
+        return tuple(Cause(text, count, self._examples[text]) for text, count in ranked)
 
     def exceeds(self, limit: FailureLimit) -> bool:
-        """Tell whether too many tasks have failed; what we aborted has not failed."""
+        """Return True if too many tasks have failed; aborted tasks have not failed."""
         with self._lock:
             failed = self._not_done - self._counts[Aborted]
             return limit.is_reached(failed, self._ended, self._expected())
 
     def _expected(self) -> int | None:
-        """How many there will be, where it is known or can be guessed."""
+        """Return the number of all tasks, known or estimated."""
         if self.total is None and self.guessed_total is not None:
             return max(self.guessed_total, self.submitted)
         return self.total
 
     @property
     def running(self) -> int:
-        """Tasks that are with the executor."""
+        """Return the number of tasks that the executor has."""
         return max(0, self.submitted - self.returned)
 
     @property
     def mean_elapsed_time(self) -> float | None:
-        """Seconds that a task has kept its slot, on average; None before the first outcome."""
+        """Return the mean seconds that a task kept its slot; None before the first outcome."""
         return self._slot_time / self._ended if self._ended else None
 
     @property
     def mean_run_time(self) -> float | None:
-        """Seconds inside the function, on average; None before the first that was measured."""
+        """Return the mean seconds inside the function; None before the first measurement."""
         return self._run_times.mean
 
     def snapshot(self) -> Snapshot:
-        """Return how the run stands now."""
+        """Return the progress of the run now."""
         total = self._expected()
         with self._lock:
             ended = self._ended
@@ -170,27 +180,21 @@ class Stats:
                 skipped=self.skipped + self.finished_before + self.failed_before,
                 bad_entries=self.bad_entries,
                 cause_count=len(self._causes),
-                causes=tuple(
-                    Cause(text, int(count), str(example))
-                    for text, (count, example) in heapq.nlargest(
-                        _NAMED, self._causes.items(), key=lambda item: int(item[1][0])
-                    )
-                ),
+                causes=self._most_frequent(_NAMED),
                 run_time=_percentiles(self._run_times),
             )
 
     @property
     def ended(self) -> int:
-        """Tasks with an outcome; costs less than a snapshot."""
+        """Return the number of tasks with an outcome; cheaper than a snapshot."""
         return self._ended
 
     def summary(self, reason: StopReason, trouble: Exception | None = None) -> RunSummary:
-        """Return what the run has come to; *trouble* of the worker's own has ended it."""
+        """Return the summary of the run; *trouble* is the failure that ended it, if any."""
         elapsed = self._clock.monotonic() - self._began
         total = self._expected()
         with self._lock:
             counts: Mapping[type, int] = self._counts
-            ranked = sorted(self._causes.items(), key=lambda item: -int(item[1][0]))
             return RunSummary(
                 stop_reason=reason,
                 completed=counts[Completed],
@@ -209,7 +213,7 @@ class Stats:
                 elapsed=elapsed,
                 rate=self._ended / elapsed if elapsed > 0 else 0.0,
                 run_time=_percentiles(self._run_times),
-                causes=tuple(Cause(t, int(n), str(example)) for t, (n, example) in ranked),
+                causes=self._most_frequent(),
                 trouble=None if trouble is None else str(trouble),
                 misused=isinstance(trouble, ConfigurationError),
                 not_started=None if total is None else max(0, total - self._ended),

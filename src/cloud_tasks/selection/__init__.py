@@ -1,1 +1,1 @@
-"""Choose which tasks of a source a run executes: all, by id, or those not yet finished.."""
+"""Choose the tasks of a run: all, those of some ids, or those that earlier runs left over."""

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.task import Delivery
 
-#: Deliveries that are looked at in one go.
-_AT_ONCE = 4096
-
 
 class Selection:
-    """Decides which deliveries are run, in the order of the source; this one takes them all.
+    """A choice of the deliveries to run, made in their order; subclasses override ``choose``.
+
+    A run calls ``prepare``, ``plan``, then ``choose`` for all deliveries but the skipped ones,
+    then ``finish``; all but ``prepare`` in the dispatcher's thread.
 
     Attributes:
-        to_run: how many will be run, where that is known.
-        selects: it may leave some out.
+        to_run: number of tasks that will run, or None while it is unknown.
+        selects: False promises that ``choose`` would accept every delivery.
         finished_before: tasks left out because an earlier run had finished them.
-        failed_before: tasks left out because they failed there.
-        complete: nothing else of the source is wanted.
+        failed_before: tasks left out because they failed in an earlier run.
+        complete: the rest of the source is not needed.
     """
 
     to_run: int | None = None
@@ -32,36 +32,40 @@ class Selection:
         """Read what is needed, before this run writes anything; blocks, until *stopped*.
 
         Raises:
-            HistoryError: it can't be read.
+            HistoryError: the log of the earlier run can't be read.
         """
 
     def plan(self, source: TaskSource, skip: int, stopped: Callable[[], bool]) -> None:
         """Look ahead where *source* can be read twice; blocks, until *stopped*.
 
         Args:
-            source: open.
-            skip: so many deliveries will not be shown to ``choose``.
-            stopped: tells whether nobody wants to know any more.
+            source: the source, open.
+            skip: number of deliveries at its beginning that ``choose`` will not get.
+            stopped: returns True when the run ends before its first task.
         """
 
     @property
     def ahead(self) -> int:
-        """So many of the next deliveries, at least, are left out."""
+        """Return how many of the next deliveries, at least, are left out."""
         return 0
 
     def choose(self, deliveries: Sequence[Delivery]) -> Sequence[int]:
         """Return for each of *deliveries*, the next ones, 1 if it is run and 0 if not."""
-        return b"\1" * len(deliveries)
+        raise NotImplementedError
 
     def finish(self, skipped: int) -> None:
-        """The source has ended, after *skipped* deliveries that ``choose`` never saw.
+        """Check the result at the end of the source, of which *skipped* deliveries were skipped.
 
         Raises:
-            SourceError: something that was asked for was not in it.
+            SourceError: it lacks tasks that were asked for.
         """
 
 
-class Everything(Selection):
-    """Leaves nothing out."""
+class SelectAll(Selection):
+    """Select all tasks."""
 
     selects = False
+
+    def choose(self, deliveries: Sequence[Delivery]) -> Sequence[int]:
+        """Return 1 for each of *deliveries*."""
+        return b"\1" * len(deliveries)

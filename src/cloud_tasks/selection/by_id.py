@@ -1,4 +1,4 @@
-"""Running just the tasks of some ids."""
+"""Select tasks by id (``--task-id``), and suggest similar ids for those that are not found."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from cloud_tasks.errors import SourceError
 from cloud_tasks.selection.base import Selection
 from cloud_tasks.task import Delivery
 
-#: Ids that were not found and are named, with one that is like each of them.
+#: Number of missing ids that the message names, each with the most similar id of the source.
 _NAMED = 5
-#: Ids that are kept to be compared, at most: those that have a half in common with one that is
-#: looked for, and those that differ from it at an end only.
-_ALIKE, _MUCH_ALIKE = 5_000, 10_000
-#: Longer ids are not compared; comparing takes time by the square of the length.
+#: Limits of the ids that are kept for comparison: up to the first, ids that share a half with a
+#: missing one; from there to the second, only those that differ from it in two letters at an end.
+_HALF_EQUAL, _NEARLY_EQUAL = 5_000, 10_000
+#: Longer ids are not compared: the time for it grows with the square of the length.
 _LONGEST = 200
 
 
 class SelectByTaskId(Selection):
-    """Takes the tasks of *task_ids* and no others, each as often as it is there.
+    """Select all tasks with one of *task_ids*.
 
     Args:
         task_ids: at least one.
-        until_found: nothing else is wanted once each of them was found; else the source is read
-            to its end, where there may be more tasks of these ids.
+        until_found: be complete once each id was found; otherwise the source is read to its end,
+            for further tasks with these ids.
     """
 
     def __init__(self, task_ids: Collection[str], *, until_found: bool) -> None:
         self._ids = frozenset(task_ids)
         self._missing = dict.fromkeys(task_ids)
         self._until_found = until_found
-        self._like = _Likenesses(list(self._missing)[:_NAMED])
+        self._similar = _SimilarIds(list(self._missing)[:_NAMED])
 
     def choose(self, deliveries: Sequence[Delivery]) -> Sequence[int]:
-        """Take those of the ids."""
+        """Return 1 for deliveries with one of the ids."""
         if self.complete:
             return bytes(len(deliveries))
         chosen = bytearray()
@@ -45,15 +45,15 @@ class SelectByTaskId(Selection):
                 chosen.append(1)
             else:
                 chosen.append(0)
-                self._like.look_at(task_id)
+                self._similar.add(task_id)
         self.complete = self._until_found and not self._missing
         return chosen
 
     def finish(self, skipped: int) -> None:
-        """Complain of ids that were not found.
+        """Check that each id was found.
 
         Raises:
-            SourceError: there are such.
+            SourceError: some were not; the message suggests similar ones.
         """
         if not self._missing:
             return
@@ -65,29 +65,29 @@ class SelectByTaskId(Selection):
         raise SourceError(f"there is no task of the {noun} {', '.join(named)}{where} (--task-id)")
 
     def _named(self, task_id: str) -> str:
-        like = self._like.nearest(task_id)
+        similar = self._similar.nearest(task_id)
         shown = repr(task_id) if len(task_id) <= _LONGEST else f"{task_id[:_LONGEST]!r}..."
-        return shown if like is None else f"{shown} (did you mean {like!r}?)"
+        return shown if similar is None else f"{shown} (did you mean {similar!r}?)"
 
 
-class _Likenesses:
-    """Keeps of the ids that it is shown a bounded number that look like one of *wanted*."""
+class _SimilarIds:
+    """A bounded number of ids that resemble one of *missing*."""
 
-    def __init__(self, wanted: Sequence[str]) -> None:
-        wanted = [task_id for task_id in wanted if len(task_id) <= _LONGEST]
-        self._folded = {task_id.casefold() for task_id in wanted}
-        # One letter too many, too few or wrong leaves one half of an id as it was.
-        self._heads = tuple(task_id[: (len(task_id) + 1) // 2] for task_id in wanted)
-        self._tails = tuple(task_id[len(task_id) // 2 :] for task_id in wanted)
-        self._long_heads = tuple(task_id[:-2] for task_id in wanted if len(task_id) > 4)
-        self._long_tails = tuple(task_id[2:] for task_id in wanted if len(task_id) > 4)
+    def __init__(self, missing: Sequence[str]) -> None:
+        missing = [task_id for task_id in missing if len(task_id) <= _LONGEST]
+        self._folded = {task_id.casefold() for task_id in missing}
+        # One letter too many, missing or wrong leaves one half of an id unchanged.
+        self._heads = tuple(task_id[: (len(task_id) + 1) // 2] for task_id in missing)
+        self._tails = tuple(task_id[len(task_id) // 2 :] for task_id in missing)
+        self._long_heads = tuple(task_id[:-2] for task_id in missing if len(task_id) > 4)
+        self._long_tails = tuple(task_id[2:] for task_id in missing if len(task_id) > 4)
         self._kept: dict[str, None] = {}
 
-    def look_at(self, task_id: str) -> None:
-        """Keep *task_id* if it may be meant."""
-        if len(self._kept) >= _MUCH_ALIKE or len(task_id) > _LONGEST:
+    def add(self, task_id: str) -> None:
+        """Keep *task_id* if it resembles one of the missing ids."""
+        if len(self._kept) >= _NEARLY_EQUAL or len(task_id) > _LONGEST:
             return
-        if len(self._kept) < _ALIKE:
+        if len(self._kept) < _HALF_EQUAL:
             alike = task_id.startswith(self._heads) or task_id.endswith(self._tails)
         else:
             alike = task_id.startswith(self._long_heads) or task_id.endswith(self._long_tails)
@@ -95,7 +95,7 @@ class _Likenesses:
             self._kept[task_id] = None
 
     def nearest(self, task_id: str) -> str | None:
-        """Return what is most like *task_id* of what was kept; None: nothing is."""
+        """Return the kept id that is most similar to *task_id*; None if none is."""
         if len(task_id) > _LONGEST:
             return None
         folded = task_id.casefold()

@@ -1,1 +1,1 @@
-"""Ask the operating system: processes, control groups, cores, memory, files.."""
+"""Modules that ask the operating system: processes, control groups, cores, memory, files."""

@@ -1,7 +1,7 @@
-"""What the control groups of this process allow, and whom the kernel has killed in them.
+"""Read the memory limits of this process's control groups, and the kernel's kills in them.
 
-A container or a batch system may allow less memory than the machine has. Both versions of
-control groups are read; where there is none of either, nothing is known.
+A container or a batch system may allow less memory than the machine has. Versions 1 and 2 of
+control groups are read; where there is neither, no limit is known.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-#: A limit above it, in bytes, is version 1's way to say that there is none.
+#: Bytes; version 1 reports a limit above this where there is none.
 _NO_LIMIT = 2**60
 
 
 class ControlGroups:
-    """The groups that this process is in.
+    """The control groups that this process is in.
 
     Args:
-        proc: where the kernel tells of processes.
-        mount: where it tells of groups.
+        proc: where procfs is mounted.
+        mount: where the control groups are mounted.
     """
 
     def __init__(self, proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")) -> None:
@@ -29,15 +29,15 @@ class ControlGroups:
     def free_memory(self) -> int | None:
         """Return the bytes that the tightest group has left; None: no group has a limit.
 
-        What the kernel keeps of files only as long as nobody needs the room counts as free.
+        The inactive part of the page cache counts as free, because the kernel reclaims it.
         """
         rooms = [_room(folder, v2) for folder, v2 in self._groups()]
         return min((room for room in rooms if room is not None), default=None)
 
     def oom_kills(self) -> int:
-        """Return how often the kernel has killed in the innermost group for want of memory.
+        """Return the number of out-of-memory kills in the innermost group since its start.
 
-        Where groups are not counted, the whole machine is.
+        Where the kernel does not count by group, those of the whole machine.
         """
         for folder, v2 in self._groups():
             count = _value(folder / ("memory.events" if v2 else "memory.oom_control"), "oom_kill")
@@ -46,7 +46,7 @@ class ControlGroups:
         return _value(self._proc / "vmstat", "oom_kill") or 0
 
     def _groups(self) -> Iterator[tuple[Path, bool]]:
-        """Yield the folders of the groups, the innermost first; True: of version 2."""
+        """Yield the folder of each group, the innermost first, and whether it is of version 2."""
         for line in _text(self._proc / "self" / "cgroup").splitlines():
             number, _, rest = line.partition(":")
             controllers, _, path = rest.partition(":")
@@ -55,9 +55,9 @@ class ControlGroups:
                 continue
             root = self._mount if v2 else self._mount / "memory"
             folder = root / path.lstrip("/")
-            # Inside a container the path may be that of the host, of which only the root is there.
+            # Inside a container the path may be that of the host, where only the root exists.
             for group in (folder, *folder.parents):
-                if os.path.isdir(group):  # noqa: PTH112 - False where looking is not allowed
+                if os.path.isdir(group):  # noqa: PTH112 - False if permission is denied
                     yield group, v2
                 if group == root:
                     break
@@ -85,7 +85,7 @@ def _number(path: Path) -> int | None:
 
 
 def _value(path: Path, key: str) -> int | None:
-    """Return the number behind *key* in a file of a pair a line."""
+    """Return the number after *key* in a file of lines ``key number``."""
     for line in _text(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key and value.strip().isdecimal():

@@ -1,4 +1,4 @@
-"""Report what this machine has left, and how much of it is in use."""
+"""Measure the memory, CPU and descriptors of this machine: what is free, and what is in use."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cloud_tasks.system.cgroups import ControlGroups
 
 
 def free_memory() -> int:
-    """Return the bytes that a process could still get: of the machine, or its control group.
+    """Return the bytes that a process can still get from the machine and its control group.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left to read them with.
     """
     of_machine = int(psutil.virtual_memory().available)
     of_group = ControlGroups().free_memory()
@@ -22,7 +22,7 @@ def free_memory() -> int:
 
 
 def free_descriptors() -> int | None:
-    """Return how many more files this process may open; None: cannot be known here."""
+    """Return how many more files this process may open; None: no limit, or not known."""
     try:
         import resource
 
@@ -37,12 +37,12 @@ def free_descriptors() -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class MachineUse:
-    """How much of this machine is in use, by whomever.
+    """Load of the whole machine, by all its processes.
 
     Attributes:
-        cpu_percent: of all its CPUs together, since the last look.
-        used: bytes of memory.
-        total: bytes that there are.
+        cpu_percent: of all CPUs together, 0 to 100, since the last measurement.
+        used: bytes of memory in use.
+        total: bytes of memory.
     """
 
     cpu_percent: float
@@ -51,13 +51,13 @@ class MachineUse:
 
 
 class MachineWatch:
-    """Looks at the whole machine now and then."""
+    """Measure the load of the whole machine, from one call to the next."""
 
     def __init__(self) -> None:
-        # The first answer is about no time at all.
+        # The first call of cpu_percent begins an interval and returns 0.
         psutil.cpu_percent()
 
-    def look(self) -> MachineUse:
-        """Return its use since the last look."""
+    def measure(self) -> MachineUse:
+        """Return the load since the last call, or since this was made."""
         memory = psutil.virtual_memory()
         return MachineUse(psutil.cpu_percent(), memory.total - memory.available, memory.total)

@@ -1,4 +1,8 @@
-"""Looking at other processes, and ending them: the part that differs between platforms."""
+"""Inspect and kill other processes: the part that differs between platforms.
+
+psutil serves all platforms. Where Linux answers with one file instead of several, /proc is read
+directly, because these functions run for many processes or many times a second.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ import psutil
 
 
 def open_death_watch(pid: int) -> int | None:
-    """Return a descriptor that becomes readable when *pid* has ended; None: no such means here.
+    """Return a descriptor that becomes readable when *pid* has ended; None: not available here.
 
-    A sentinel pipe would be held open by whatever the child forked; a pidfd is not.
+    A pidfd, because processes that a child has forked would keep a sentinel pipe open.
     """
     opener = getattr(os, "pidfd_open", None)
     if opener is None:
@@ -28,7 +32,7 @@ def open_death_watch(pid: int) -> int | None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill *pid* and its process group at once, as far as they exist.
+    """Send SIGKILL to *pid* and to its process group, as far as they exist.
 
     The group may not exist yet: a child makes it in its first instructions.
     """
@@ -39,9 +43,10 @@ def kill_group(pid: int) -> None:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Return all processes below *pid*, whatever their group or session.
+    """Return all processes below *pid*, of any group or session.
 
-    None if no descriptor is left to look with: what bears our mark is found later.
+    An empty list if no descriptor is left to read them with: the orphan killer finds those that
+    carry our mark later.
     """
     if not _may_have_children(pid):
         return []
@@ -52,33 +57,33 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def _may_have_children(pid: int) -> bool:
-    """Ask the kernel for *pid*'s own, as to walk over all processes of the machine takes longer.
+    """Return False if *pid* surely has no child, without reading all processes of the machine.
 
-    It may leave some out while others end, but never all; where it does not tell, True.
+    The kernel's list may lack some children while others end, but never all. True without one.
     """
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - the quickest
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - the fastest way
         return any(Path(f"/proc/{pid}/task/{tid}/children").read_bytes() for tid in threads)
     except OSError:
         return True
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:
-    """Kill *processes* as far as they exist; a number taken over by another one is left alone."""
+    """Kill *processes* as far as they exist; a process that has got the pid of one is spared."""
     for process in processes:
         with contextlib.suppress(psutil.Error, OSError):
             process.kill()
 
 
 def environments() -> Iterable[tuple[int, bytes]]:
-    """Yield the pid and the environment of every process that may be read."""
+    """Yield the pid and the environment, as in /proc, of every process that we may read."""
     if not sys.platform.startswith("linux"):
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 pairs = process.environ().items()
                 yield process.pid, "\0".join(f"{k}={v}" for k, v in pairs).encode()
         return
-    # psutil opens four files a process where one is enough.
+    # One file a process; psutil opens four.
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
@@ -86,10 +91,10 @@ def environments() -> Iterable[tuple[int, bytes]]:
 
 
 def in_sessions(leaders: set[int]) -> list[int]:
-    """Return the processes whose session was begun by one of *leaders*.
+    """Return the pids of the processes in the sessions that *leaders* began.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left to read them with.
     """
     found = []
     for pid in psutil.pids():
@@ -100,10 +105,10 @@ def in_sessions(leaders: set[int]) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """True if *pid* exists and has not ended; a zombie has.
+    """Return whether *pid* exists and has not ended; a zombie has ended.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left to read it with.
     """
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
@@ -112,12 +117,12 @@ def runs(pid: int) -> bool:
 
 
 def tree_memory(pid: int) -> int:
-    """Return the bytes of memory that *pid* and all below it use.
+    """Return the bytes of memory that *pid* and all processes below it use; 0 if it is gone.
 
-    Pages that several of them share count once, where the kernel can tell.
+    On Linux, pages that several of them share count once.
 
     Raises:
-        OSError: no descriptor is left to look with.
+        OSError: no descriptor is left to read them with.
     """
     try:
         root = psutil.Process(pid)
@@ -137,12 +142,12 @@ def _memory(process: psutil.Process, *, shared_with_others: bool) -> int:
 
 
 def own_memory(pid: int) -> int:
-    """Return the resident bytes of *pid* alone; 0: it is gone."""
+    """Return the resident bytes of *pid* alone; 0 if it is gone."""
     if not sys.platform.startswith("linux"):
         with contextlib.suppress(psutil.Error):
             return int(psutil.Process(pid).memory_info().rss)
         return 0
-    # psutil reads three files where one is enough.
+    # One file; psutil reads three.
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, IndexError):

@@ -29,7 +29,6 @@ from typing import Any
 import pytest
 
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.outcome import Aborted, Completed, Exited, Raised, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
@@ -191,17 +190,13 @@ class ExecutorContract:
     def test_a_running_task_sees_the_flags_change(
         self, new_executor: Callable[[], Executor], tmp_path: Path
     ) -> None:
-        flags = FlagPage.create(2)
-        try:
-            with running(new_executor(), ExecutorOptions(slots=2, flags=flags)) as pool:
-                pool.needs("live_flags", "background")
-                future = pool.submit(tasks.watches_flags, started=str(tmp_path / "started"))
-                eventually((tmp_path / "started").exists)
-                flags.request_shutdown()
-                raised = time.monotonic()
-                outcome = future.result(WAIT)
-        finally:
-            flags.close()
+        with running(new_executor()) as pool:
+            pool.needs("live_flags", "background")
+            future = pool.submit(tasks.watches_flags, started=str(tmp_path / "started"))
+            eventually((tmp_path / "started").exists)
+            pool.executor.request_shutdown()
+            raised = time.monotonic()
+            outcome = future.result(WAIT)
         assert isinstance(outcome, Completed)
         assert outcome.result["before"] == [False, False]
         assert outcome.result["after"] == [True, False]

@@ -16,19 +16,19 @@ from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.events.sink import EventSink
-from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.queues.base import QueueProvider, dead_name, events_name
 from cloud_tasks.queues.job import with_retries
-from cloud_tasks.runtime.completer import Listener
+from cloud_tasks.runtime.completer import OnOutcome
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.selection.base import Everything, Selection
+from cloud_tasks.selection.base import SelectAll, Selection
 from cloud_tasks.selection.by_id import SelectByTaskId
-from cloud_tasks.selection.resume import Findings, Unfinished
+from cloud_tasks.selection.resume import Findings, SelectUnfinished
 from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
@@ -109,7 +109,7 @@ def make_run(
     executor: Executor,
     clock: Clock,
     stats: Stats,
-    listener: Listener,
+    on_outcome: OnOutcome,
     task_logs: str | None,
 ) -> Run:
     """Build a run from its parts; *task_logs* is the folder for what tasks print, if any."""
@@ -119,26 +119,23 @@ def make_run(
         source=source,
         executor=executor,
         sinks=_sinks(settings),
-        far_sinks=_far_sinks(settings),
+        remote_sinks=_remote_sinks(settings),
         probes=_probes(settings),
         options=_options(settings, source, task_logs),
         clock=clock,
         stats=stats,
-        listener=listener,
-        hear_all=settings.verbose,
+        on_outcome=on_outcome,
+        all_outcomes=settings.verbose,
     )
 
 
 def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
-    memory = settings.max_memory_allowed_per_task
     return RunOptions(
-        slots=settings.num_simultaneous_tasks,
+        executor=_executor_options(settings, task_logs),
         max_runtime=settings.max_runtime,
         grace=settings.shutdown_grace_period,
-        memory_limit=None if memory is None else int(memory * _GIB),
-        max_result_bytes=int(settings.max_result_size * _MIB),
         skip=settings.tasks_to_skip or 0,
-        most=settings.max_num_tasks,
+        limit=settings.max_num_tasks,
         selection=make_selection(settings, source),
         rules=RetryRules(
             on_exit=settings.retry_on_exit,
@@ -148,12 +145,21 @@ def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> R
             max_attempts=settings.max_attempts,
         ),
         failure_limit=settings.max_failures,
+        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
+        instance_id=lambda: _instance_id(settings),
+    )
+
+
+def _executor_options(settings: Settings, task_logs: str | None) -> ExecutorOptions:
+    memory = settings.max_memory_allowed_per_task
+    return ExecutorOptions(
+        slots=settings.num_simultaneous_tasks,
+        memory_limit=None if memory is None else int(memory * _GIB),
+        max_result_bytes=int(settings.max_result_size * _MIB),
+        log_level=logging.DEBUG if settings.verbose else logging.INFO,
         task_logs=task_logs,
         environment=thread_limits(settings.num_simultaneous_tasks, usable_cores(), os.environ),
         post_mortem=settings.pdb,
-        keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _instance_id(settings),
-        log_level=logging.DEBUG if settings.verbose else logging.INFO,
     )
 
 
@@ -161,7 +167,7 @@ def _sinks(settings: Settings) -> list[EventSink]:
     return [JsonlSink(settings.event_log_file)] if settings.event_log_to_file else []
 
 
-def _far_sinks(settings: Settings) -> list[EventSink]:
+def _remote_sinks(settings: Settings) -> list[EventSink]:
     if not settings.event_log_to_queue:
         return []
 
@@ -290,7 +296,7 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
     if settings.task_id:
         return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
     if settings.resume is None:
-        return Everything()
+        return SelectAll()
     from cloud_tasks.selection.finished import FinishedTasks
 
     record = FinishedTasks(settings.event_log_file)
@@ -302,7 +308,7 @@ def make_selection(settings: Settings, source: TaskSource) -> Selection:
         most=settings.max_num_tasks,
         whole=not settings.tasks_to_skip,
     )
-    return Unfinished(record, failed_again=again, on_plan=voice.begin, on_end=voice.warn)
+    return SelectUnfinished(record, rerun_failed=again, on_plan=voice.begin, on_end=voice.warn)
 
 
 class _Voice:
@@ -327,9 +333,9 @@ class _Voice:
         """Say what will be done; None: it turns out task by task."""
         record = self._record
         log = safe(str(record.path))
-        if record.spoilt:
+        if record.bad_lines:
             logger.warning(
-                "%s in %s are no events: passed over", plural(record.spoilt, "line"), log
+                "%s in %s are no events: passed over", plural(record.bad_lines, "line"), log
             )
         if not (record.done or record.failed):
             why = f"there is no {log}" if record.missing else f"{log} tells of no task that ended"
@@ -365,7 +371,7 @@ class _Voice:
 
     def warn(self, found: Findings) -> None:
         """Say what its user may not have meant."""
-        if self._whole and found.strangers and (self._record.done or self._record.failed):
+        if self._whole and found.no_overlap and (self._record.done or self._record.failed):
             logger.warning(
                 "none of the tasks that %s tells of is in %s: is it the log of another job?",
                 safe(str(self._record.path)),
@@ -397,8 +403,8 @@ def make_console(
         running=executor.running,
         max_runtime=settings.max_runtime,
         isolated=able.isolates_crashes,
-        see=keeping.see,
-        alone=keeping.alone,
+        logs_command=keeping.see,
+        debug_command=keeping.alone,
     )
     # The debugger has the terminal to itself, whatever else was asked for.
     mode = "off" if settings.pdb else settings.progress

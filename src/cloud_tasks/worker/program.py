@@ -21,7 +21,7 @@ from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import specify
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.run import Run
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import reject, resolve
@@ -143,6 +143,9 @@ class Program:
         self._requests.append((reason, now))
         self._pass_on()
 
+    def _blocked_in_source(self) -> bool:
+        return self._run is not None and self._run.blocked_in_source
+
     def _pass_on(self) -> None:
         run = self._run
         while run is not None and self._requests:
@@ -160,7 +163,7 @@ class Program:
         settings = self._resolved.settings
         with contextlib.ExitStack() as stack:
             stack.enter_context(root_logger_set_up(settings.verbose))
-            stack.enter_context(heard(self._request))
+            stack.enter_context(signal_handlers(self._request, self._blocked_in_source))
             self._stats.begin()
             executor = make_executor(self._executor)
             self._console = make_console(
@@ -176,7 +179,7 @@ class Program:
                 executor=executor,
                 clock=self._clock,
                 stats=self._stats,
-                listener=self._hear,
+                on_outcome=self._on_outcome,
                 task_logs=self._keeping.task_logs,
             )
             self._say_hello(executor.capabilities)
@@ -184,9 +187,9 @@ class Program:
             stack.enter_context(gc_frozen())
             yield self._run
 
-    def _hear(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         self._keeping.hear(delivery, outcome)
-        self._console.hear(delivery, outcome)
+        self._console.on_outcome(delivery, outcome)
 
     def _told_of_start(self) -> dict[str, Any]:
         """Return what a run directory keeps of how it was started."""

@@ -13,14 +13,12 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.history.commands import RerunCommand
 from cloud_tasks.history.layout import RunDir, logs_beside
-from cloud_tasks.history.run_writer import RunRecord
+from cloud_tasks.history.run_writer import RunWriter
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.summary import RunSummary, StopReason
+from cloud_tasks.system.append_file import lock
 from cloud_tasks.task import Delivery
-
-if sys.platform != "win32":
-    import fcntl
 
 #: A run that ended so has done all that it was asked to.
 _COMPLETE = (StopReason.DONE, StopReason.MAX_NUM_TASKS)
@@ -42,7 +40,7 @@ class RunArtifacts:
         self._settings = settings
         self._resumable = resumable and settings.event_log_to_file and settings.task_file != "-"
         self.command = RerunCommand(args)
-        self._record = None if settings.run_dir is None else RunRecord(settings.run_dir, clock)
+        self._record = None if settings.run_dir is None else RunWriter(settings.run_dir, clock)
         self._folder = -1
 
     @property
@@ -65,19 +63,19 @@ class RunArtifacts:
         """
         if self._record is not None:
             self._record.open()
-            self._record.started({"command": self.command.words, **tell()})
+            self._record.record_start({"command": self.command.words, **tell()})
         if self.task_logs is not None:
             self._folder = _take_folder(self.task_logs)
 
     def hear(self, delivery: Delivery, outcome: Outcome) -> None:
         """Keep a task that failed; any thread."""
         if self._record is not None:
-            self._record.hear(delivery, outcome)
+            self._record.on_outcome(delivery, outcome)
 
     def ended(self, summary: RunSummary) -> None:
         """Note what the run came to."""
         if self._record is not None:
-            self._record.ended(summary.to_dict())
+            self._record.record_end(summary.to_dict())
 
     def close(self) -> None:
         """Let others in. May be called more than once."""
@@ -107,7 +105,7 @@ class RunArtifacts:
 
     def alone(self, task_id: str) -> str | None:
         """Return the command that runs one task in the debugger; None: there is no such thing."""
-        return self.command.alone(task_id, "--debug") if self._resumable else None
+        return self.command.for_task(task_id, "--debug") if self._resumable else None
 
     def _leaves_work(self, summary: RunSummary) -> bool:
         """Tell whether a later run could go on where this one ended."""
@@ -148,13 +146,11 @@ def _take_folder(path: str) -> int:
             f"the folder {path!r} for --task-logs can't be written: {error.strerror or error}"
         ) from error
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(folder)
     except BlockingIOError:
         os.close(folder)
         raise EventLogError(
             f"another worker keeps task logs in {path!r}: choose another place with --run-dir "
             "or --event-log-file"
         ) from None
-    except OSError:
-        pass  # a file system without locks
     return folder

@@ -47,5 +47,5 @@ def test_its_sentence_has_both_figures_the_ratio_and_what_is_allowed() -> None:
     failed = str(Verdict((180.0,), floor=(60.0,), recorded=1.6))
     assert failed.startswith(
         "a no-op task takes 180.0 us of CPU, the floor's 60.0 us: 3.00 times as much, "
-        "2.00 are allowed; find out what made it dearer"
+        "2.00 are allowed; find out what made it more expensive"
     )

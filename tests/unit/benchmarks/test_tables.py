@@ -89,7 +89,7 @@ def test_the_page_has_the_aims_the_tables_the_versions_and_the_remarks() -> None
     assert text.startswith("# Benchmarks\n\nFirst.\n")
     row = "| rate / peer | `noop` | ≥ 2 | ≥ 3 | 2.5 | yes |"
     assert row in text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "\nWhat limits them:\n\n- **rate / peer**: The kernel limits it.\n" in text
+    assert "\nWhat limits each figure:\n\n- **rate / peer**: The kernel limits it.\n" in text
     assert "| a\\|b | 2.5 | 250 |  | 0.75 |" in text
     assert "\nOf no-ops.\n" in text
     assert "\n- left out: absent, as the command absent is not installed.\n" in text

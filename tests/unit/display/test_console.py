@@ -24,8 +24,8 @@ def test_failures_are_warnings_and_what_is_done_is_for_the_curious(
     console = Console(Stats(FakeClock()))
     console.start()
     one, two = deliveries(2)
-    console.hear(one, FAILED)
-    console.hear(two, Completed(False, b'"%s"'))
+    console.on_outcome(one, FAILED)
+    console.on_outcome(two, Completed(False, b'"%s"'))
     console.stop()  # which waits for a few seconds at most
     eventually(lambda: len(caplog.records) >= 2)
     said = [(record.levelno, record.getMessage()) for record in caplog.records]
@@ -63,7 +63,7 @@ def test_a_console_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.Monkey
     console.start()
     delivery = deliveries(1)[0]
     for _ in range(300):
-        console.hear(delivery, FAILED)
+        console.on_outcome(delivery, FAILED)
     handler.free.set()
     console.stop()
     eventually(lambda: "not shown here" in (handler.lines or [""])[-1])
@@ -74,7 +74,7 @@ def test_a_console_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.Monkey
 def test_a_line_comes_at_each_tenth_of_the_work(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     stats = Stats(FakeClock(), total=20)
-    console = Console(stats, period=1e6, glance=0.001)
+    console = Console(stats, period=1e6, check_period=0.001)
     console.start()
     for delivery in deliveries(20):
         stats.add(delivery, DONE, decide(DONE, delivery, RetryRules()))
@@ -87,7 +87,7 @@ def test_no_line_comes_where_none_is_wanted(caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.INFO)
     console = Console(Stats(FakeClock()), lines=False, period=0.001)
     console.start()
-    console.hear(deliveries(1)[0], FAILED)
+    console.on_outcome(deliveries(1)[0], FAILED)
     eventually(lambda: "ValueError" in caplog.text)
     console.stop()
     assert "progress" not in caplog.text
@@ -97,7 +97,7 @@ def test_a_crash_is_explained_below_its_line(caplog: pytest.LogCaptureFixture) -
     console = Console(Stats(FakeClock()))
     console.start()
     for delivery in deliveries(2):
-        console.hear(delivery, Exited(-11))
+        console.on_outcome(delivery, Exited(-11))
     console.stop()
     first, second = (record.getMessage().splitlines() for record in caplog.records)
     assert first[0] == "t0: killed by signal 11 (SIGSEGV)"

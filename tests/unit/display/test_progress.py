@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_tasks.display.progress import Picture, area
+from cloud_tasks.display.progress import ProgressState, area
 from cloud_tasks.executors.base import Running
 from cloud_tasks.runtime.stats import Snapshot
 from cloud_tasks.summary import Cause
@@ -19,19 +19,19 @@ NOW = Snapshot(
     ),
     run_time={"p50": 0.031, "p95": 0.088, "p99": 0.2, "max": 41.2, "mean": 0.04},
 )  # fmt: skip
-PICTURE = Picture(
+STATE = ProgressState(
     "primes", NOW, 16, 407.0, left=1025.0, ends=1_000_000_000.0, max_runtime=60.0,
     running=[Running("task-0571123", 7, 41.0), Running("task-0582910", 1, 0.2)],
     machine=MachineUse(96.4, int(11.2 * GB), 31 * GB),
 )  # fmt: skip
 
 
-def shown(picture: Picture, width: int = 80, *, unicode: bool = True) -> list[str]:
-    return ["".join(t for t, _ in line) for line in area(picture, width, unicode=unicode)]
+def shown(state: ProgressState, width: int = 80, *, unicode: bool = True) -> list[str]:
+    return ["".join(t for t, _ in line) for line in area(state, width, unicode=unicode)]
 
 
 def test_it_tells_everything_in_six_lines_of_80_columns() -> None:
-    lines = shown(PICTURE)
+    lines = shown(STATE)
     assert len(lines) == 6
     bar, times, counts, machine, oldest, causes = lines
     assert bar.startswith(" primes  ━━━━")
@@ -50,15 +50,15 @@ def test_it_tells_everything_in_six_lines_of_80_columns() -> None:
 def test_no_line_is_as_wide_as_the_terminal_and_there_are_at_most_seven(
     width: int, total: int | None
 ) -> None:
-    picture = replace(PICTURE, now=replace(NOW, total=total), name="n" * 100)
-    lines = shown(picture, width)
+    state = replace(STATE, now=replace(NOW, total=total), name="n" * 100)
+    lines = shown(state, width)
     assert len(lines) <= 7
     if width >= 20:
         assert max(map(len, lines)) < width
 
 
 def test_at_20_columns_stands_what_matters_most() -> None:
-    bar, times, counts, machine, oldest, causes = shown(PICTURE, 20)
+    bar, times, counts, machine, oldest, causes = shown(STATE, 20)
     assert "58.3 %" in bar
     assert "━" in bar
     assert "left   17:05" in times
@@ -70,26 +70,26 @@ def test_at_20_columns_stands_what_matters_most() -> None:
 
 def test_nothing_jitters_while_numbers_grow() -> None:
     few = replace(NOW, elapsed=5.0, ended=7, succeeded=7, failed=0, running=3, causes=())
-    early = replace(PICTURE, now=few, rate=1.4, left=9.0)
-    late = replace(PICTURE, now=replace(NOW, failed=0, causes=()))
+    early = replace(STATE, now=few, rate=1.4, left=9.0)
+    late = replace(STATE, now=replace(NOW, failed=0, causes=()))
     for one, other in zip(shown(early)[:3], shown(late)[:3], strict=True):
         assert len(one) == len(other)
 
 
 def test_the_bar_is_full_only_when_all_is_done() -> None:
     for ended, full in ((0, 0), (999_999, 0), (1_000_000, 1)):
-        bar = shown(replace(PICTURE, now=replace(NOW, ended=ended)))[0]
+        bar = shown(replace(STATE, now=replace(NOW, ended=ended)))[0]
         assert ("100.0 %" in bar) == bool(full)
         assert ("╺" in bar) != bool(full)
 
 
 def test_a_number_that_is_guessed_says_so() -> None:
-    bar = shown(replace(PICTURE, now=replace(NOW, guessed=True)))[0]
+    bar = shown(replace(STATE, now=replace(NOW, guessed=True)))[0]
     assert "582,911 / ~1,000,000" in bar
 
 
 def test_without_a_total_there_is_no_bar_and_no_promise() -> None:
-    lines = shown(replace(PICTURE, now=replace(NOW, total=None), left=None, ends=None))
+    lines = shown(replace(STATE, now=replace(NOW, total=None), left=None, ends=None))
     assert "━" not in lines[0]
     assert "%" not in lines[0]
     assert "582,911 done, of an unknown number" in lines[0]
@@ -98,34 +98,34 @@ def test_without_a_total_there_is_no_bar_and_no_promise() -> None:
 
 def test_what_is_not_known_yet_is_not_invented() -> None:
     first = Snapshot(0.0, 0, 0, 0, 0, 10)
-    lines = shown(Picture("f", first, 2, 0.0))
+    lines = shown(ProgressState("f", first, 2, 0.0))
     assert len(lines) == 3
     assert "left estimating" in lines[1]
 
 
 def test_counts_that_are_rare_appear_when_they_are_not_zero() -> None:
     now = replace(NOW, put_back=60, skipped=5, bad_entries=4)
-    counts = shown(replace(PICTURE, now=now), 120)[2]
-    for said in ("failed 107", "put back 60", "left out 5", "no tasks 4"):
+    counts = shown(replace(STATE, now=now), 120)[2]
+    for said in ("failed 107", "put back 60", "skipped 5", "bad entries 4"):
         assert said in counts
 
 
 def test_hostile_ids_and_causes_stay_in_their_line() -> None:
     evil = "\x1b[2J\n\r\ud800" + "x" * 10_000
-    picture = replace(
-        PICTURE, name=evil, running=[Running(evil, 0, 1.0)],
+    state = replace(
+        STATE, name=evil, running=[Running(evil, 0, 1.0)],
         now=replace(NOW, causes=(Cause(evil, 1, evil),)),
     )  # fmt: skip
     for width in (20, 80):
-        assert all(line.isprintable() and len(line) < width for line in shown(picture, width))
+        assert all(line.isprintable() and len(line) < width for line in shown(state, width))
 
 
 def test_a_terminal_without_unicode_gets_a_plain_bar() -> None:
-    bar = shown(PICTURE, unicode=False)[0]
+    bar = shown(STATE, unicode=False)[0]
     assert bar.isascii()
     assert "####" in bar
 
 
 def test_a_slow_run_has_a_rate_that_can_be_read() -> None:
     for rate, said in ((4.1, "4.1/s"), (0.05, "3.0/min"), (0.001, "3.6/h"), (12_345, "12,345/s")):
-        assert said in shown(replace(PICTURE, rate=rate))[1]
+        assert said in shown(replace(STATE, rate=rate))[1]

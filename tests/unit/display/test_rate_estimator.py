@@ -14,13 +14,13 @@ def at(elapsed: float, ended: int, total: int | None, running: int = 2) -> Snaps
 
 
 def steady(
-    rate: float, seconds: int, pace: RateEstimator | None = None, start: int = 0
+    rate: float, seconds: int, estimator: RateEstimator | None = None, start: int = 0
 ) -> RateEstimator:
-    """Tell *pace* of so many seconds at *rate*, twice a second."""
-    pace = pace or RateEstimator()
+    """Add samples of *seconds* at *rate* to *estimator*, two a second."""
+    estimator = estimator or RateEstimator()
     for half in range(1, 2 * seconds + 1):
-        pace.note(start + half / 2, int((start + half / 2) * rate))
-    return pace
+        estimator.add(start + half / 2, int((start + half / 2) * rate))
+    return estimator
 
 
 def running(*ages: float) -> list[Running]:
@@ -28,48 +28,48 @@ def running(*ages: float) -> list[Running]:
 
 
 def test_what_is_left_is_the_rest_by_the_rate() -> None:
-    pace = steady(10, 30)
-    assert pace.rate(2) == pytest.approx(10, rel=0.05)
-    assert pace.left(at(30, 300, 1000), 2) == pytest.approx(70, rel=0.05)
+    estimator = steady(10, 30)
+    assert estimator.rate(2) == pytest.approx(10, rel=0.05)
+    assert estimator.left(at(30, 300, 1000), 2) == pytest.approx(70, rel=0.05)
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
-    pace = steady(100, 300)
+    estimator = steady(100, 300)
     for second in range(300, 420):
-        pace.note(second, 30_000 + second - 300)
-    assert pace.rate(4) == pytest.approx(1, rel=0.1)
+        estimator.add(second, 30_000 + second - 300)
+    assert estimator.rate(4) == pytest.approx(1, rel=0.1)
 
 
 def test_a_quiet_minute_between_long_tasks_is_not_taken_for_the_rate() -> None:
-    pace = RateEstimator()
+    estimator = RateEstimator()
     for second in range(1, 601):
-        pace.note(second, 16 * (second // 300))
-    assert pace.rate(16) == pytest.approx(32 / 600)
+        estimator.add(second, 16 * (second // 300))
+    assert estimator.rate(16) == pytest.approx(32 / 600)
 
 
 def test_nothing_is_said_at_the_start_nor_where_nobody_can_know() -> None:
-    pace = steady(10, 30)
-    assert pace.left(at(4.9, 40, 1000), 2) is None
-    assert pace.left(at(30, 300, None), 2) is None
-    assert pace.left(at(30, 3, 1000), 2) is None
+    estimator = steady(10, 30)
+    assert estimator.left(at(4.9, 40, 1000), 2) is None
+    assert estimator.left(at(30, 300, None), 2) is None
+    assert estimator.left(at(30, 3, 1000), 2) is None
     assert RateEstimator().left(at(30, 300, 1000), 2) is None
 
 
 def test_few_tasks_do_not_need_two_a_slot_to_be_estimated() -> None:
-    pace = steady(0.1, 30)
-    assert pace.left(at(30, 3, 12), 16, running(*[1.0] * 8)) is not None
+    estimator = steady(0.1, 30)
+    assert estimator.left(at(30, 3, 12), 16, running(*[1.0] * 8)) is not None
 
 
 def test_at_the_end_the_slowest_that_runs_decides_and_not_the_rate() -> None:
-    pace = steady(10, 30)
-    left = pace.left(at(30, 298, 300), 4, running(1.0, 7.5))
+    estimator = steady(10, 30)
+    left = estimator.left(at(30, 298, 300), 4, running(1.0, 7.5))
     assert left == pytest.approx(9.0)
 
 
 def test_a_task_that_is_slower_than_usual_is_measured_by_the_slowest() -> None:
-    pace = steady(10, 30)
-    assert pace.left(at(30, 299, 300), 4, running(12.0)) == pytest.approx(8.0)
-    assert pace.left(at(30, 299, 300), 4, running(25.0)) is None
+    estimator = steady(10, 30)
+    assert estimator.left(at(30, 299, 300), 4, running(12.0)) == pytest.approx(8.0)
+    assert estimator.left(at(30, 299, 300), 4, running(25.0)) is None
 
 
 def test_all_done_is_nothing_left() -> None:

@@ -267,7 +267,7 @@ def test_a_console_draws_until_it_is_stopped() -> None:
         for delivery in deliveries(3):
             outcome = Raised("ValueError", "no header", "")
             stats.add(delivery, outcome, decide(outcome, delivery, RetryRules()))
-            console.hear(delivery, outcome)
+            console.on_outcome(delivery, outcome)
         emulator.until("75.0 %")
         emulator.until(" x t0: ValueError: no header")
         os.write(1, b"said by the program itself\n")

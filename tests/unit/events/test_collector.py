@@ -12,7 +12,7 @@ from fakes import Sink
 
 from cloud_tasks.cli.monitor_event_queue import monitor
 from cloud_tasks.errors import EventLogError, QueueMissingError, QueueUnavailableError
-from cloud_tasks.events.collector import REMEMBERED, Collector, Seen
+from cloud_tasks.events.collector import REMEMBERED, Collector, ReceivedEvents
 from cloud_tasks.queues.base import Outgoing, QueueSpec
 from cloud_tasks.queues.job import JobQueues
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
@@ -39,7 +39,7 @@ class Desk:
         messages = [Outgoing(body, f"{n}") for n, body in enumerate(bodies)]
         assert not queue.send(messages)
 
-    def monitor(self, **keywords: Any) -> Seen:
+    def monitor(self, **keywords: Any) -> ReceivedEvents:
         return monitor(self.job, self.output, **{"show": False, "idle": IDLE, **keywords})
 
     @property
@@ -59,10 +59,10 @@ def desk(tmp_path: Path) -> Desk:
 def test_events_are_in_the_file_and_no_longer_in_the_queue(desk: Desk) -> None:
     bodies = [event(n) for n in range(57)]
     desk.send(*bodies)
-    seen = desk.monitor()
+    received = desk.monitor()
     assert sorted(desk.output.read_bytes().splitlines()) == sorted(bodies)
     assert not desk.stored.copies
-    assert seen.types == {"task_completed": 57}
+    assert received.types == {"task_completed": 57}
 
 
 def test_events_are_appended(desk: Desk) -> None:
@@ -75,9 +75,9 @@ def test_events_are_appended(desk: Desk) -> None:
 def test_an_event_that_comes_again_is_written_once(desk: Desk) -> None:
     desk.send(event(0), event(1), event(1))
     desk.stored.duplicate(1)
-    seen = desk.monitor()
+    received = desk.monitor()
     assert sorted(desk.ids) == ["run-0", "run-1"]
-    assert seen.repeats == 2
+    assert received.repeats == 2
     assert not desk.stored.copies
 
 
@@ -119,9 +119,9 @@ def test_what_is_no_event_is_reported_and_does_not_block(
     desk: Desk, capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
     desk.send(body, event(1))
-    seen = desk.monitor()
+    received = desk.monitor()
     assert desk.ids == ["run-1"]
-    assert seen.malformed == 1
+    assert received.malformed == 1
     assert not desk.stored.copies
     assert "holds no event" in capsys.readouterr().err
 
@@ -130,7 +130,7 @@ def test_events_stay_in_the_queue_when_they_cannot_be_written(desk: Desk) -> Non
     desk.send(event(0), event(1))
     queue = desk.job.provider.queue("moon-events")
     collector = Collector(
-        queue, Seen(), sink=Sink(failures=1), complain=print, stop=threading.Event()
+        queue, ReceivedEvents(), sink=Sink(failures=1), on_malformed=print, stop=threading.Event()
     )
     with pytest.raises(EventLogError):
         collector.run(IDLE)
@@ -146,7 +146,9 @@ def test_events_are_deleted_after_they_were_written(desk: Desk) -> None:
 
     desk.server.trouble = trouble
     queue = desk.job.provider.queue("moon-events")
-    Collector(queue, Seen(), sink=Sink(log), complain=print, stop=threading.Event()).run(IDLE)
+    Collector(
+        queue, ReceivedEvents(), sink=Sink(log), on_malformed=print, stop=threading.Event()
+    ).run(IDLE)
     assert log[:5] == ["receive", "event", "event", "event", "ack"]
 
 
@@ -180,11 +182,11 @@ def test_trouble_that_passes_ends_no_monitor(
 
 def test_events_can_be_printed(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.send(event(0), event(1, "task_exited"))
-    seen = monitor(desk.job, None, show=True, idle=IDLE)
+    received = monitor(desk.job, None, show=True, idle=IDLE)
     shown = capsys.readouterr()
     assert shown.out.encode().splitlines() == [event(0), event(1, "task_exited")]
     assert "2 events   task_completed 1   task_exited 1" in shown.err
-    assert seen.types.total() == 2
+    assert received.types.total() == 2
 
 
 def test_more_requests_are_made_at_a_time_while_they_come_back_full(desk: Desk) -> None:
@@ -198,14 +200,16 @@ def test_more_requests_are_made_at_a_time_while_they_come_back_full(desk: Desk) 
             writes.append(len(lines))
             sink.write(lines)
 
-    Collector(queue, Seen(), sink=Counting(), complain=print, stop=threading.Event()).run(IDLE)
+    Collector(
+        queue, ReceivedEvents(), sink=Counting(), on_malformed=print, stop=threading.Event()
+    ).run(IDLE)
     assert len(sink.lines) == 400
     assert writes[:4] == [10, 20, 40, 80]
 
 
 def test_a_limited_number_of_ids_is_remembered() -> None:
-    seen = Seen()
+    received = ReceivedEvents()
     for number in range(REMEMBERED + 5):
-        seen.lines(event(number))
-    assert seen.lines(event(REMEMBERED)) == []
-    assert seen.lines(event(0)) == [event(0)]
+        received.new_lines(event(number))
+    assert received.new_lines(event(REMEMBERED)) == []
+    assert received.new_lines(event(0)) == [event(0)]

@@ -144,7 +144,7 @@ def test_what_can_not_be_opened_is_said_with_path_reason_and_flag(tmp_path: Path
     for path, reason in {
         tmp_path: "directory",
         tmp_path / "no" / "events.log": "No such file",
-        fifo: "nobody reads it",
+        fifo: "no process reads this FIFO",
     }.items():
         said = complaint(path)
         assert str(path) in said
@@ -160,7 +160,7 @@ def test_a_fifo_that_somebody_reads_is_as_good_as_a_file(tmp_path: Path) -> None
     sink.open()
     sink.write([A])
     assert os.read(reader, 100) == A + b"\n"
-    with pytest.raises(EventLogError, match="nobody reads it"):  # as the pipe is full
+    with pytest.raises(EventLogError, match="no process reads this FIFO"):  # as the pipe is full
         sink.write([b"x" * 2**21])
     os.close(reader)
     sink.close()
@@ -180,7 +180,7 @@ def test_a_file_that_was_renamed_or_removed_begins_anew(
     log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    sink = JsonlSink(log, look_period=0)
+    sink = JsonlSink(log, check_period=0)
     sink.open()
     sink.write([A])
     log.rename(log.with_suffix(".1"))
@@ -205,7 +205,7 @@ def test_a_file_that_was_truncated_goes_on_at_its_new_end(sink: JsonlSink, log: 
 def test_without_its_folder_it_fails_until_that_is_back(tmp_path: Path) -> None:
     log = tmp_path / "folder" / "events.log"
     log.parent.mkdir()
-    sink = JsonlSink(log, look_period=0)
+    sink = JsonlSink(log, check_period=0)
     sink.open()
     log.unlink()
     log.parent.rmdir()
@@ -227,7 +227,7 @@ def test_a_program_that_goes_to_another_folder_writes_on_where_it_was(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    sink = JsonlSink("events.log", look_period=0.0)
+    sink = JsonlSink("events.log", check_period=0.0)
     sink.open()
     monkeypatch.chdir("elsewhere")
     sink.write([A])

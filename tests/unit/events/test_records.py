@@ -10,12 +10,12 @@ from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 from cloud_tasks.task import Delivery, Task
@@ -27,7 +27,7 @@ TASK = [*HEAD, "task_id", "elapsed_time", "retry"]
 MEASURED = ["event_id", "slot", "started", "run_time", "cpu_time", "max_rss_mb", "attempt"]
 ALL = Measures(2, 1.5, 1_700_000_000.25, 1.25, 1.0, 12.34)
 
-LEFT = Remains("Fatal\n  File", "one\ntwo", 3 * 2**19, 2**31)
+LEFT = CrashInfo("Fatal\n  File", "one\ntwo", 3 * 2**19, 2**31)
 
 #: The outcome, its event's type, and the fields that only it has.
 OUTCOMES: list[tuple[Outcome, str, dict[str, Any]]] = [
@@ -107,7 +107,7 @@ def test_a_memory_limit_is_an_exception_that_names_limit_and_use() -> None:
 
 
 def test_the_last_lines_of_a_task_over_its_memory_are_told() -> None:
-    outcome = OverMemory(limit=1, used=2, remains=Remains(last_output="last"))
+    outcome = OverMemory(limit=1, used=2, crash_info=CrashInfo(last_output="last"))
     event = one_line(recorder().task_event(delivery(), outcome, retry=False))
     assert event["last_output"] == "last"
 

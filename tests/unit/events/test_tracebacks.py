@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
-from cloud_tasks.events.tracebacks import crash_site, last_words
+from cloud_tasks.events.tracebacks import crash_site, summarise
 from cloud_tasks.executors.common.call import describe
 
 pytestmark = pytest.mark.interpreter
@@ -53,7 +53,7 @@ def traceback_of(folder: Path, source: str) -> str:
 def test_the_last_words_name_the_exception_and_the_line_of_the_users_code(
     tmp_path: Path, source: str, words: str, line: int
 ) -> None:
-    told, where = last_words(traceback_of(tmp_path, source))
+    told, where = summarise(traceback_of(tmp_path, source))
     assert told.startswith(words)
     assert where is not None
     assert where.startswith(f"work.py:{line} in ")
@@ -61,7 +61,7 @@ def test_the_last_words_name_the_exception_and_the_line_of_the_users_code(
 
 def test_the_innermost_frame_of_the_user_is_told_and_not_that_of_a_library(tmp_path: Path) -> None:
     source = "import json\ndef load():\n  json.loads('')\ndef task():\n  load()\ntask()"
-    assert last_words(traceback_of(tmp_path, source))[1] == "work.py:3 in load"
+    assert summarise(traceback_of(tmp_path, source))[1] == "work.py:3 in load"
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_frames_of_libraries_and_of_ours_are_not_the_users(path: str, is_the_use
     text = (
         f'Traceback (most recent call last):\n  File "{path}", line 7, in load\n    x\nError: y\n'
     )
-    assert (last_words(text)[1] is not None) is is_the_users
+    assert (summarise(text)[1] is not None) is is_the_users
 
 
 def test_a_syntax_error_is_where_the_bad_line_is(tmp_path: Path) -> None:
     source = "compile('ok = 1\\na b\\n', 'broken.py', 'exec')"
-    words, where = last_words(traceback_of(tmp_path, source))
+    words, where = summarise(traceback_of(tmp_path, source))
     assert words.startswith("SyntaxError: invalid syntax")
     assert where == "broken.py:2"
 
 
 def test_a_syntax_error_in_no_file_is_where_it_was_asked_for(tmp_path: Path) -> None:
     source = "import ast\ndef parse():\n  ast.literal_eval('a b')\nparse()"
-    assert last_words(traceback_of(tmp_path, source))[1] == "work.py:3 in parse"
+    assert summarise(traceback_of(tmp_path, source))[1] == "work.py:3 in parse"
 
 
 def test_a_note_is_not_the_message() -> None:
@@ -108,7 +108,7 @@ def test_a_note_is_not_the_message() -> None:
         'Traceback (most recent call last):\n  File "/w.py", line 1, in f\n    x\n'
         "KeyError\nseen in file 12\n"
     )
-    assert last_words(text) == ("KeyError", "w.py:1 in f")
+    assert summarise(text) == ("KeyError", "w.py:1 in f")
 
 
 def test_a_message_that_holds_a_traceback_is_only_a_message(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_message_that_holds_a_traceback_is_only_a_message(tmp_path: Path) -> N
         "  except ValueError:\n    text = traceback.format_exc()\n"
         "  raise RuntimeError('a child said:\\n' + text)\nouter()"
     )
-    words, where = last_words(traceback_of(tmp_path, source))
+    words, where = summarise(traceback_of(tmp_path, source))
     assert words == "RuntimeError: a child said:"
     assert where == "work.py:9 in outer"
 
@@ -146,20 +146,20 @@ PLAIN = (
 
 @pytest.mark.parametrize("before", ["", PLAIN + LINK])
 def test_a_group_of_exceptions_is_told_as_a_group(before: str) -> None:
-    assert last_words(before + GROUP) == (
+    assert summarise(before + GROUP) == (
         "ExceptionGroup: several (2 sub-exceptions)",
         "work.py:5 in gather",
     )
 
 
 def test_what_came_of_a_group_is_told_and_not_the_group() -> None:
-    assert last_words(GROUP + LINK + PLAIN) == ("ZeroError: z", "z.py:2 in f")
+    assert summarise(GROUP + LINK + PLAIN) == ("ZeroError: z", "z.py:2 in f")
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a group is a thing of Python 3.11")
 def test_a_group_that_python_raised_is_understood(tmp_path: Path) -> None:
     source = "def f():\n  raise ExceptionGroup('all', [ValueError(1), TypeError(2)])\nf()"
-    words, where = last_words(traceback_of(tmp_path, source))
+    words, where = summarise(traceback_of(tmp_path, source))
     assert (words, where) == ("ExceptionGroup: all (2 sub-exceptions)", "work.py:2 in f")
 
 
@@ -169,7 +169,7 @@ def test_an_exception_that_came_from_another_process_is_found_where_it_was_raise
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         error = pool.submit(int, "x").exception()
     assert error is not None
-    words, where = last_words("".join(traceback.format_exception(error)))
+    words, where = summarise("".join(traceback.format_exception(error)))
     assert words == "ValueError: invalid literal for int() with base 10: 'x'"
     assert where is None  # it was raised in the standard library, and nobody of ours called
 
@@ -183,7 +183,7 @@ def test_a_long_traceback_that_lost_its_middle_still_has_its_last_words(tmp_path
         names["a"](0)  # type: ignore[operator]
     text = json.loads(describe(caught.value))[2]
     assert "characters left out" in text
-    words, where = last_words(text)
+    words, where = summarise(text)
     assert words.startswith("RecursionError: maximum recursion depth exceeded")
     assert where is not None
     assert where.startswith("work.py:")
@@ -193,12 +193,12 @@ def test_a_long_message_that_lost_its_middle_is_told_by_its_beginning() -> None:
     message = "x" * 200_000 + '\n  File "/a/b.py", line 3, in q\nOther: y'
     text = json.loads(describe(ValueError(message)))[2]
     assert "characters left out" in text
-    assert last_words(text)[0].startswith("ValueError: xxx")
+    assert summarise(text)[0].startswith("ValueError: xxx")
 
 
 def test_a_traceback_that_was_cut_short_says_so_and_where() -> None:
     cut = PLAIN[: PLAIN.index("1/0")]
-    assert last_words(cut) == ("an exception whose text is cut off", "z.py:2 in f")
+    assert summarise(cut) == ("an exception whose text is cut off", "z.py:2 in f")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_traceback_that_was_cut_short_says_so_and_where() -> None:
     ],
 )
 def test_a_text_without_a_traceback_is_its_own_first_line(text: str, words: str) -> None:
-    assert last_words(text) == (words, None)
+    assert summarise(text) == (words, None)
 
 
 def test_a_crash_is_where_the_users_code_called(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ PARTS = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(PARTS | st.text(max_size=20), max_size=12).map("".join))
 def test_no_text_whatever_is_too_odd(text: str) -> None:
-    words, where = last_words(text)
+    words, where = summarise(text)
     assert "\n" not in words
     assert where is None or "\n" not in where
     crash_site(text)

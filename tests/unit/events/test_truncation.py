@@ -9,8 +9,8 @@ import pytest
 from fakes import FakeClock
 
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.events.truncation import MOST, event_id, shortened, stripped
-from cloud_tasks.outcome import Completed, Exited, Measures, OverMemory, Raised, Remains
+from cloud_tasks.events.truncation import MAX_VALUE, event_id, shortened, stripped
+from cloud_tasks.outcome import Completed, CrashInfo, Exited, Measures, OverMemory, Raised
 from cloud_tasks.task import Delivery, Task
 
 #: Would be taken for keys of the event by whoever doesn't look closely.
@@ -59,8 +59,8 @@ def test_a_short_event_stays_as_it_is(result: Any) -> None:
 
 
 def test_an_event_whose_long_fields_are_within_the_limit_stays_as_it_is() -> None:
-    line = completed("x" * (MOST - 2))
-    assert len(line) > MOST
+    line = completed("x" * (MAX_VALUE - 2))
+    assert len(line) > MAX_VALUE
     assert shortened(line) is line
 
 
@@ -69,7 +69,7 @@ def test_a_long_text_is_cut_and_the_rest_of_the_event_is_as_it_was() -> None:
     whole, short = json.loads(line), json.loads(shortened(line))
     assert short.pop("truncated") is True
     assert short.pop("full_size") == len(line)
-    assert short.pop("result") == "x" * (MOST - 1)
+    assert short.pop("result") == "x" * (MAX_VALUE - 1)
     assert whole.pop("result") == "x" * 100_000
     assert short == whole
     assert list(short) == list(whole)
@@ -78,9 +78,9 @@ def test_a_long_text_is_cut_and_the_rest_of_the_event_is_as_it_was() -> None:
 def test_of_a_long_structure_the_beginning_of_its_text_is_kept() -> None:
     result = [DISGUISED] * 500
     short = json.loads(shortened(completed(result)))
-    assert short["result"] == json.dumps(result)[:MOST]
+    assert short["result"] == json.dumps(result)[:MAX_VALUE]
     assert short["truncated"] is True
-    assert len(shortened(completed(result))) < 3 * MOST
+    assert len(shortened(completed(result))) < 3 * MAX_VALUE
 
 
 @pytest.mark.parametrize("shift", range(30))
@@ -89,12 +89,12 @@ def test_a_cut_in_the_middle_of_a_character_leaves_a_text(shift: int) -> None:
     for line, key in ((completed(text), "result"), (raised(text), "exception")):
         kept = json.loads(shortened(line))[key]
         assert text.startswith(kept)
-        assert len(json.dumps(kept)) > MOST - 14
+        assert len(json.dumps(kept)) > MAX_VALUE - 14
         kept.encode()
 
 
 def test_text_that_is_not_ascii_is_cut_at_a_character() -> None:
-    result = b'"' + "é".encode() * MOST + b'"'
+    result = b'"' + "é".encode() * MAX_VALUE + b'"'
     line = recorder().task_event(
         delivery(), Completed(False, result, Measures(1, 1.0)), retry=False
     )
@@ -104,9 +104,9 @@ def test_text_that_is_not_ascii_is_cut_at_a_character() -> None:
 def test_exception_and_stack_trace_of_the_worker_are_cut_each_for_itself() -> None:
     line = recorder().fatal_exception("short", "y" * 50_000)
     short = json.loads(shortened(line))
-    assert (short["exception"], len(short["stack_trace"])) == ("short", MOST - 1)
+    assert (short["exception"], len(short["stack_trace"])) == ("short", MAX_VALUE - 1)
     both = json.loads(shortened(recorder().non_fatal_exception("x" * 50_000, "y" * 50_000)))
-    assert (len(both["exception"]), len(both["stack_trace"])) == (MOST - 1, MOST - 1)
+    assert (len(both["exception"]), len(both["stack_trace"])) == (MAX_VALUE - 1, MAX_VALUE - 1)
     assert both["event_id"]
 
 
@@ -131,14 +131,14 @@ def test_stripping_takes_exception_and_stack_trace_away() -> None:
     assert short["event_type"] == "non_fatal_exception"
 
 
-@pytest.mark.parametrize("trace", ["short", "t" * 2 * MOST, ESCAPED * MOST])
-@pytest.mark.parametrize("last", ["short", "l" * 2 * MOST, ESCAPED * MOST])
+@pytest.mark.parametrize("trace", ["short", "t" * 2 * MAX_VALUE, ESCAPED * MAX_VALUE])
+@pytest.mark.parametrize("last", ["short", "l" * 2 * MAX_VALUE, ESCAPED * MAX_VALUE])
 def test_what_a_crash_left_is_cut_and_the_rest_stays(trace: str, last: str) -> None:
-    remains = Remains(trace, last, 2**20, 2**30)
-    outcome = Exited(-11, "hint", Measures(1, 2.0), remains)
+    crash_info = CrashInfo(trace, last, 2**20, 2**30)
+    outcome = Exited(-11, "hint", Measures(1, 2.0), crash_info)
     line = recorder().task_event(delivery(), outcome, retry=False)
     whole, short, bare = (json.loads(e) for e in (line, shortened(line), stripped(line) or b""))
-    assert len(shortened(line)) < 3 * MOST
+    assert len(shortened(line)) < 3 * MAX_VALUE
     for key, text in (("traceback", trace), ("last_output", last)):
         assert whole[key] == text
         assert text.startswith(short.pop(key))
@@ -149,7 +149,7 @@ def test_what_a_crash_left_is_cut_and_the_rest_stays(trace: str, last: str) -> N
 
 
 def test_the_last_lines_of_a_task_over_its_memory_are_cut() -> None:
-    outcome = OverMemory(1, 2, remains=Remains(last_output="l" * 2 * MOST))
+    outcome = OverMemory(1, 2, crash_info=CrashInfo(last_output="l" * 2 * MAX_VALUE))
     short = json.loads(shortened(recorder().task_event(delivery(), outcome, retry=False)))
     assert short["exception"].startswith("MemoryError")
     assert set(short["last_output"]) == {"l"}

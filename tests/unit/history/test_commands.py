@@ -43,7 +43,7 @@ def test_a_run_goes_on_by_the_same_command(said: str, again: str) -> None:
     ],
 )
 def test_a_task_runs_alone_by_the_same_command_with_another_choice(said: str, again: str) -> None:
-    assert command(said).alone("x", "--debug") == again
+    assert command(said).for_task("x", "--debug") == again
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_task_runs_alone_by_the_same_command_with_another_choice(said: str, ag
     [("a b", "--task-id 'a b'"), ("-x", "--task-id=-x"), ("$(rm)", "--task-id '$(rm)'")],
 )
 def test_any_task_id_can_be_pasted_into_a_shell(task_id: str, words: str) -> None:
-    assert command("python my.py").alone(task_id) == f"python my.py {words}"
+    assert command("python my.py").for_task(task_id) == f"python my.py {words}"
 
 
 def test_a_command_line_that_the_program_made_up_is_not_suggested() -> None:
@@ -59,11 +59,11 @@ def test_a_command_line_that_the_program_made_up_is_not_suggested() -> None:
         ["--task-file", "t"], ["python", "my.py", "my-own-flag"], ["my-own-flag"]
     )
     assert made_up.resumed() is None
-    assert made_up.alone("x") is None
+    assert made_up.for_task("x") is None
 
 
 def test_a_program_that_passes_its_command_line_on_is_known() -> None:
     for given in (["--tasks", "t"], []):
-        assert RerunCommand(given, ["python", "my.py", *given], given).known
-    assert RerunCommand(["-v"], ["cloud_tasks", "worker", "-v"], ["worker", "-v"]).known
-    assert not RerunCommand([], ["python", "my.py", "-v"], ["-v"]).known
+        assert RerunCommand(given, ["python", "my.py", *given], given).is_known
+    assert RerunCommand(["-v"], ["cloud_tasks", "worker", "-v"], ["worker", "-v"]).is_known
+    assert not RerunCommand([], ["python", "my.py", "-v"], ["-v"]).is_known

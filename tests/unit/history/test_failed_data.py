@@ -8,7 +8,7 @@ import pytest
 
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.records import data_digest
-from cloud_tasks.history.failures import Found, TaskKey, write_task_file
+from cloud_tasks.history.failures import SearchResult, TaskKey, write_task_file
 
 
 def key(task_id: str, data: dict[str, Any]) -> TaskKey:
@@ -23,7 +23,7 @@ class Place:
         self.failures = folder / "failures.jsonl"
         self.tasks = folder / "tasks.json"
 
-    def write(self, *wanted: TaskKey, task_file: bool = True, of_run: bool = True) -> Found:
+    def write(self, *wanted: TaskKey, task_file: bool = True, of_run: bool = True) -> SearchResult:
         return write_task_file(
             self.output,
             dict.fromkeys(wanted, "why"),

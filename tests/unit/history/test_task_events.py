@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud_tasks.history.task_events import EndWatch, events_of
-from cloud_tasks.timestamps import instant, timestamp
+from cloud_tasks.timestamps import timestamp, timestamp_or_none
 
 
 def line(task_id: str, when: float = 100.0, **fields: Any) -> str:
@@ -98,4 +98,4 @@ def test_an_event_that_is_made_late_tells_of_the_try_that_it_began_with(tmp_path
     ],
 )
 def test_timestamps_of_any_kind_are_read(text: Any, seconds: float | None) -> None:
-    assert instant(text) == seconds
+    assert timestamp_or_none(text) == seconds

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_tasks.history.task_logs import TaskLogs, Try
+from cloud_tasks.history.task_logs import LoggedAttempt, TaskLogs
 
 ODD_IDS = [
     "plain",
@@ -49,12 +49,12 @@ class Slot:
         self.put(output)
 
 
-def output(try_: Try) -> bytes:
-    return b"".join(try_.output())
+def output(attempt: LoggedAttempt) -> bytes:
+    return b"".join(attempt.output())
 
 
 def outputs(folder: Path, task_id: str) -> list[bytes]:
-    return [output(try_) for try_ in TaskLogs(folder).tries(task_id)]
+    return [output(attempt) for attempt in TaskLogs(folder).attempts(task_id)]
 
 
 def test_a_tasks_output_goes_to_the_next_task_or_the_end(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_tries_are_in_the_order_of_their_start_whatever_slot_ran_them(tmp_path: 
     second.run("a", b"first", 10.0)
     second.run("a", b"second", 20.0)
     assert outputs(tmp_path, "a") == [b"first", b"second", b"third"]
-    assert [try_.slot for try_ in TaskLogs(tmp_path).tries("a")] == [11, 11, 0]
+    assert [attempt.slot for attempt in TaskLogs(tmp_path).attempts("a")] == [11, 11, 0]
 
 
 @pytest.mark.parametrize("task_id", ODD_IDS)
@@ -126,14 +126,14 @@ def test_offsets_that_make_no_sense_give_no_more_than_there_is(tmp_path: Path) -
 def test_what_is_missing_is_nothing(tmp_path: Path) -> None:
     nowhere = TaskLogs(tmp_path / "gone")
     assert not nowhere.exist
-    assert nowhere.tries("a") == []
+    assert nowhere.attempts("a") == []
     assert nowhere.similar("a") is None
     slot = Slot(tmp_path)
     slot.index.touch()
     assert outputs(tmp_path, "a") == []
     slot.begin("a")
     slot.log.unlink()
-    (found,) = TaskLogs(tmp_path).tries("a")
+    (found,) = TaskLogs(tmp_path).attempts("a")
     assert (found.size(), output(found)) == (0, b"")
 
 
@@ -147,7 +147,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
 def test_a_try_that_runs_is_closed_by_the_next_one_in_its_slot(tmp_path: Path) -> None:
     slot = Slot(tmp_path)
     slot.run("a", b"begin ")
-    (running,) = TaskLogs(tmp_path).tries("a")
+    (running,) = TaskLogs(tmp_path).attempts("a")
     assert running.end is None
     assert not running.is_closed()
     slot.put(b"end")
@@ -195,7 +195,7 @@ def test_no_index_is_too_odd(
     slot = Slot(folder)
     slot.put(b"some output")
     slot.index.write_bytes(content + json.dumps(task_id).encode() + content)
-    for try_ in TaskLogs(folder).tries(task_id):
-        output(try_)
-        try_.is_closed()
+    for attempt in TaskLogs(folder).attempts(task_id):
+        output(attempt)
+        attempt.is_closed()
     TaskLogs(folder).similar(task_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-from cloud_tasks.loading.ledger import Ledger, Loaded
+from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 
 IDENTITY = {"provider": "AWS", "queue": "moon"}
 Entries = list[tuple[int, bytes]]
@@ -31,17 +31,17 @@ def write(path: Path, *batches: Entries) -> None:
     ledger.close()
 
 
-def known(loaded: Loaded, asked: Entries) -> list[int]:
-    found = [entry[0] for entry in asked if entry in loaded]
-    loaded.end()
+def known(previous: PreviousLoad, asked: Entries) -> list[int]:
+    found = [entry[0] for entry in asked if entry in previous]
+    previous.end()
     return found
 
 
 def test_what_was_recorded_is_known_again_whatever_the_order_of_its_batches(path: Path) -> None:
     write(path, entries(10, 11, 12), entries(0, 1, 2), entries(3, 5))
-    loaded = Ledger(path, IDENTITY).read()
-    assert loaded.count == 8
-    assert known(loaded, entries(*range(14))) == [0, 1, 2, 3, 5, 10, 11, 12]
+    previous = Ledger(path, IDENTITY).read()
+    assert previous.count == 8
+    assert known(previous, entries(*range(14))) == [0, 1, 2, 3, 5, 10, 11, 12]
 
 
 def test_a_second_run_adds_to_the_first(path: Path) -> None:
@@ -91,30 +91,30 @@ def test_a_damaged_ledger_is_refused(path: Path, line: bytes) -> None:
 def test_other_tasks_than_those_that_were_loaded_are_noticed(path: Path) -> None:
     write(path, entries(0, 1, 2))
     changed = [*entries(0), (1, b"another task"), *entries(2)]
-    loaded = Ledger(path, IDENTITY).read()
+    previous = Ledger(path, IDENTITY).read()
     with pytest.raises(ConfigurationError, match="not the tasks"):
-        known(loaded, changed)
+        known(previous, changed)
 
 
 def test_tasks_that_changed_places_are_noticed(path: Path) -> None:
     write(path, entries(0, 1))
-    loaded = Ledger(path, IDENTITY).read()
+    previous = Ledger(path, IDENTITY).read()
     with pytest.raises(ConfigurationError, match="not the tasks"):
-        known(loaded, [(0, b"task 1"), (1, b"task 0")])
+        known(previous, [(0, b"task 1"), (1, b"task 0")])
 
 
 def test_a_task_that_is_gone_is_noticed_at_the_next(path: Path) -> None:
     write(path, entries(0, 1))
-    loaded = Ledger(path, IDENTITY).read()
+    previous = Ledger(path, IDENTITY).read()
     with pytest.raises(ConfigurationError, match="not the tasks"):
-        known(loaded, entries(0, 2))
+        known(previous, entries(0, 2))
 
 
 def test_fewer_tasks_than_were_loaded_are_noticed_at_their_end(path: Path) -> None:
     write(path, entries(0, 1, 2))
-    loaded = Ledger(path, IDENTITY).read()
+    previous = Ledger(path, IDENTITY).read()
     with pytest.raises(ConfigurationError, match="not the tasks"):
-        known(loaded, entries(0, 1))
+        known(previous, entries(0, 1))
 
 
 def test_two_loads_cannot_write_one_ledger(path: Path) -> None:
@@ -169,8 +169,8 @@ def test_many_threads_may_record_at_once(path: Path) -> None:
     for thread in threads:
         thread.join()
     ledger.close()
-    loaded = Ledger(path, IDENTITY).read()
-    assert known(loaded, entries(*range(400))) == list(range(400))
+    previous = Ledger(path, IDENTITY).read()
+    assert known(previous, entries(*range(400))) == list(range(400))
 
 
 def test_what_is_no_ordinary_file_is_refused_and_left_alone() -> None:

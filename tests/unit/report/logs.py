@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.layout import RunDir, find
+from cloud_tasks.history.layout import RunDir, find_run
 from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
 from cloud_tasks.report.tally.tally import Tally
@@ -72,11 +72,11 @@ def write(path: Path, *events: dict[str, Any] | bytes) -> Path:
 
 def documented(path: Path, **keywords: Any) -> dict[str, Any]:
     """Return the document of the run at *path*."""
-    traces = find(str(path))
-    reader = EventReader(traces.events)
+    run_files = find_run(str(path))
+    reader = EventReader(run_files.events)
     tally = Tally(**keywords).read(reader)
-    starts = [] if traces.directory is None else read_starts(traces.directory.runs)
-    return document(traces, tally, reader, starts)
+    starts = [] if run_files.directory is None else read_starts(run_files.directory.runs)
+    return document(run_files, tally, reader, starts)
 
 
 def run_dir(path: Path, *events: dict[str, Any] | bytes, starts: list[Any]) -> Path:

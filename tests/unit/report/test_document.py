@@ -8,7 +8,8 @@ import pytest
 from unit.report.logs import BEGAN, HOSTILE, documented, old, ours, raised, run_dir, write
 
 from cloud_tasks.history.commands import rerun_command
-from cloud_tasks.report.text import lines, memory, money, percent, rate
+from cloud_tasks.report.text import lines, memory, money, percent
+from cloud_tasks.text import rate
 from cloud_tasks.timestamps import timestamp
 
 START = {
@@ -128,8 +129,8 @@ def test_the_summary_says_what_happened(tmp_path: Path) -> None:
     ]
     text = said(write(tmp_path / "e.log", *events, b"x\n", {"event_type": "new"}, b"{"))
     for part in (
-        "11 tries in 10.5 s, 2026-11-21 19:00:00 to 2026-11-21 19:00:11 UTC",
-        "done 9   failed 2   done by a later try 1   tasks not done 1",
+        "11 attempts in 10.5 s, 2026-11-21 19:00:00 to 2026-11-21 19:00:11 UTC",
+        "done 9   failed 2   done by a later attempt 1   tasks not done 1",
         "busy 61.9 % of 1 slot",
         "max 2.0 GB",
         "2  ValueError: # (pipeline.py:12 in process_task)   first 19:00:09   e.g. t9",
@@ -155,11 +156,11 @@ def test_a_log_of_several_runs_says_how_to_see_the_last(tmp_path: Path) -> None:
     log = write(tmp_path / "e.log", ours(1, 0.5), ours(50_000, 0.5), ours(50_003, 3))
     assert "more than one run" in said(log)
     since = documented(log)["run"]["several_from"]
-    from cloud_tasks.timestamps import Instants
+    from cloud_tasks.timestamps import PlausibleTimestamps
 
-    later = said(log, since=Instants().read(since[:19]))
+    later = said(log, since=PlausibleTimestamps().parse(since[:19]))
     assert "more than one run" not in later
-    assert "2 tries" in later
+    assert "2 attempts" in later
     assert "1 earlier event left out" in later
 
 

@@ -139,14 +139,16 @@ def test_ten_thousand_causes_stay_below_a_megabyte(tmp_path: Path) -> None:
     ]
     text = made(tmp_path, *events)
     assert len(text.encode()) < LARGEST
-    found = re.search(r"and ([\d,]+) tries for ([\d,]+) other", text)
+    found = re.search(r"and ([\d,]+) attempts for ([\d,]+) other", text)
     assert found is not None
     shown = 10_000 - int(found[1].replace(",", ""))
     assert shown >= 40
 
 
 @pytest.mark.parametrize(("length", "kept"), [(7, True), (60, False)])
-def test_tries_are_drawn_one_by_one_where_they_fit(tmp_path: Path, length: int, kept: bool) -> None:
+def test_attempts_are_drawn_one_by_one_where_they_fit(
+    tmp_path: Path, length: int, kept: bool
+) -> None:
     events = [ours(n / 10, 0.09, task_id=f"{n:0{length}}") for n in range(1, 12_001)]
     text = made(tmp_path, *events)
     assert len(text.encode()) < LARGEST

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cloud_tasks.runtime.background import listen, tell_alive
+from cloud_tasks.runtime.background import send_keepalives, watch_probe
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 MAYBE, SURE = Notice("maybe", None, final=False), Notice("sure", 2.0)
@@ -27,27 +27,27 @@ class Probe(TerminationProbe):
 
 
 def test_listening_goes_on_until_the_final_notice() -> None:
-    heard: list[Notice] = []
+    notices: list[Notice] = []
     probe = Probe(MAYBE, SURE, MAYBE)
-    listen(probe, threading.Event(), heard.append)
-    assert heard == [MAYBE, SURE]
+    watch_probe(probe, threading.Event(), notices.append)
+    assert notices == [MAYBE, SURE]
 
 
 def test_listening_ends_with_the_run() -> None:
-    over, heard = threading.Event(), list[Notice]()
-    listening = threading.Thread(target=listen, args=(Probe(MAYBE), over, heard.append))
+    over, notices = threading.Event(), list[Notice]()
+    listening = threading.Thread(target=watch_probe, args=(Probe(MAYBE), over, notices.append))
     listening.start()
     over.set()
     listening.join(20)
     assert not listening.is_alive()
-    assert heard == [MAYBE]
+    assert notices == [MAYBE]
 
 
 def test_a_probe_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[Notice] = []
-    listen(Probe(ZeroDivisionError("ours")), threading.Event(), heard.append)
-    assert heard == []
-    assert "listening for termination notices failed" in caplog.text
+    notices: list[Notice] = []
+    watch_probe(Probe(ZeroDivisionError("ours")), threading.Event(), notices.append)
+    assert notices == []
+    assert "watching for termination notices failed" in caplog.text
 
 
 def test_signs_of_life_come_at_once_and_then_regularly_with_a_name_asked_for_once() -> None:
@@ -59,13 +59,13 @@ def test_signs_of_life_come_at_once_and_then_regularly_with_a_name_asked_for_onc
         asked.append(1)
         return "i-1"
 
-    def tell(instance_id: str | None) -> None:
+    def send(instance_id: str | None) -> None:
         told.append(instance_id)
         if len(told) == 3:
             enough.set()
             over.set()
 
-    tell_alive(0.01, over, name, tell)
+    send_keepalives(0.01, over, name, send)
     assert enough.is_set()
     assert told == ["i-1"] * 3
     assert asked == [1]

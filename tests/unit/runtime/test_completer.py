@@ -29,7 +29,7 @@ class Bench:
         sinks: int = 1,
         *,
         requeues: bool = True,
-        hear_all: bool = False,
+        all_outcomes: bool = False,
         max_attempts: int = 0,
         failure_limit: FailureLimit | None = None,
     ) -> None:
@@ -43,7 +43,7 @@ class Bench:
         self.outbox.open()
         self.sinks = [Sink(self.log) for _ in range(sinks)]
         self.stats = Stats(self.clock)
-        self.heard: list[tuple[str, Outcome]] = []
+        self.outcomes: list[tuple[str, Outcome]] = []
         self.completer = Completer(
             self.source,
             list(self.sinks),
@@ -52,21 +52,21 @@ class Bench:
             self.stats,
             self.clock,
             outbox=self.outbox,
-            listener=self.hear,
-            hear_all=hear_all,
-            on_trouble=self.troubles.append,
+            on_outcome=self.on_outcome,
+            all_outcomes=all_outcomes,
+            on_error=self.troubles.append,
             failure_limit=failure_limit,
-            on_too_many=lambda: self.log.append("too many failures"),
+            on_failure_limit=lambda: self.log.append("too many failures"),
         )
 
-    def hear(self, delivery: Delivery, outcome: Outcome) -> None:
-        self.heard.append((delivery.task.task_id, outcome))
+    def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
+        self.outcomes.append((delivery.task.task_id, outcome))
 
     def complete(self, *pairs: tuple[Delivery, Outcome]) -> None:
         for delivery, outcome in pairs:
             future: Future[Outcome] = Future()
             future.set_result(outcome)
-            self.completer.complete(delivery, future)
+            self.completer.on_outcome(delivery, future)
 
     def settle(self) -> None:
         """Write what is there, and wait until the source was told."""
@@ -169,16 +169,16 @@ def test_an_error_of_ours_is_reported_and_not_swallowed() -> None:
     bench = Bench()
     future: Future[Outcome] = Future()
     future.set_exception(ZeroDivisionError("ours"))
-    bench.completer.complete(deliveries(1)[0], future)
+    bench.completer.on_outcome(deliveries(1)[0], future)
     assert isinstance(bench.troubles[0], ZeroDivisionError)
 
 
-def test_whoever_listens_hears_what_is_not_done_or_all_of_it() -> None:
+def test_outcomes_that_are_not_done_are_reported_or_all_of_them() -> None:
     outcomes: list[Outcome] = [DONE, Completed(True, b"1"), Raised("E", "", "trace")]
-    for hear_all, heard in ((False, ["t1", "t2"]), (True, ["t0", "t1", "t2"])):
-        bench = Bench(hear_all=hear_all)
+    for all_outcomes, reported in ((False, ["t1", "t2"]), (True, ["t0", "t1", "t2"])):
+        bench = Bench(all_outcomes=all_outcomes)
         bench.complete(*pairs(outcomes))
-        assert [name for name, _ in bench.heard] == heard
+        assert [name for name, _ in bench.outcomes] == reported
 
 
 def test_a_nan_that_became_null_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ def taken(intake: Intake, n: int = 3) -> list[str]:
     """Take to the end; return the ids."""
     found: list[Delivery] = []
     while not intake.ended:
-        found += intake.take(n)[0]
+        found += intake.receive(n)[0]
     return [delivery.task.task_id for delivery in found]
 
 
@@ -41,7 +41,7 @@ def test_skips_the_first_and_sets_them_aside(skip: int, n: int) -> None:
 @pytest.mark.parametrize("n", [1, 3, 100])
 def test_takes_no_task_beyond_the_limit_out_of_the_source(n: int) -> None:
     source = Source(deliveries(10))
-    intake = Intake(source, Stats(FakeClock()), skip=2, most=4)
+    intake = Intake(source, Stats(FakeClock()), skip=2, limit=4)
     assert taken(intake, n) == ids(2, 6)
     assert intake.limited
     assert len(source.receive(100).deliveries) == 4
@@ -49,12 +49,12 @@ def test_takes_no_task_beyond_the_limit_out_of_the_source(n: int) -> None:
 
 def test_a_limit_of_none_at_all_ends_at_once() -> None:
     source = Source(deliveries(10))
-    assert taken(Intake(source, Stats(FakeClock()), most=0)) == []
+    assert taken(Intake(source, Stats(FakeClock()), limit=0)) == []
     assert source.asked == []
 
 
 def test_a_source_that_ends_at_the_limit_just_ended() -> None:
-    intake = Intake(Source(deliveries(4)), Stats(FakeClock()), most=4)
+    intake = Intake(Source(deliveries(4)), Stats(FakeClock()), limit=4)
     assert taken(intake, 100) == ids(0, 4)
     assert not intake.limited
 
@@ -63,7 +63,7 @@ def test_bad_entries_are_set_aside_and_told_of() -> None:
     good = deliveries(2)
     bad = [Malformed(f"entry {n}", "is null") for n in range(8)]
     stats = Stats(FakeClock())
-    intake = Intake(Source([*bad[:4], good[0], *bad[4:], good[1]]), stats, most=2)
+    intake = Intake(Source([*bad[:4], good[0], *bad[4:], good[1]]), stats, limit=2)
     assert taken(intake) == ids(0, 2)
     assert stats.bad_entries == 8
     error = intake.error()
@@ -78,9 +78,9 @@ def test_without_bad_entries_there_is_no_error() -> None:
 
 def test_an_error_of_the_source_passes() -> None:
     intake = Intake(Source(deliveries(2), error=SourceError("cut off")), Stats(FakeClock()))
-    assert len(intake.take(2)[0]) == 2
+    assert len(intake.receive(2)[0]) == 2
     with pytest.raises(SourceError, match="cut off"):
-        intake.take(2)
+        intake.receive(2)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_says_how_many_will_run_where_that_is_known(
 ) -> None:
     source = Source([])
     source.total = total
-    assert Intake(source, Stats(FakeClock()), skip=skip, most=most).expected() == expected
+    assert Intake(source, Stats(FakeClock()), skip=skip, limit=most).expected() == expected
 
 
 def test_looks_further_ahead_the_shorter_tasks_are_but_not_without_bound() -> None:

@@ -10,9 +10,8 @@ import pytest
 from fakes import Shutdowns
 
 from cloud_tasks.errors import EventLogError, SourceError
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.runtime.lifecycle import AllDone, Failure, Lifecycle, State, Stop
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.summary import StopReason
 from cloud_tasks.termination.base import Notice
 
@@ -24,38 +23,29 @@ ASKED = Stop(StopReason.REQUESTED)
 
 
 @pytest.fixture
-def flags() -> Iterator[FlagPage]:
-    flags = FlagPage.create(1)
-    yield flags
-    flags.close()
-
-
-@pytest.fixture
 def executor() -> Iterator[Shutdowns]:
     with ThreadPoolExecutor(1) as pool:
         yield Shutdowns(pool)
 
 
 @pytest.fixture
-def life(executor: Shutdowns, flags: FlagPage) -> Lifecycle:
-    return Lifecycle(executor, flags, GRACE, under_way=lambda: 7)
+def life(executor: Shutdowns) -> Lifecycle:
+    return Lifecycle(executor, GRACE, under_way=lambda: 7)
 
 
-def test_begins_running_with_nothing_to_say(life: Lifecycle, flags: FlagPage) -> None:
+def test_begins_running_with_nothing_to_say(life: Lifecycle) -> None:
     assert (life.state, life.reason, life.failure) == (State.RUNNING, StopReason.DONE, None)
     assert not life.draining
-    assert life.next(0) is None
+    assert life.next_message(0) is None
 
 
-def test_a_stop_drains_within_the_grace_period(
-    life: Lifecycle, executor: Shutdowns, flags: FlagPage
-) -> None:
+def test_a_stop_drains_within_the_grace_period(life: Lifecycle, executor: Shutdowns) -> None:
     life.stop(TERM)
     assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGTERM)
     assert life.draining
     assert executor.graces == [GRACE]
-    assert flags.shutdown_request
-    assert not flags.termination_notice
+    assert executor.flags.shutdown_request
+    assert not executor.flags.termination_notice
 
 
 def test_the_second_stop_kills(life: Lifecycle, executor: Shutdowns) -> None:
@@ -73,47 +63,47 @@ def test_a_stop_at_once_kills(life: Lifecycle, executor: Shutdowns) -> None:
 
 @pytest.mark.parametrize(("after", "grace"), [(None, math.inf), (25.0, 25.0)])
 def test_a_notice_drains_for_as_long_as_the_provider_gives(
-    life: Lifecycle, executor: Shutdowns, flags: FlagPage, after: float | None, grace: float
+    life: Lifecycle, executor: Shutdowns, after: float | None, grace: float
 ) -> None:
     life.notice(Notice("test", after))
     assert (life.state, life.reason) == (State.DRAINING, StopReason.SPOT)
     assert executor.graces == [grace]
-    assert flags.termination_notice
-    assert not flags.shutdown_request
+    assert executor.flags.termination_notice
+    assert not executor.flags.shutdown_request
 
 
 def test_a_notice_that_is_not_final_changes_nothing_but_is_logged(
-    life: Lifecycle, executor: Shutdowns, flags: FlagPage, caplog: pytest.LogCaptureFixture
+    life: Lifecycle, executor: Shutdowns, caplog: pytest.LogCaptureFixture
 ) -> None:
     warning = Notice("rebalance recommendation", None, final=False)
     life.post(warning)
     assert not life.draining
     life.notice(warning)
     assert (life.state, life.reason) == (State.RUNNING, StopReason.DONE)
-    assert not flags.termination_notice
+    assert not executor.flags.termination_notice
     assert executor.graces == []
     assert "rebalance recommendation" in caplog.text
 
 
 def test_the_first_signal_after_a_notice_is_a_first_signal(
-    life: Lifecycle, executor: Shutdowns, flags: FlagPage
+    life: Lifecycle, executor: Shutdowns
 ) -> None:
     life.notice(Notice("test", None))
     life.stop(TERM)
     assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGTERM)
-    assert flags.shutdown_request
+    assert executor.flags.shutdown_request
     life.stop(TERM)
     assert life.state is State.KILLING
     assert executor.graces == [math.inf, GRACE, 0]
 
 
 def test_a_notice_after_a_signal_is_passed_on_to_the_tasks(
-    life: Lifecycle, executor: Shutdowns, flags: FlagPage
+    life: Lifecycle, executor: Shutdowns
 ) -> None:
     life.stop(INT)
     life.notice(Notice("test", 3.0))
     assert (life.state, life.reason) == (State.DRAINING, StopReason.SIGINT)
-    assert flags.termination_notice
+    assert executor.flags.termination_notice
     assert executor.graces == [GRACE, 3.0]
 
 
@@ -168,7 +158,11 @@ def test_no_task_starts_from_the_moment_of_the_request_on(life: Lifecycle) -> No
         life.post(message)
         draining.append(life.draining)
     assert draining == [False, True]
-    assert [life.next(1), life.next(1), life.next(0)] == [AllDone(), INT, None]
+    assert [life.next_message(1), life.next_message(1), life.next_message(0)] == [
+        AllDone(),
+        INT,
+        None,
+    ]
 
 
 @pytest.fixture
@@ -183,13 +177,13 @@ def signals_arrive() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signals_arrive")
 def test_a_burst_of_signals_in_the_middle_of_each_other_blocks_nobody(life: Lifecycle) -> None:
-    with heard(lambda reason: life.post(Stop(reason))):
+    with signal_handlers(lambda reason: life.post(Stop(reason))):
         for _ in range(200):
             os.kill(os.getpid(), signal.SIGINT)
             life.post(TERM)
             os.kill(os.getpid(), signal.SIGTERM)
     got = 0
-    while life.next(0) is not None:
+    while life.next_message(0) is not None:
         got += 1
     assert got == 600
 

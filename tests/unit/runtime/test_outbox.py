@@ -145,10 +145,10 @@ def test_the_end_is_waited_for_no_longer_than_there_is_patience(log: list[str]) 
     eventually(lambda: bench.source.acked == ["t0"])
 
 
-def test_hurrying_ends_the_wait_for_a_sink_that_is_being_opened(log: list[str]) -> None:
+def test_an_end_ends_the_wait_for_a_sink_that_is_being_opened(log: list[str]) -> None:
     sink = SlowSink(log)
     bench = Bench(sink, log=log)
-    bench.outbox.hurry()
+    bench.outbox.stop_lingering()
     assert sink.closed.is_set()
     bench.outbox.finish(lambda: 20)  # nothing was opened, so there is nothing to wait for
 

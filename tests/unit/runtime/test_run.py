@@ -24,7 +24,7 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.sink import EventSink
-from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.inline import InlineExecutor
@@ -85,7 +85,7 @@ class Bench:
         source: Source,
         sinks: Sequence[EventSink],
         *,
-        far_sinks: Sequence[EventSink] = (),
+        remote_sinks: Sequence[EventSink] = (),
         function: Function = returns,
         clock: Clock | None = None,
         probes: Sequence[TerminationProbe] = (),
@@ -101,13 +101,15 @@ class Bench:
             source=source,
             executor=executor or FuturesExecutor(self.pool),
             sinks=list(sinks),
-            far_sinks=list(far_sinks),
+            remote_sinks=list(remote_sinks),
             probes=list(probes),
-            options=RunOptions(slots=2, rules=RetryRules(requeues=True), **options),
+            options=RunOptions(
+                executor=ExecutorOptions(slots=2), rules=RetryRules(requeues=True), **options
+            ),
             clock=clock,
             stats=self.stats,
-            listener=forget,
-            hear_all=False,
+            on_outcome=forget,
+            all_outcomes=False,
         )
 
     def go(self) -> RunSummary:
@@ -193,7 +195,7 @@ def test_a_sink_that_works_again_before_its_failure_is_heard_of_stops_nothing() 
 def test_an_event_log_that_fails_for_ever_is_told_of_to_the_event_queue() -> None:
     source, far = Source(deliveries(3)), Sink()
     with pytest.raises(EventLogError, match="the sink refuses"):
-        Bench(source, [Sink(failures=math.inf)], far_sinks=[far], clock=FastClock(50)).go()
+        Bench(source, [Sink(failures=math.inf)], remote_sinks=[far], clock=FastClock(50)).go()
     eventually(lambda: types(far) == ["fatal_exception"])
     assert source.acked == []
 
@@ -206,7 +208,7 @@ def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
 
     source, near = Source(deliveries(3)), Sink()
     with pytest.raises(EventLogError, match="the sink refuses") as caught:
-        Bench(source, [near], far_sinks=[Late(failures=math.inf)]).go()
+        Bench(source, [near], remote_sinks=[Late(failures=math.inf)]).go()
     assert caught.value.summary is not None
     assert caught.value.summary.exit_code == 4
     assert types(near) == ["task_completed"] * 3 + ["fatal_exception"]
@@ -224,33 +226,48 @@ def test_why_a_source_can_not_be_opened_is_told_far_away_if_that_can_be_reached(
     source = Broken([])
     source.trouble = QueueMissingError("no such queue")
     with pytest.raises(QueueMissingError):
-        Bench(source, [Sink()], far_sinks=[far]).go()
+        Bench(source, [Sink()], remote_sinks=[far]).go()
     assert types(far) == ["fatal_exception"]
     far = Sink()
     source.trouble = QueueUnavailableError("away")
     with pytest.raises(QueueUnavailableError):
-        Bench(source, [Sink()], far_sinks=[far]).go()
+        Bench(source, [Sink()], remote_sinks=[far]).go()
     assert far.lines == []
 
 
-def test_inline_a_source_that_heeds_a_drain_is_not_interrupted() -> None:
-    class Heeding(Source):
+@pytest.mark.parametrize("heeds_drain", [True, False])
+def test_inline_only_a_source_that_heeds_no_drain_needs_an_exception(heeds_drain: bool) -> None:
+    class Stopping(Source):
+        blocked = False
         ended = ""
 
         def receive(self, n: int) -> Batch:
-            try:
-                run.stop(StopReason.SIGINT)  # as a signal's handler does
-                self.ended = "drained" if self.drained.wait(20) else "not drained"
-            except BaseException:
-                self.ended = "interrupted"
-                raise
+            run.stop(StopReason.SIGINT)  # never raises, whoever calls it
+            self.blocked = run.blocked_in_source
+            self.ended = "drained" if self.drained.wait(20) else "not drained"
             return Batch(ended=True)
 
-    source = Heeding([])
-    source.limits = Limits(requeues=True, heeds_drain=True)
+    source = Stopping([])
+    source.limits = Limits(requeues=True, heeds_drain=heeds_drain)
     run = Bench(source, [Sink()], executor=InlineExecutor()).run
     assert run.run().exit_code == 130
     assert source.ended == "drained"
+    assert source.blocked is not heeds_drain
+    assert not run.blocked_in_source
+
+
+def test_with_other_executors_no_exception_is_needed() -> None:
+    class Asking(Source):
+        blocked = True
+
+        def receive(self, n: int) -> Batch:
+            self.blocked = bench.run.blocked_in_source
+            return Batch(ended=True)
+
+    source = Asking([])
+    bench = Bench(source, [Sink()])
+    assert bench.go().exit_code == 0
+    assert not source.blocked
 
 
 def test_a_broken_source_is_told_of_after_what_it_gave_has_run() -> None:
@@ -365,6 +382,6 @@ def test_a_notice_is_recorded_before_what_runs_is_over() -> None:
 
 
 def test_a_limit_is_told_as_the_reason() -> None:
-    summary = Bench(Source(deliveries(9)), [Sink()], most=4, skip=2).go()
+    summary = Bench(Source(deliveries(9)), [Sink()], limit=4, skip=2).go()
     assert (summary.completed, summary.skipped) == (4, 2)
     assert summary.stop_reason is StopReason.MAX_NUM_TASKS

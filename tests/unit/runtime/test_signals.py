@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloud_tasks.runtime.signals import heard
+from cloud_tasks.runtime.signals import SourceInterrupted, signal_handlers
 from cloud_tasks.summary import StopReason
 
 pytestmark = pytest.mark.interpreter
@@ -38,14 +38,14 @@ def handlers() -> list[object]:
 @pytest.mark.parametrize("number", HEARD)
 def test_each_signal_is_heard_with_its_reason(number: signal.Signals) -> None:
     reasons: list[StopReason] = []
-    with heard(reasons.append):
+    with signal_handlers(reasons.append):
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
     assert reasons == [HEARD[number]] * 2
 
 
 def test_the_old_handlers_come_back_whatever_happens() -> None:
-    with pytest.raises(ZeroDivisionError), heard(lambda reason: None):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), signal_handlers(lambda reason: None):  # noqa: PT012
         assert own_handler not in handlers()
         _ = 1 // 0
     assert handlers() == [own_handler] * 3
@@ -54,7 +54,7 @@ def test_the_old_handlers_come_back_whatever_happens() -> None:
 def test_what_was_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reasons: list[StopReason] = []
-    with heard(reasons.append):
+    with signal_handlers(reasons.append):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
     assert reasons == [StopReason.SIGTERM]
@@ -65,7 +65,7 @@ def test_off_the_main_thread_nothing_is_installed() -> None:
     seen: list[list[object]] = []
 
     def run() -> None:
-        with heard(lambda reason: None):
+        with signal_handlers(lambda reason: None):
             seen.append(handlers())
 
     thread = threading.Thread(target=run)
@@ -77,8 +77,15 @@ def test_off_the_main_thread_nothing_is_installed() -> None:
 def test_one_within_the_other_gives_way_in_order() -> None:
     outer: list[StopReason] = []
     inner: list[StopReason] = []
-    with heard(outer.append):
-        with heard(inner.append):
+    with signal_handlers(outer.append):
+        with signal_handlers(inner.append):
             os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
     assert (len(outer), len(inner)) == (1, 1)
+
+
+def test_a_wait_in_the_source_is_ended_after_the_signal_was_passed_on() -> None:
+    reasons: list[StopReason] = []
+    with pytest.raises(SourceInterrupted), signal_handlers(reasons.append, lambda: bool(reasons)):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert reasons == [StopReason.SIGINT]

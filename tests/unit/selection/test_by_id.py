@@ -28,11 +28,11 @@ def taken(
     )
     stream.total = len(source)
     selection = SelectByTaskId(wanted, until_found=until_found)
-    intake = Intake(stream, Stats(FakeClock()), skip=skip, most=most, selection=selection)
+    intake = Intake(stream, Stats(FakeClock()), skip=skip, limit=most, selection=selection)
     intake.begin(lambda: False)
     assert intake.expected() is None
     while not intake.ended:
-        found += intake.take(n)[0]
+        found += intake.receive(n)[0]
     intake.finish()
     return [delivery.receipt for delivery in found]
 

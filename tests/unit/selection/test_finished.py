@@ -192,7 +192,7 @@ def test_a_torn_line_and_what_is_no_json_are_passed_over(log: Log) -> None:
     os.truncate(log.path, log.path.stat().st_size - 30)
     found = log.read()
     assert [found.find(Task(name, {})) for name in "abc"] == [DONE, DONE, NEW]
-    assert (found.done, found.failed, found.spoilt) == (2, 0, 2)
+    assert (found.done, found.failed, found.bad_lines) == (2, 0, 2)
 
 
 def test_ids_may_be_any_text(log: Log) -> None:
@@ -241,7 +241,7 @@ def test_a_file_without_any_event_is_refused(log: Log, content: bytes) -> None:
 def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(HistoryError, match="is no file"):
+        with pytest.raises(HistoryError, match="is not a file"):
             FinishedTasks(path).read(lambda: False)
 
 
@@ -260,12 +260,12 @@ def test_a_bag_counts_like_a_counter(seed: int) -> None:
     keys = [*rng.choices(pool[:200], k=2000), -(2**63), 2**63 - 1, 0, 0]
     bag, counter = KeyBag(), Counter(keys)
     for key in keys:
-        bag.put(key)
-    bag.settle()
+        bag.add(key)
+    bag.sort()
     assert bag.size == len(keys)
     for key in rng.choices([*pool, 0, 2**63 - 1, -(2**63)], k=6000):
         assert (key in bag) == (key in keys)
-        assert bag.take(key) == (counter[key] > 0)
+        assert bag.remove(key) == (counter[key] > 0)
         counter[key] -= counter[key] > 0
 
 

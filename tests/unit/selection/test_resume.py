@@ -10,7 +10,7 @@ from fakes import FakeClock, Source, deliveries
 from cloud_tasks.errors import SourceError
 from cloud_tasks.runtime.intake import Intake
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.selection.resume import Findings, PreviousResult, Unfinished
+from cloud_tasks.selection.resume import Findings, PreviousResult, SelectUnfinished
 from cloud_tasks.task import Delivery, Malformed, Task
 
 NEW, DONE, FAILED, OTHER_DATA = PreviousResult
@@ -64,7 +64,7 @@ class Bench:
         source: Source,
         verdicts: Iterable[PreviousResult],
         *,
-        failed_again: bool = False,
+        rerun_failed: bool = False,
         skip: int = 0,
         most: int | None = None,
     ) -> None:
@@ -73,20 +73,20 @@ class Bench:
         self.plans: list[Findings | None] = []
         self.ends: list[Findings] = []
         self.stats = Stats(FakeClock())
-        selection = Unfinished(
+        selection = SelectUnfinished(
             self.record,
-            failed_again=failed_again,
+            rerun_failed=rerun_failed,
             on_plan=self.plans.append,
             on_end=self.ends.append,
         )
         selection.prepare(never)
-        self.intake = Intake(source, self.stats, skip=skip, most=most, selection=selection)
+        self.intake = Intake(source, self.stats, skip=skip, limit=most, selection=selection)
 
     def taken(self, n: int = 3, stopped: Callable[[], bool] = never) -> list[str]:
         self.intake.begin(stopped)
         found: list[Delivery] = []
         while not self.intake.ended:
-            found += self.intake.take(n)[0]
+            found += self.intake.receive(n)[0]
         self.intake.finish()
         return [delivery.task.task_id for delivery in found]
 
@@ -117,7 +117,7 @@ def test_runs_what_is_left_over_in_order_and_sets_the_rest_aside(
 
 @SOURCES
 def test_runs_failed_tasks_again_if_asked_to(kind: type[Source]) -> None:
-    bench = Bench(kind([*deliveries(5)]), MIXED, failed_again=True)
+    bench = Bench(kind([*deliveries(5)]), MIXED, rerun_failed=True)
     assert bench.taken() == ids(1, 2, 4)
     assert bench.counts == (2, 0, 0)
 
@@ -218,9 +218,9 @@ def test_a_plan_that_nobody_waits_for_any_more_is_dropped() -> None:
     assert len(bench.record.asked) < 9_000
 
 
-def test_tasks_and_none_of_them_in_the_record_are_strangers_to_it() -> None:
-    assert Findings(others=3).strangers
-    assert not Findings().strangers
-    assert not Findings(others=3, done=1).strangers
-    assert not Findings(others=3, failed=1).strangers
-    assert not Findings(others=3, changed=1).strangers
+def test_tasks_and_none_of_them_in_the_record_have_no_overlap() -> None:
+    assert Findings(others=3).no_overlap
+    assert not Findings().no_overlap
+    assert not Findings(others=3, done=1).no_overlap
+    assert not Findings(others=3, failed=1).no_overlap
+    assert not Findings(others=3, changed=1).no_overlap

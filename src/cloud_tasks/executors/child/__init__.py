@@ -1,1 +1,1 @@
-"""Modules that run in a task's process: receive tasks, call the function, reply.."""
+"""Modules that run in a task's process: receive tasks, call the function, reply."""

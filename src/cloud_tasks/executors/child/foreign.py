@@ -1,4 +1,9 @@
-"""The far side of the adapter for foreign pools: runs one task wherever the pool puts it."""
+"""Run a task in a process or thread of a foreign pool.
+
+Imported by executors/foreign.py, which submits these functions to the pool. A process of a foreign
+pool is not booted: the function, worker_data and flag page that it needs travel with every task as
+a kit, and are unpickled once in each process.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +12,32 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import UserFunction, call, describe
+from cloud_tasks.executors.common.call import Reply, UserFunction, call, not_called
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
-#: What a far process needs for any task: digest, pickled function, pickled worker_data, flag file.
+#: For a process: digest, pickled function, pickled worker_data, path of the flag page.
 Kit = tuple[bytes, bytes, bytes, str]
-#: The same, where the pool's threads are in this process.
+#: For a thread of this process.
 LocalKit = tuple[UserFunction, WorkerData, FlagPage]
-#: What comes back: kind, body, retry, replaced_nan, started, run_time, cpu_time.
-Answer = tuple[int, bytes, bool, bool, float, float, float]
 
-# The function and the worker_data by digest, unpickled once in each process.
+# The unpickled kit of this process by its digest; there is one at most.
 _kits: dict[bytes, tuple[UserFunction, WorkerData, FlagPage | None]] = {}
 
 
-def run_here(kit: LocalKit, task: Task, place: tuple[int, int], max_result_bytes: int) -> Answer:
-    """Run *task* in a thread of this process; *place* is its cell of the flag page, and number."""
+def run_in_thread(
+    kit: LocalKit, task: Task, place: tuple[int, int], max_result_bytes: int
+) -> Reply:
+    """Run *task* in this thread; *place*: its cell of the flag page, and its job number."""
     function, worker_data, flags = kit
     return _run(function, worker_data, flags, task.task_id, task.data, place, max_result_bytes)
 
 
-def run_there(kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes: int) -> Answer:
-    """Run a task in the pool's process; what this process needs is unpickled once."""
+def run_in_process(
+    kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes: int
+) -> Reply:
+    """Run a task in this process; *message*: task id and data, pickled; *place*: as above."""
     digest, payload, worker_data_payload, flag_file = kit
     try:
         if digest not in _kits:
@@ -43,14 +49,16 @@ def run_there(kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes
         function, mine, flags = _kits[digest]
         task_id, data = pickle.loads(message)  # noqa: S301
     except Exception as error:  # noqa: BLE001 - unpickling runs the user's classes
-        return protocol.RAISED, describe(error), False, False, time.time(), 0.0, 0.0
+        reply = not_called(error)
+        reply.started, reply.run_time, reply.cpu_time = time.time(), 0.0, 0.0
+        return reply
     return _run(function, mine, flags, task_id, data, place, max_result_bytes)
 
 
 def _map_flags(path: str) -> FlagPage | None:
     try:
         return FlagPage(path)
-    except OSError:  # another machine
+    except OSError:  # this process is on another machine
         return None
 
 
@@ -62,22 +70,13 @@ def _run(
     data: Mapping[str, Any],
     place: tuple[int, int],
     max_result_bytes: int,
-) -> Answer:
-    reply = call(
+) -> Reply:
+    return call(
         function,
         task_id,
         data,
         worker_data,
         max_result_bytes=max_result_bytes,
-        on_start=(lambda: flags.stamp(*place, time.monotonic())) if flags else None,
+        on_start=(lambda: flags.record_start(*place, time.monotonic())) if flags else None,
         cpu_clock=time.thread_time,
-    )
-    return (
-        reply.kind,
-        reply.body,
-        reply.retry,
-        reply.replaced_nan,
-        reply.started,
-        reply.run_time,
-        reply.cpu_time,
     )

@@ -1,4 +1,4 @@
-"""Doing something once a module has been imported, and not importing it for that."""
+"""Call a function once a module has been imported, without importing it for that."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def once_imported(name: str, act: Callable[[], object]) -> None:
-    """Call *act* as soon as the module *name* has been imported; at once, if it has been."""
+def on_import(name: str, act: Callable[[], object]) -> None:
+    """Call *act* as soon as the module *name* has been imported; now, if it has been already.
+
+    For modules that have a loader of their own, as those of files have: not built-in, not frozen.
+    """
     if name in sys.modules:
         act()
     else:
@@ -21,7 +24,7 @@ def once_imported(name: str, act: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """Finds the module where all others look for it, once."""
+    """Find the module with the other finders, once, and have its loader call *act*."""
 
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._name = name
@@ -34,26 +37,16 @@ class _Finder:
         for finder in sys.meta_path:
             spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
-                loader: Any = _Loader(spec.loader, self._act)
-                spec.loader = loader
+                self._extend(spec.loader)
                 return spec
         return None
 
+    def _extend(self, loader: Any) -> None:
+        exec_module = loader.exec_module
 
-class _Loader:
-    """Loads a module as *real* does, and acts."""
+        def exec_and_act(module: ModuleType) -> None:
+            del loader.exec_module  # of the instance: the method of its class is back
+            exec_module(module)
+            self._act()
 
-    def __init__(self, real: Any, act: Callable[[], object]) -> None:
-        self._real = real
-        self._act = act
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._real.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # As it would be without us: who looks at the module later asks these.
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._real
-        self._real.exec_module(module)
-        self._act()
+        loader.exec_module = exec_and_act

@@ -1,9 +1,11 @@
-"""The child's side of the log channel: a handler that sends each record to the worker.
+"""Send the log records of a task to the worker: the child's side of pool/log_receiver.py.
 
-A record is one datagram of JSON, so that it arrives whole or not at all, whoever else sends and
-however the sender ends. Sending waits while the worker has too many records to handle: it is the
-task that logs who waits. But it does not wait for ever: if the worker's handlers are stuck, the
-records go to stderr until they are not.
+    logger ──► SendingHandler ──► one datagram of JSON a record ──► the worker's handlers
+                     └── the worker's handlers are stuck, or the socket is gone ──► stderr
+
+A datagram arrives whole or not at all, whichever processes send at the same time and however the
+sender ends. Sending blocks while the channel is full, so a task that logs faster than the worker
+handles records waits; after 30 s without room its records go to stderr until there is some.
 """
 
 from __future__ import annotations
@@ -13,25 +15,24 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 
-from cloud_tasks.executors.child.socket_end import identity
+from cloud_tasks.executors.child.socket_end import file_identity
 from cloud_tasks.executors.common import log_setup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cloud_tasks.executors.child.main import RunningTask
-
 #: Bytes of the longest datagram that is tried; some platforms allow less.
 MAX_BYTES = 60_000
-#: No text is cut to fewer characters.
+#: Characters to which a text is cut at most, to fit into a datagram.
 _SHORTEST = 50
-#: Seconds until the next try where a full channel is an error and not a wait.
+#: Seconds until the next try on platforms where a full channel is an error, not a wait.
 _PAUSE = 0.002
 #: Seconds that a record waits for room in a full channel.
 _PATIENCE = 30.0
-#: A task may have replaced it in its module.
+#: Bound here, because a task may replace it in its module.
 _clock = time.monotonic
 _FULL = (errno.ENOBUFS, errno.EAGAIN)
 
@@ -39,66 +40,77 @@ _COPIED = (
     "name", "levelno", "levelname", "pathname", "lineno", "funcName", "created", "msecs",
     "thread", "threadName", "process", "processName",
 )  # fmt: skip
-#: What logging itself puts into a record; the rest is the user's ``extra``.
-_OWN = frozenset(
+#: Attributes of a record that logging itself sets; all others are the user's ``extra``.
+_STANDARD = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "task_id", "slot"}
 )
-#: What the user's main program is called in the worker, and in a child, see ``main_module``.
-_MAIN, _MAIN_HERE = "__main__", "__mp_main__"
-#: Their end says more than their beginning.
-_ENDS = ("exc_text", "stack_info")
+#: Names of the user's main program in the worker and in a child, see ``main_module``.
+_MAIN, _MAIN_IN_CHILD = "__main__", "__mp_main__"
+#: Texts that are cut at their beginning, because the end of a traceback says more.
+_KEEP_END = ("exc_text", "stack_info")
 
 _encode = json.JSONEncoder(default=str).encode
 _format_exception = logging.Formatter().formatException
 
 
-def set_up(plan: dict[str, Any] | None, descriptor: int | None, running: RunningTask) -> None:
-    """Configure logging in this child, unless the user's own program has done it.
+def set_up(
+    plan: dict[str, Any], descriptor: int | None, slot: int, task_id: Callable[[], str | None]
+) -> None:
+    """Configure logging in this child, unless the user's own program has given root a handler.
 
     Args:
-        plan: see ``logs.plan_for_children``.
+        plan: see ``log_setup.plan_for_children``.
         descriptor: the sending end of the worker's channel; None: records go to stderr.
-        running: tells whose records they are.
+        slot: of this process.
+        task_id: returns the id of the task that runs; called in the thread that logs.
     """
     root = logging.getLogger()
-    if plan is None or root.handlers:
+    if root.handlers:
         return
     for name, level in plan["levels"].items():
-        logging.getLogger(_renamed(name, _MAIN, _MAIN_HERE)).setLevel(level)
+        logging.getLogger(_rename_root(name, _MAIN, _MAIN_IN_CHILD)).setLevel(level)
     if plan["disable"]:
         logging.disable(plan["disable"])
     if descriptor is None:
         log_setup.add_root_handler(plan["level"])
     else:
-        root.addHandler(SendingHandler(descriptor, running))
+        root.addHandler(SendingHandler(descriptor, slot, task_id))
         root.setLevel(plan["level"])
 
 
 class SendingHandler(logging.Handler):
-    """Sends records through *descriptor*; to stderr where that can't be done any more.
+    """Send records through *descriptor*, or to stderr where that is not possible any more.
 
     Args:
         descriptor: the sending end of the worker's channel.
-        running: tells whose records they are.
-        patience: seconds that a record waits for room. The next ones then wait no more, until
-            there is some.
+        slot: of this process.
+        task_id: returns the id of the task that runs, None between two tasks.
+        patience: seconds that a record waits for room. After one has waited in vain, the next
+            ones go to stderr at once until there is room.
     """
 
-    def __init__(self, descriptor: int, running: RunningTask, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        slot: int,
+        task_id: Callable[[], str | None],
+        patience: float = _PATIENCE,
+    ) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._slot = slot
+        self._task_id = task_id
         self._patience = patience
         self._stuck = False
-        self._identity = identity(descriptor)
-        self._running = running
-        self._last_resort = log_setup.stderr_handler()
+        self._identity = file_identity(descriptor)
+        self._stderr_handler = log_setup.stderr_handler()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send *record*; may wait for the worker, but not for ever."""
+        """Send *record*; may block for *patience* seconds."""
         try:
-            content = _content(record, self._running)
+            content = self._content(record)
             payload = encode(content)
-        except Exception:  # noqa: BLE001 - the user's classes make the message
+        except Exception:  # noqa: BLE001 - the message is made by the user's classes
             self.handleError(record)
             return
         self._stuck = self._stuck and not self._has_room()
@@ -106,9 +118,26 @@ class SendingHandler(logging.Handler):
         while self._stuck or not self._send(payload):
             limit //= 2
             if self._stuck or limit < _SHORTEST:
-                self._say_here(record, content)
+                record.task_id, record.slot = content["task_id"], content["slot"]
+                self._stderr_handler.handle(record)
                 return
             payload = encode(content, limit)
+
+    def _content(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields = record.__dict__
+        content = {name: fields[name] for name in _COPIED}
+        content["name"] = _rename_root(record.name, _MAIN_IN_CHILD, _MAIN)
+        content["msg"] = record.getMessage()
+        content["exc_text"] = record.exc_text
+        if record.exc_info and not record.exc_text:
+            content["exc_text"] = _format_exception(record.exc_info)
+        content["stack_info"] = record.stack_info
+        content["task_id"] = self._task_id()
+        content["slot"] = self._slot
+        extra = fields.keys() - _STANDARD
+        if extra:
+            content["extra"] = {name: _plain(fields[name]) for name in extra}
+        return content
 
     def _has_room(self) -> bool:
         import select
@@ -118,17 +147,17 @@ class SendingHandler(logging.Handler):
         return bool(poll.poll(0))
 
     def _send(self, payload: bytes) -> bool:
-        """Send it; False if it could not be sent in this length, or at all."""
+        """Send *payload*; False if it is too long for the platform, or can't be sent at all."""
         begun = _clock()
         while True:
             try:
-                # A task that closes what it did not open may have a file of its own there.
-                if identity(self._descriptor) != self._identity:
+                # A task may have closed the descriptor and got its number for a file of its own.
+                if file_identity(self._descriptor) != self._identity:
                     return False
                 os.write(self._descriptor, payload)
             except OSError as error:
                 if error.errno is None:
-                    raise  # by a signal handler of the task's, while we waited
+                    raise  # by a signal handler of the task's, while this waited
                 self._stuck = error.errno in _FULL and _clock() - begun >= self._patience
                 if self._stuck or error.errno not in _FULL:
                     return False
@@ -136,29 +165,9 @@ class SendingHandler(logging.Handler):
             else:
                 return True
 
-    def _say_here(self, record: logging.LogRecord, content: dict[str, Any]) -> None:
-        record.task_id, record.slot = content["task_id"], content["slot"]
-        self._last_resort.handle(record)
 
-
-def _content(record: logging.LogRecord, running: RunningTask) -> dict[str, Any]:
-    fields = record.__dict__
-    content = {name: fields[name] for name in _COPIED}
-    content["name"] = _renamed(record.name, _MAIN_HERE, _MAIN)
-    content["msg"] = record.getMessage()
-    content["exc_text"] = record.exc_text
-    if record.exc_info and not record.exc_text:
-        content["exc_text"] = _format_exception(record.exc_info)
-    content["stack_info"] = record.stack_info
-    content["task_id"] = running.task_id
-    content["slot"] = running.slot
-    extra = fields.keys() - _OWN
-    if extra:
-        content["extra"] = {name: _plain(fields[name]) for name in extra}
-    return content
-
-
-def _renamed(name: str, old: str, new: str) -> str:
+def _rename_root(name: str, old: str, new: str) -> str:
+    """Replace the first part of a logger's dotted *name* if it is *old*."""
     return new + name[len(old) :] if name.partition(".")[0] == old else name
 
 
@@ -167,12 +176,12 @@ def _plain(value: Any) -> Any:
         return value
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - the user's class: the record is worth more
+    except Exception:  # noqa: BLE001 - the user's class; the record matters more than this value
         return f"({type(value).__name__})"
 
 
 def encode(content: dict[str, Any], limit: int = MAX_BYTES) -> bytes:
-    """Return JSON of *content*, in *limit* bytes if cutting texts can do it.
+    """Return JSON of *content*, in at most *limit* bytes if cutting texts achieves that.
 
     ``extra`` goes first. Of a message the beginning stays, of a traceback the end.
     """
@@ -190,6 +199,6 @@ def _cut(name: str, value: Any, longest: int) -> Any:
     if not isinstance(value, str) or len(value) <= longest:
         return value
     left_out = f"… {len(value) - longest:,} characters left out …"
-    if name in _ENDS:
+    if name in _KEEP_END:
         return f"{left_out}\n{value[-longest:]}"
     return f"{value[:longest]}\n{left_out}"

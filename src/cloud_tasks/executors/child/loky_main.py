@@ -1,17 +1,21 @@
-"""What loky's processes begin with: apart, as they import this module and all that it imports."""
+"""Start a child in a process of loky's; executors/loky.py imports this to name it as the target.
+
+Apart from :mod:`~cloud_tasks.executors.loky`, because a process of loky's imports the module of its
+target with all that this imports: the pool would come along.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 from multiprocessing.connection import Connection
 
-from cloud_tasks.executors.child import main as child
+from cloud_tasks.executors.child import main as child_main
 
 
-def main(connection: Connection, token: bytes, *others: Connection | None) -> None:
-    """Be a child of the pool on *connection*; *others*: the tokens and the log, see ``child``."""
-    # loky leaves its own start method as the default, which processes that a task starts through
-    # multiprocessing would inherit by name, without knowing it, and die of.
+def main(connection: Connection, cookie: bytes, *others: Connection | None) -> None:
+    """Run ``child.main`` on *connection*; *others*: its permits and log descriptors."""
+    # loky leaves its own start method as the default. Processes that a task starts through
+    # multiprocessing would inherit that by name, without loky being imported, and die of it.
     multiprocessing.set_start_method(None, force=True)
-    tokens, log = (None if other is None else other.fileno() for other in others)
-    child.main(connection.fileno(), token, tokens=tokens, log=log)
+    permits, log = (None if other is None else other.fileno() for other in others)
+    child_main.main(connection.fileno(), cookie, permits=permits, log=log)

@@ -1,39 +1,43 @@
-"""The peak memory of single tasks, as the kernel counts it for their process."""
+"""Measure the peak memory of single tasks, as the kernel counts it for their process."""
 
 from __future__ import annotations
 
 from cloud_tasks.executors.common.call import NOT_MEASURED
 
-#: Only runs at least this long, in seconds, pay for asking the kernel about everything.
+#: Seconds. A task is measured only if the one before it took as long, because measuring takes six
+#: system calls (two files of /proc), more than a very short task itself.
 WORTH_MEASURING = 0.005
 
 
 class PeakMemory:
-    """Peak memory of single tasks in one process.
+    """Measure the peak memory of one task after the other in a reused process.
 
-    The kernel's high-water mark never falls by itself, so it is reset before a task, but only
-    while tasks are long enough to bear the two system calls.
+    The kernel's high-water mark never falls by itself, so it is reset before a task.
     """
 
     def __init__(self) -> None:
-        self._worth_it = True
-        self._clean = False
+        self._enabled = True
+        self._was_reset = False
 
     def before(self) -> None:
-        """Begin a task."""
-        if self._worth_it:
+        """Reset the mark before a task, unless the last task was too short."""
+        if self._enabled:
             try:
                 with open("/proc/self/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123
                     file.write(b"5")
-                self._clean = True
+                self._was_reset = True
             except OSError:
-                self._clean = False
+                self._was_reset = False
 
     def after(self, run_time: float) -> float:
-        """Return the peak in MiB, NaN where it is not this task's own."""
-        clean, self._clean = self._clean, False
-        self._worth_it = run_time >= WORTH_MEASURING
-        if not clean:
+        """Return the task's peak in MiB; NaN if it was not measured.
+
+        Args:
+            run_time: seconds that the task took; decides whether the next one is measured.
+        """
+        was_reset, self._was_reset = self._was_reset, False
+        self._enabled = run_time >= WORTH_MEASURING
+        if not was_reset:
             return NOT_MEASURED
         try:
             with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123
@@ -44,14 +48,14 @@ class PeakMemory:
 
 
 class PeakMemoryOfForked:
-    """The same in a process that was just forked: its mark stands at what it began with."""
+    """Measure the peak memory of the only task of a forked process, whose mark needs no reset."""
 
     def before(self) -> None:
-        """Begin the task."""
+        """Do nothing."""
 
     def after(self, run_time: float) -> float:
         """Return the peak in MiB."""
-        import resource  # which not every platform has
+        import resource  # not on every platform
 
-        # Elsewhere, what the process was before its exec would count, too.
+        # Only right after a fork: ru_maxrss survives an exec, and would count what was before it.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

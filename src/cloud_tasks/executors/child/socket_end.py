@@ -1,4 +1,8 @@
-"""The child's end of its socket: blocking, framed, and checked to be ours still."""
+"""Read and write frames at the child's end of its socket, in blocking mode.
+
+A task may close or replace any descriptor of its process. So every write first checks that the
+descriptor still is our socket: writing blindly would put our bytes into a file of the user's.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +15,52 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: The exit code of a child whose task took its socket away, so that it can't answer.
-CUT_OFF = 70
+#: The exit code of a child whose task closed or replaced its socket, so that it can't reply.
+_SOCKET_LOST = 70
 
 
-class Socket:
-    """The child's end: blocking, framed, and checked to be ours still."""
+class SocketEnd:
+    """The child's end of the socket.
 
-    def __init__(self, descriptor: int, token: bytes, tokens: int | None) -> None:
+    Args:
+        descriptor: of the socket.
+        cookie: goes into the head of every frame.
+        permits: the eventfd for tasks that are sent ahead; None: none are.
+    """
+
+    def __init__(self, descriptor: int, cookie: bytes, permits: int | None) -> None:
         self._descriptor = descriptor
-        self._token = token
-        self._tokens = tokens
-        self._identity = identity(descriptor)
-        self._tokens_identity = None if tokens is None else identity(tokens)
+        self._cookie = cookie
+        self._permits = permits
+        self._identity = file_identity(descriptor)
+        self._permits_identity = None if permits is None else file_identity(permits)
         self._buffer = b""
-        self._at = 0  # in the buffer: the next frame
+        self._at = 0  # where in the buffer the next frame begins
 
     @property
     def has_more(self) -> bool:
-        """The next frame, or a part of it, is here already."""
+        """True if the next frame, or a part of it, has been read already."""
         return self._at < len(self._buffer)
 
-    def take_token(self) -> bool:
-        """Take the right to begin a task that was sent ahead; False: the parent took it back."""
-        assert self._tokens is not None
+    def take_permit(self) -> bool:
+        """Take the permit to begin a task that was sent ahead; False: the worker recalled it."""
+        assert self._permits is not None
         try:
-            if identity(self._tokens) != self._tokens_identity:
-                cut_off()
-            os.eventfd_read(self._tokens)
+            if file_identity(self._permits) != self._permits_identity:
+                _exit_without_socket()
+            os.eventfd_read(self._permits)
         except BlockingIOError:
             return False
         except OSError:
-            cut_off()
+            _exit_without_socket()
         return True
 
     def read(self) -> tuple[int, bytes] | None:
-        """Return the next frame; None when the parent has closed."""
-        if not self._have(protocol.HEAD.size):
+        """Wait for the next frame, return its kind and body; None if the worker has closed."""
+        if not self._fill(protocol.HEAD.size):
             return None
         _, kind, length = protocol.HEAD.unpack_from(self._buffer, self._at)
-        if not self._have(protocol.HEAD.size + length):
+        if not self._fill(protocol.HEAD.size + length):
             return None
         begin = self._at + protocol.HEAD.size
         self._at = end = begin + length
@@ -59,8 +69,8 @@ class Socket:
             self._buffer, self._at = b"", 0  # it may be large
         return kind, body
 
-    def _have(self, n: int) -> bool:
-        """Read until *n* bytes are there; False when the parent has closed."""
+    def _fill(self, n: int) -> bool:
+        """Read until *n* bytes are in the buffer; False if the worker has closed."""
         missing = n - (len(self._buffer) - self._at)
         if missing > 0:
             parts = [self._buffer[self._at :]]
@@ -74,23 +84,20 @@ class Socket:
         return True
 
     def write(self, kind: int, body: bytes) -> None:
-        """Send a frame, or end the process if the task closed or replaced the descriptor.
-
-        Writing blindly would put our bytes into a file of the user's.
-        """
+        """Send a frame; end the process if the descriptor is no longer our socket."""
         try:
-            if identity(self._descriptor) != self._identity:
-                cut_off()
-            data = protocol.frame(self._token, kind, body)
+            if file_identity(self._descriptor) != self._identity:
+                _exit_without_socket()
+            data = protocol.frame(self._cookie, kind, body)
             sent = os.write(self._descriptor, data)
             while sent < len(data):
                 sent += os.write(self._descriptor, memoryview(data)[sent:])
         except OSError:
-            cut_off()
+            _exit_without_socket()
 
 
-def identity(descriptor: int) -> tuple[int, int]:
-    """Tell which file *descriptor* is: a task may have closed or replaced it.
+def file_identity(descriptor: int) -> tuple[int, int]:
+    """Return the device and inode of the file that *descriptor* refers to.
 
     Raises:
         OSError: it is closed.
@@ -99,7 +106,6 @@ def identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def cut_off() -> NoReturn:
-    """End this process, which can't answer any more."""
+def _exit_without_socket() -> NoReturn:
     flush_streams()
-    os._exit(CUT_OFF)
+    os._exit(_SOCKET_LOST)

@@ -1,7 +1,22 @@
-"""What runs in a zygote: it boots once, then forks a fresh process for each task.
+"""Boot once, then fork a fresh process for each task of one slot: the process behind forkserver.
 
-Started by :mod:`~cloud_tasks.executors.forkserver`. It runs no task, starts no thread, and
-imports little: each fork copies the tables of all the memory that it has.
+    worker ─── control socket: FORK, REAP, EXIT ──► zygote: _Zygote.serve()
+       ▲  ◄──────────── FORKED, DIED, FAILED ──────────┤ fork
+       │                                               ▼
+       └── the task's own socket: TASK, DONE ───── forked process: _run_task(), then _exit()
+
+1. The zygote boots as any child does, reports what in the user's module can't bear a fork
+   (``fork_problems``), warms up, and freezes its memory. It starts no thread and runs none of
+   the user's tasks.
+2. Each FORK brings the socket of the new process. What that would have to do for itself is done
+   before the fork where possible, because a forked process copies every page that it writes to.
+3. Processes that a task leaves behind become children of the forked process or of the zygote,
+   which are subreapers, and are killed.
+4. A forked process ends by ``os._exit`` after its exit work (``ExitWork``), because to tear down
+   the interpreter costs several times as much as its whole life.
+
+It imports little: a fork copies the page tables of all the memory that the zygote has.
+See common/fork_protocol.py for the messages, pool/zygotes.py for the worker's side.
 """
 
 from __future__ import annotations
@@ -18,63 +33,69 @@ import struct
 import sys
 from collections.abc import Callable, Collection
 
-from cloud_tasks.executors.child.main import TaskRunner, boot, take_own_session
-from cloud_tasks.executors.child.socket_end import Socket
+from cloud_tasks.executors.child.main import TaskRunner, boot, isolate
+from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import fork_protocol, protocol
 from cloud_tasks.executors.common.call import exit_code, flush_streams
 from cloud_tasks.executors.common.protocol import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    import threading
+    from typing import Any, TypeVar
 
-#: So often a function is called until Python has made of it what it can.
-_REHEARSALS = 60
-#: Milliseconds after which those that were killed are looked for again.
+    _F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Runs of a no-op task in the zygote before its first fork. Python specializes a function within
+#: that many calls. Without them a no-op task took 37 % more CPU (2.50 ms instead of 1.83, Python
+#: 3.11), because each forked process did that work anew and copied the pages it wrote.
+_WARM_UP_RUNS = 60
+#: Milliseconds between two tries to kill what tasks have left behind.
 _PAUSE = 2
+#: Of <linux/prctl.h>.
+_PR_SET_CHILD_SUBREAPER = 36
+#: Libraries that start threads when they are imported, and work in a fork all the same.
+_FORK_SAFE = ("numpy", "scipy")
 
 
-def main(descriptor: int, token: bytes, control: int, *, log: int | None = None) -> None:
+def main(descriptor: int, cookie: bytes, control: int, *, log: int | None = None) -> None:
     """Serve the worker until it closes: in the zygote, and in each process that it forks.
 
     Args:
         descriptor: our end of the socket for the boot.
-        token: proves that a frame is ours.
-        control: our end of the socket for births and deaths.
-        log: where log records are sent, see ``log_sender``.
+        cookie: goes into the head of every frame on that socket.
+        control: our end of the socket for forks and deaths.
+        log: the socket to send log records to, see ``log_sender``.
 
     Raises:
-        SystemExit: in a forked process that can't end at once: end it with that code.
+        SystemExit: in a forked process with threads that must be waited for: end it with that
+            code.
     """
-    take_own_session(descriptor, control, log)
-    # It has no task that anybody could mean to interrupt.
+    isolate(descriptor, control, log)
+    # It runs no task that a SIGINT could be meant for.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_work = ExitWork()
-    exit_work.take_over()
-    words = Socket(descriptor, token, None)
-    runner = boot(words, log)
+    exit_work.install()
+    boot_socket = SocketEnd(descriptor, cookie, None)
+    runner = boot(boot_socket, log)
     if runner is None:
         return
-    for doubt in doubts():
-        words.write(protocol.WARNING, doubt.encode())
-    words.write(protocol.READY, b"")
+    for problem in fork_problems():
+        boot_socket.write(protocol.WARNING, problem.encode())
+    boot_socket.write(protocol.READY, b"")
     os.close(descriptor)
-    runner.rehearse(_REHEARSALS)
+    runner.warm_up(_WARM_UP_RUNS)
     gc.collect()
-    gc.freeze()  # a collection in a forked process would touch all of it, and so copy it
-    # Kept, since a forked process that takes it apart would copy the memory where its parts were.
+    gc.freeze()  # a collection in a forked process would write to all objects, and so copy them
+    # Held until the end: to free it in a forked process would copy the memory of its parts.
     zygote = _Zygote(socket.socket(fileno=control), runner)
     if zygote.serve():
-        exit_work.begin_anew()
-        _end(exit_work, _live(runner))
+        exit_work.clear()
+        _exit(exit_work, _run_task(runner))
 
 
 class _Zygote:
-    """The loop: births on request, deaths as they come.
-
-    What each forked process would do for itself is done here before the fork, where it can be: it
-    copies whatever memory it writes to.
-    """
+    """The loop of the zygote: fork on request, report deaths, kill what tasks leave behind."""
 
     def __init__(self, control: socket.socket, runner: TaskRunner) -> None:
         self._run = os.environ[MARK].partition(".")[0]
@@ -82,88 +103,88 @@ class _Zygote:
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        #: By serial: those that have not been reaped.
+        #: Forked processes that have not been reaped, by serial.
         self._pids: dict[int, int] = {}
-        #: By the descriptor that tells the death.
+        #: Serials by the pidfd that becomes readable at the death.
         self._serials: dict[int, int] = {}
-        self._leaving = False
-        #: Tasks that have ended may have left some.
-        self._orphans = False
-        adopt()
+        self._exiting = False
+        #: Tasks that have ended may have left processes behind.
+        self._has_orphans = False
+        become_subreaper()
         #: What the user's module started when it was imported.
-        self._others = children()
+        self._children_of_module = children()
 
     def serve(self) -> bool:
-        """Work until the worker closes; True in each forked process."""
-        while self._pids or not self._leaving:
-            for descriptor, _ in self._poll.poll(_PAUSE if self._orphans else None):
+        """Work until the worker closes or asks for the end; True in each forked process."""
+        while self._pids or not self._exiting:
+            for descriptor, _ in self._poll.poll(_PAUSE if self._has_orphans else None):
                 if descriptor == self._control.fileno():
-                    if self._hear():
+                    if self._handle_message():
                         return True
                 else:
-                    self._tell_death(descriptor)
-                    self._orphans = True
-            if self._orphans:
-                self._orphans = not end(self._others.union(self._pids.values()))
+                    self._report_death(descriptor)
+                    self._has_orphans = True
+            if self._has_orphans:
+                keep = self._children_of_module.union(self._pids.values())
+                self._has_orphans = not kill_children(keep)
         return False
 
-    def _hear(self) -> bool:
-        words = fork_protocol.receive(self._control)
-        if words is None:
+    def _handle_message(self) -> bool:
+        """Handle the next message of the worker; True in a process that was forked for it."""
+        received = fork_protocol.receive(self._control)
+        if received is None:
             self._kill_all()
             return False
-        kind, serial, buried, token, descriptor = words
-        self._leaving = self._leaving or kind == fork_protocol.LEAVE
-        if buried:
-            os.waitpid(self._pids.pop(buried), 0)
+        kind, serial, dead, cookie, descriptor = received
+        self._exiting = self._exiting or kind == fork_protocol.EXIT
+        if dead:
+            os.waitpid(self._pids.pop(dead), 0)
         if descriptor is None:
             return False
         os.environ[MARK] = f"{self._run}.{serial}"
         os.set_inheritable(descriptor, False)
-        self._runner.prepare_fork(Socket(descriptor, token, None))
+        self._runner.prepare_fork(SocketEnd(descriptor, cookie, None))
         if self._fork(serial):
             return True
         os.close(descriptor)
         return False
 
     def _fork(self, serial: int) -> bool:
+        """Fork and report it; True in the new process."""
         try:
             pid = os.fork()
         except OSError as error:
-            self._tell(fork_protocol.FAILED, serial, error.errno or 0)
+            self._send(fork_protocol.FAILED, serial, error.errno or 0)
             return False
         if pid == 0:
-            self._let_go()
+            for descriptor in (self._control.detach(), *self._serials):
+                os.close(descriptor)
             return True
         self._pids[serial] = pid
         watch = os.pidfd_open(pid)
         self._serials[watch] = serial
         self._poll.register(watch, select.POLLIN)
-        self._tell(fork_protocol.FORKED, serial, pid)
+        self._send(fork_protocol.FORKED, serial, pid)
         return False
 
-    def _let_go(self) -> None:
-        """Close, in a forked process, what belongs to the zygote."""
-        for descriptor in (self._control.detach(), *self._serials):
-            os.close(descriptor)
-
-    def _tell_death(self, watch: int) -> None:
+    def _report_death(self, watch: int) -> None:
         serial = self._serials.pop(watch)
-        # Left unreaped until the worker has killed the group: as long, the number is nobody else's.
+        # Not reaped before the worker has killed the group: until then no other process can get
+        # its number.
         end = os.waitid(os.P_PID, self._pids[serial], os.WEXITED | os.WNOWAIT)
         assert end is not None
         code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-        # The first thing: the slot's next task waits for it.
-        self._tell(fork_protocol.DIED, serial, code)
+        # Before anything else, as the slot's next task waits for it.
+        self._send(fork_protocol.DIED, serial, code)
         self._poll.unregister(watch)
         os.close(watch)
 
-    def _tell(self, kind: int, serial: int, value: int) -> None:
-        with contextlib.suppress(OSError):  # the worker is gone: the next look tells
+    def _send(self, kind: int, serial: int, value: int) -> None:
+        with contextlib.suppress(OSError):  # the worker has closed: the next receive finds out
             self._control.send(fork_protocol.message(kind, serial, value))
 
     def _kill_all(self) -> None:
-        """The worker is gone: end what it has left here."""
+        """Kill all forked processes and exit, as the worker is gone."""
         for pid in self._pids.values():
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(OSError):
@@ -171,13 +192,13 @@ class _Zygote:
         os._exit(0)
 
 
-def _live(runner: TaskRunner) -> int:
-    """Be the process of one task; returns its exit code."""
+def _run_task(runner: TaskRunner) -> int:
+    """Run the one task of this forked process; return its exit code."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    adopt()
-    renew_random_state()
-    runner.crashes.catch()  # the fork has put an end to it
+    become_subreaper()
+    reseed_numpy()
+    runner.crash_traceback.enable()  # a fork disables it
     try:
         runner.serve()
     except KeyboardInterrupt:
@@ -187,56 +208,45 @@ def _live(runner: TaskRunner) -> int:
     return 0
 
 
-def _end(exit_work: ExitWork, code: int) -> None:
-    """End this process, as Python does in all that somebody could notice."""
+def _exit(exit_work: ExitWork, code: int) -> None:
+    """End this forked process, doing of Python's own exit what can be observed from outside."""
     if any(not thread.daemon for thread in other_threads()):
-        raise SystemExit(code)  # Python knows how to wait for them
+        raise SystemExit(code)  # Python's exit waits for them
     exit_work.run()
-    processes = sys.modules.get("multiprocessing")
-    if processes is not None:
-        _wait_for(processes.active_children())
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:
+        # As multiprocessing's own exit function does: terminate the daemons, wait for the others.
+        processes = multiprocessing.active_children()
+        for process in processes:
+            if process.daemon:
+                process.terminate()
+        for process in processes:
+            process.join()
     flush_streams()
     os._exit(code)
 
 
-def _wait_for(processes: list[Any]) -> None:
-    """End what the task started through multiprocessing and left, as that does at its own end."""
-    for process in processes:
-        if process.daemon:
-            process.terminate()
-    for process in processes:
-        process.join()
-
-
-# MERGED: What a process does at its end, without the rest of what Python does there.
-# MERGED:
-# MERGED: Python takes all its modules apart, which costs a forked process several times as much
-# MERGED: as its
-# MERGED: whole life. This runs what was registered with ``atexit``, and nothing else.
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    _F = TypeVar("_F", bound=Callable[..., Any])
-    _Entry = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-
 class ExitWork:
-    """Stands in for ``atexit`` in this process and in those that it forks."""
+    """Replace ``atexit`` in this process and in those that it forks.
+
+    ``atexit`` itself can't be used: only the end of the interpreter runs its functions, and it
+    offers no public way to run them or to forget those that the zygote has registered.
+    """
 
     def __init__(self) -> None:
-        self._entries: list[_Entry] = []
+        self._entries: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
-    def take_over(self) -> None:
-        """Have everybody register here who from now on asks the module."""
-        # A process that ends as any other does comes here, too.
+    def install(self) -> None:
+        """Put ``register`` and ``unregister`` in the place of those of ``atexit``."""
+        # Run also by a process that ends as Python usually does.
         atexit.register(self.run)
         atexit.register = self.register
         atexit.unregister = self.unregister
 
-    def begin_anew(self) -> None:
-        """Forget what was registered: it is the work of the process that this one was forked from.
+    def clear(self) -> None:
+        """Forget the exit work of the zygote, in a process that was forked from it.
 
-        A folder that was made once must not be removed by everybody.
+        A temporary folder that was made once must not be removed by every forked process.
         """
         self._entries.clear()
 
@@ -252,27 +262,18 @@ class ExitWork:
         self._entries = [entry for entry in self._entries if entry[0] != func]
 
     def run(self) -> None:
-        """Call all that is registered, the last first; what one raises is printed."""
+        """Call all registered functions, the last one first; print what they raise."""
         while self._entries:
             func, args, kwargs = self._entries.pop()
             try:
                 func(*args, **kwargs)
-            except BaseException:  # noqa: BLE001 - the user's functions, and no reason to stop here
+            except BaseException:  # noqa: BLE001 - the user's function; the others still run
                 with contextlib.suppress(Exception):
                     sys.excepthook(*sys.exc_info())
 
 
-# MERGED: Whether a process can be forked with what has been imported into it.
-if TYPE_CHECKING:
-    import threading
-
-#: They start threads when they are imported, and know how to live with a fork.
-_KNOWN_TO_COPE = ("numpy", "scipy")
-_INSTEAD = "open it in the task, or use --executor spawn"
-
-
-def doubts() -> list[str]:
-    """Return what of this process will not work in a fork of it, as sentences."""
+def fork_problems() -> list[str]:
+    """Return a sentence for each thing in this process that will not work in a fork of it."""
     found = []
     names = [thread.name for thread in other_threads()]
     native = _native_threads() - 1 - len(names)
@@ -284,23 +285,25 @@ def doubts() -> list[str]:
         )
     if native > 0 and "grpc" in sys.modules:
         found.append(
-            f"importing your module opened gRPC, which does not work in a fork: {_INSTEAD}"
+            "importing your module opened gRPC, which does not work in a fork: open it in the "
+            "task, or use --executor spawn"
         )
-    elif native > 0 and not any(name in sys.modules for name in _KNOWN_TO_COPE):
+    elif native > 0 and not any(name in sys.modules for name in _FORK_SAFE):
         found.append(
             f"importing your module started {_count(native)} of C code, which the processes of "
             "tasks will not have: start them in the task, or use --executor spawn"
         )
     if _has_gpu():
         found.append(
-            f"importing your module opened CUDA, which does not work in a fork: {_INSTEAD}"
+            "importing your module opened CUDA, which does not work in a fork: open it in the "
+            "task, or use --executor spawn"
         )
     return found
 
 
 def other_threads() -> list[threading.Thread]:
-    """Return the threads of Python beside the main one."""
-    # Where nobody has imported it, there are none; and it has work to do after each fork.
+    """Return all threads of Python but the main one."""
+    # Not imported here: without it there is no other thread, and it has work to do after each fork.
     module = sys.modules.get("threading")
     if module is None:
         return []
@@ -313,38 +316,40 @@ def _count(n: int) -> str:
 
 def _native_threads() -> int:
     try:
-        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - imports little
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - imports no pathlib
     except OSError:
         return 1
 
 
 def _has_gpu() -> bool:
     with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - imports little
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - imports no pathlib
             with contextlib.suppress(OSError):
                 if os.readlink(f"/proc/self/fd/{name}").startswith("/dev/nvidia"):  # noqa: PTH115
                     return True
     return False
 
 
-def renew_random_state() -> None:
-    """Give this process random numbers of its own, as a fresh import would.
+def reseed_numpy() -> None:
+    """Seed numpy's global random state anew, so that forked processes differ.
 
     Python does so for ``random``. Generators that a module made at its import stay as they are.
     """
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        # Where it is given none, it draws one in 0.1 ms.
+        # Without an argument it draws the entropy itself, which takes 0.1 ms.
         numpy_random.seed(struct.unpack("8I", os.urandom(32)))
 
 
-# MERGED: Processes that lost their parent below this one: they become its children, and can be
-# MERGED: ended.
-# MERGED:
-# MERGED: Linux gives an orphan to the nearest process above it that has asked for them. So what
-# MERGED: a task
-# MERGED: started in the manner of a daemon is found at the task's end.
-_PR_SET_CHILD_SUBREAPER = 36
+def become_subreaper() -> None:
+    """Adopt orphans below this process; does nothing where the platform can't.
+
+    Linux gives an orphan to the nearest subreaper above it. So a process that a task has started
+    as a daemon, in a session of its own, is still found when the task has ended.
+    """
+    prctl = _prctl()
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 @functools.cache
@@ -358,15 +363,8 @@ def _prctl() -> Callable[..., int] | None:
     return call
 
 
-def adopt() -> None:
-    """Have orphans below this process become its children; nothing where that can't be."""
-    prctl = _prctl()
-    if prctl is not None:
-        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def children() -> set[int]:
-    """Return this process's children, zombies too; none where the kernel does not tell."""
+    """Return the pids of this process's children, zombies included; empty without /proc."""
     pid = os.getpid()
     try:
         descriptor = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -378,16 +376,16 @@ def children() -> set[int]:
         os.close(descriptor)
 
 
-def end(keep: Collection[int]) -> bool:
-    """Kill and reap all children but those to *keep*; True if none of the others is left.
+def kill_children(keep: Collection[int]) -> bool:
+    """Kill all children but those in *keep*, reap the dead; True once there was none to kill.
 
-    Does not wait for their deaths, and whoever is killed may have forked just before: call it again
-    until it says so.
+    Does not wait for deaths, and a killed process may have forked just before: call it again until
+    it returns True.
     """
-    strangers = children().difference(keep)
-    for pid in strangers:
+    others = children().difference(keep)
+    for pid in others:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.waitpid(pid, os.WNOHANG)
-    return not strangers
+    return not others

@@ -1,1 +1,1 @@
-"""Modules that both the worker's process and a task's process import.."""
+"""Modules that both the worker's process and a task's process import."""

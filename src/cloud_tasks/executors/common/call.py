@@ -1,7 +1,12 @@
-"""Calling the user's function once, and turning whatever happens into a plain reply.
+"""Call the user's function for one task, and turn whatever happens into a plain reply.
 
-The only place that catches everything, in every executor. It runs in the process of the task
-and imports little, since every fresh process pays for it.
+    returns (retry, result) ──► DONE     the result as JSON
+    raises, returns no pair ──► RAISED   JSON of [type, message, traceback]
+    sys.exit(code)          ──► EXITING  the exit code
+    Interruption            ──► raised on: the executor itself ended the task
+
+Every executor calls tasks through :func:`call`, the only place that catches everything. It runs in
+the process of the task and imports little, because each fresh process pays for an import.
 """
 
 from __future__ import annotations
@@ -13,10 +18,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.json_text import writer
 from cloud_tasks.task_data import TaskData
 from cloud_tasks.worker_data import WorkerData
 
@@ -26,29 +29,32 @@ if TYPE_CHECKING:
 
 UserFunction: TypeAlias = "Callable[[str, dict[str, Any], WorkerData], Any]"
 
-_encode = writer(allow_nan=False)
-#: Longer tracebacks lose their middle.
+#: Without the check a result that contains itself is a RecursionError, as one nested too deeply.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+#: Characters of a message or traceback; a longer one loses its middle.
 _MAX_TEXT = 64 * 1024
+#: Levels of nesting at which a result is refused, far below Python's limit of recursion.
+_MAX_DEPTH = 200
 NOT_MEASURED = math.nan
 
 
 class Interruption(BaseException):
-    """Raised into a running task by its executor; never taken for the task's own doing."""
+    """The executor interrupts the running task; never recorded as the task's own exception."""
 
 
 class BadResultError(Exception):
-    """What the function returned can't be recorded."""
+    """The function returned a value that can't be recorded."""
 
 
 class Reply:
-    """What one call came to, ready to travel.
+    """The result of one call, as bytes and numbers that can be sent to the worker.
 
     Attributes:
-        kind: ``wire.DONE``, ``wire.RAISED`` or ``wire.EXITING``.
-        body: the result, the exception or the exit code, see ``wire``.
+        kind: ``protocol.DONE``, ``protocol.RAISED`` or ``protocol.EXITING``.
+        body: the result, the exception or the exit code, see ``protocol``.
         retry: the task asked for another try.
         replaced_nan: a NaN or infinity in the result became null.
-        started, run_time, cpu_time: seconds; NaN where not measured.
+        started, run_time, cpu_time: seconds, *started* since the epoch; NaN where not measured.
     """
 
     __slots__ = ("body", "cpu_time", "kind", "replaced_nan", "retry", "run_time", "started")
@@ -71,27 +77,28 @@ def call(
     on_start: Callable[[], object] | None = None,
     on_raise: Callable[[BaseException], object] | None = None,
     cpu_clock: Callable[[], float] = time.process_time,
-    only: bool = False,
+    single_use: bool = False,
 ) -> Reply:
-    """Run *function* over one task.
+    """Call *function* for one task, in the calling thread.
 
     Args:
-        function: the user's.
+        function: the user's function.
         task_id: its first argument.
-        data: becomes its second.
-        worker_data: a copy becomes its third.
+        data: a copy becomes its second argument.
+        worker_data: a copy becomes its third argument.
         max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
         on_start: called right before the function.
-        on_raise: called with what the function raised; the reply waits for it.
-        cpu_clock: seconds of CPU of the process, or of the thread where tasks share a process.
-        only: this process runs no other task, so that it may have *worker_data* itself.
+        on_raise: called with the exception that the function raised, before this returns.
+        cpu_clock: returns seconds of CPU of the process, or of the thread where tasks share a
+            process.
+        single_use: this process runs no other task, so the function gets *worker_data* itself.
 
     Raises:
         Interruption: the executor ended the task.
     """
     reply = Reply()
     pid = os.getpid()
-    mine = worker_data if only else worker_data.for_task()
+    mine = worker_data if single_use else worker_data.for_task()
     task_data = TaskData(task_id, data)
     reply.started = time.time()
     waited = _children_cpu()
@@ -103,7 +110,7 @@ def call(
         returned = function(task_id, task_data, mine)
         ended = time.monotonic()
         if os.getpid() != pid:
-            _end_copy(0)
+            _exit_fork(0)
         _record_return(reply, returned, max_result_bytes)
     except Interruption:
         raise
@@ -111,14 +118,14 @@ def call(
         ended = time.monotonic()
         code = exit_code(error)
         if os.getpid() != pid:
-            _end_copy(code)
-        _print_parting_words(error)
+            _exit_fork(code)
+        _print_exit_message(error)
         reply.kind = protocol.EXITING
         reply.body = b"%d" % code
-    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
+    except BaseException as error:  # noqa: BLE001 - any exception of a task is its outcome
         ended = time.monotonic()
         if os.getpid() != pid:
-            _end_copy(1)
+            _exit_fork(1)
         if on_raise is not None:
             on_raise(error)
         reply.kind = protocol.RAISED
@@ -128,8 +135,8 @@ def call(
     return reply
 
 
-def refused(error: BaseException) -> Reply:
-    """Return the reply for a task that could not be called, for *error*."""
+def not_called(error: BaseException) -> Reply:
+    """Return the reply for a task whose function could not be called because of *error*."""
     reply = Reply()
     reply.kind = protocol.RAISED
     reply.body = describe(error)
@@ -145,22 +152,21 @@ def exit_code(error: SystemExit) -> int:
     return 1
 
 
-def _print_parting_words(error: SystemExit) -> None:
-    """Print what ``sys.exit("text")`` would: only the number goes on to the real exit."""
-    import sys
-
+def _print_exit_message(error: SystemExit) -> None:
+    """Print the text of ``sys.exit("text")``, because only a number is passed to the real exit."""
     if error.code is not None and not isinstance(error.code, int):
-        with contextlib.suppress(Exception):  # its __str__ is a task's code, and stderr its toy
+        # The task may have replaced stderr, and its __str__ may raise.
+        with contextlib.suppress(Exception):
             print(error.code, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def describe(error: BaseException) -> bytes:
-    """Return JSON of ``[type, message, traceback]``, whatever *error* does when looked at."""
+    """Return JSON of ``[type, message, traceback]``, even if the methods of *error* fail."""
     name = type(error).__name__
     try:
         import traceback
 
-        # The first frame is ours: nobody wants to read it.
+        # The first frame is that of call(), which tells the user nothing.
         trace = error.__traceback__
         trace = trace.tb_next if trace is not None and trace.tb_next is not None else trace
         if isinstance(error, BadResultError):
@@ -168,7 +174,7 @@ def describe(error: BaseException) -> bytes:
         else:
             text = "".join(traceback.format_exception(type(error), error, trace))
             message = str(error)
-    except BaseException:  # noqa: BLE001 - its __str__ is a task's code, too
+    except BaseException:  # noqa: BLE001 - its __str__ is the user's code
         message = "(the exception can't be shown: its __str__ failed)"
         text = f"{name}: {message}"
     return json.dumps([name, _cut(message), _cut(text)]).encode()
@@ -182,16 +188,16 @@ def _cut(text: str) -> str:
 
 
 def flush_streams() -> None:
-    """Flush the standard streams, whatever a task has made of them."""
+    """Flush the standard streams, ignoring errors: a task may have closed or replaced them."""
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105 - a suppressor would be two objects more in each forked process
+        try:  # noqa: SIM105 - a suppressor makes two more objects in each forked process
             stream.flush()
         except Exception:  # noqa: BLE001, S110
             pass
 
 
-def _end_copy(code: int) -> None:
-    """End a process that the task forked and that came back here: only the original answers."""
+def _exit_fork(code: int) -> None:
+    """End a process that the task forked and that returned to here: only the original replies."""
     flush_streams()
     os._exit(code)
 
@@ -203,15 +209,13 @@ def _children_cpu() -> float:
 
 def _record_return(reply: Reply, returned: Any, max_result_bytes: int) -> None:
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise BadResultError(
-            f"the function returned {_shown(returned)}, not a pair (retry, result)"
-        )
+        raise BadResultError(f"the function returned {_show(returned)}, not a pair (retry, result)")
     retry, result = returned
     reply.retry = _as_bool(retry)
     try:
         text = _encode(result)
     except (TypeError, ValueError, RecursionError) as error:
-        text = _second_try(result, error)
+        text = _encode_refused(result, error)
         reply.replaced_nan = True
     reply.body = text.encode("ascii")
     if max_result_bytes and len(reply.body) > max_result_bytes:
@@ -222,33 +226,22 @@ def _record_return(reply: Reply, returned: Any, max_result_bytes: int) -> None:
 
 
 def _as_bool(retry: Any) -> bool:
-    # NumPy's bool is no bool, but says so: its type is named bool_ or bool.
+    # NumPy's bool is no subclass of bool; its type is named bool_ (1.x) or bool (2.x).
     if isinstance(retry, bool) or type(retry).__name__ in ("bool", "bool_"):
         return bool(retry)
     if isinstance(retry, int) and retry in (0, 1):
         return bool(retry)
     raise BadResultError(
-        f"the function returned {_shown(retry)} for retry, the first of the pair, "
+        f"the function returned {_show(retry)} for retry, the first of the pair, "
         "which must be True or False"
     )
 
 
-def _second_try(result: Any, error: Exception) -> str:
-    """Serialise what the encoder refused, with NaN as null; say what can't be helped."""
-    problem = culprit(result)
-    if problem is None:
-        try:
-            return json.dumps(without_nan(result), allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as again:
-            error = again
-    raise BadResultError(f"the result can't be written as JSON: {problem or error}") from None
-
-
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     kind = type(value).__name__
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - its __repr__ is a task's code, too
+    except Exception:  # noqa: BLE001 - its __repr__ is the user's code
         return f"a {kind}"
     if kind == "coroutine":
         value.close()
@@ -256,25 +249,32 @@ def _shown(value: Any) -> str:
     return f"{text[:80]}{'…' if len(text) > 80 else ''} (a {kind})"
 
 
-# MERGED: Results that JSON refused at first: what is wrong with them, or how to write them
-# MERGED: after all.
-# MERGED:
-# MERGED: Apart from ``call`` because few tasks need it.
+def _encode_refused(result: Any, error: Exception) -> str:
+    """Encode a *result* that the encoder refused with *error*, with null for NaN and infinities.
 
-_DEEPEST = 200
+    Raises:
+        BadResultError: it holds something else that JSON can't hold.
+    """
+    problem = find_unencodable(result)
+    if problem is None:
+        try:
+            return json.dumps(replace_nan(result), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as second_error:
+            error = second_error
+    raise BadResultError(f"the result can't be written as JSON: {problem or error}") from None
 
 
-def culprit(value: Any) -> str | None:
-    """Name the first part of *value* that JSON can't hold, and where it is; None: there is none.
+def find_unencodable(value: Any) -> str | None:
+    """Describe the first part of *value* that JSON can't hold, and where it is; None: no such part.
 
-    NaN and infinities are not named: they become null.
+    NaN and infinities do not count: they become null.
     """
     return _search(value, "result", 0, set())
 
 
 def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
     if value is None or isinstance(value, str | int | float):
-        return _unprintable_integer(value, where)
+        return _check_integer(value, where)
     if not isinstance(value, dict | list | tuple):
         kind = type(value)
         name = (
@@ -283,8 +283,8 @@ def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
         return f"{where} is a {name}"
     if id(value) in above:
         return f"{where} contains itself"
-    if depth >= _DEEPEST:
-        return f"{where[:80]}… is nested more than {_DEEPEST} deep"
+    if depth >= _MAX_DEPTH:
+        return f"{where[:80]}… is nested more than {_MAX_DEPTH} deep"
     above.add(id(value))
     if isinstance(value, dict):
         found = _search_mapping(value, where, depth, above)
@@ -305,7 +305,7 @@ def _search_mapping(value: dict[Any, Any], where: str, depth: int, above: set[in
     return None
 
 
-def _unprintable_integer(value: Any, where: str) -> str | None:
+def _check_integer(value: Any, where: str) -> str | None:
     if isinstance(value, int) and value.bit_length() > 10_000:
         try:
             str(value)
@@ -314,12 +314,12 @@ def _unprintable_integer(value: Any, where: str) -> str | None:
     return None
 
 
-def without_nan(value: Any) -> Any:
-    """Return *value* with every NaN and infinity replaced by None."""
+def replace_nan(value: Any) -> Any:
+    """Return a copy of *value* with None for every NaN and infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: replace_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
+        return [replace_nan(item) for item in value]
     return value

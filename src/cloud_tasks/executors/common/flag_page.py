@@ -1,12 +1,16 @@
-"""A page of memory shared with all children through a small file.
+"""Share live flags, start times and crash tracebacks with child processes through one small file.
 
-Byte 0 is the termination notice, byte 1 the shutdown request, byte 2 what keeps a child from
-writing task logs. Behind them lies one cell a slot: the number of the job that was called last
-and when, on the monotonic clock. The parent writes flags, a child writes its own cell; no lock
-exists, so a process that is killed at any instruction blocks nobody.
+    byte 0             termination notice         written by the worker
+    byte 1             shutdown request           written by the worker
+    byte 2             error number of task logs  written by any child
+    from byte 64       a cell of 16 bytes a slot  written by the slot's child
+    from 16 MiB        a region of 128 KiB a slot written by faulthandler at a crash
 
-Far behind, a region a slot is written at a crash only, by ``faulthandler``. It is not mapped, and
-takes no room as long as nothing crashes: then the file ends with the cells.
+A cell holds when the function was called last (monotonic seconds) and for which job. There is no
+lock, so a process that is killed at any instruction blocks no other.
+
+The regions are not mapped, and take no room as long as nothing crashes: the file ends with the
+cells until then.
 """
 
 from __future__ import annotations
@@ -17,27 +21,26 @@ import os
 import struct
 import time
 
-_IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, for us alone
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, readable by us alone
 _CELLS_AT = 64
-_NOTICE, _SHUTDOWN, _LOG_TROUBLE = 0, 1, 2
-#: monotonic seconds of the call, number of the job: the number is written last, and a reader
-#: that finds its number there finds the time that belongs to it.
-_STAMP = struct.Struct("<d")
+_NOTICE, _SHUTDOWN, _LOG_ERROR = 0, 1, 2
+# The job number is written last: a reader that finds its number finds the time that belongs to it.
+_TIME = struct.Struct("<d")
 _JOB = struct.Struct("<Q")
-_CELL_BYTES = _STAMP.size + _JOB.size
+_CELL_BYTES = _TIME.size + _JOB.size
 #: Behind a million cells, so that it is the same for every page.
 _REGIONS_AT = 16 * 2**20
-#: Between the cells and the regions.
-_NOWHERE = _REGIONS_AT - 2**20
-#: From one region to the next. faulthandler writes 100 frames at most, each with two names of
-#: 500 characters at most: the longest traceback does not reach the neighbour's.
+#: An offset between the cells and the regions, where nothing is read.
+_UNUSED_AT = _REGIONS_AT - 2**20
+#: Bytes from one region to the next. faulthandler writes at most 100 frames, each with two names
+#: of at most 500 characters: the longest traceback does not reach the next region.
 _REGION_BYTES = 128 * 1024
-#: More of a region is not read.
+#: Bytes of a region that are read at most.
 _MAX_TRACEBACK = 16 * 1024
 
 
 class FlagPage:
-    """The two live flags, and the start stamps of *cells* slots.
+    """A map of the file: the two live flags, and the start times by slot.
 
     Args:
         path: the file to map; see :meth:`create`.
@@ -49,26 +52,26 @@ class FlagPage:
         try:
             size = min(os.fstat(descriptor).st_size, _REGIONS_AT)
             self._map: mmap.mmap | bytearray = mmap.mmap(descriptor, size)
-            # The map keeps a copy of the descriptor: what a task writes into all that it finds
-            # shall land where nothing is.
-            os.lseek(descriptor, _NOWHERE, os.SEEK_SET)
+            # The map keeps a copy of the descriptor. A task that writes into every descriptor it
+            # finds shall hit nothing that is read.
+            os.lseek(descriptor, _UNUSED_AT, os.SEEK_SET)
         finally:
             os.close(descriptor)
 
     @classmethod
     def create(cls, cells: int) -> FlagPage:
-        """Make the file, in memory where the machine has a place for it, and map it.
+        """Make a file with *cells* cells, in memory if the machine has room there, and map it.
 
         Raises:
-            ExecutorBrokenError: there is no place for it.
+            ExecutorBrokenError: no folder has room for it.
         """
-        # Children map a page, they never make one.
+        # Imported here, as children map a page but never make one.
         from cloud_tasks.errors import ExecutorBrokenError
 
         size = _CELLS_AT + _CELL_BYTES * cells
         try:
             return cls(_make_file(_IN_MEMORY, size))
-        except OSError:  # not there, full or read-only
+        except OSError:  # it does not exist, is full or read-only
             pass
         try:
             return cls(_make_file(None, size))
@@ -80,60 +83,63 @@ class FlagPage:
 
     @property
     def termination_notice(self) -> bool:
-        """The provider has announced the end of this machine."""
+        """True from the moment that the provider announced the end of this machine."""
         return self._map[_NOTICE] != 0
 
     @property
     def shutdown_request(self) -> bool:
-        """The worker has been asked to stop."""
+        """True from the moment that the worker was asked to stop."""
         return self._map[_SHUTDOWN] != 0
 
     def announce_termination(self) -> None:
-        """Raise the first flag; every running task sees it at its next look."""
+        """Set the termination notice; running tasks read it when they next ask."""
         self._map[_NOTICE] = 1
 
     def request_shutdown(self) -> None:
-        """Raise the second flag."""
+        """Set the shutdown request; running tasks read it when they next ask."""
         self._map[_SHUTDOWN] = 1
 
-    def stamp(self, cell: int, job: int, when: float) -> None:
-        """Note that *job* is called now, in the slot's own process."""
+    def record_start(self, cell: int, job: int, when: float) -> None:
+        """Record that the function is called for *job* at *when*; by the slot's process only."""
         at = _CELLS_AT + _CELL_BYTES * cell
-        _STAMP.pack_into(self._map, at, when)
-        _JOB.pack_into(self._map, at + _STAMP.size, job)
+        _TIME.pack_into(self._map, at, when)
+        _JOB.pack_into(self._map, at + _TIME.size, job)
 
-    def started(self, cell: int, job: int, sent: float) -> float | None:
-        """Return when *job*, given away at *sent*, was called, monotonic; None: not yet."""
+    def started_at(self, cell: int, job: int, sent: float) -> float | None:
+        """Return the monotonic time at which the function was called for *job*; None: not yet.
+
+        A time before *sent*, when the job was sent, or in the future counts as *sent*.
+        """
         at = _CELLS_AT + _CELL_BYTES * cell
-        if _JOB.unpack_from(self._map, at + _STAMP.size)[0] != job:
+        if _JOB.unpack_from(self._map, at + _TIME.size)[0] != job:
             return None
-        when: float = _STAMP.unpack_from(self._map, at)[0]
+        when: float = _TIME.unpack_from(self._map, at)[0]
         # A task may have replaced the clock of its process, for itself and for those after it.
         return when if sent <= when <= time.monotonic() else sent
 
     @property
-    def log_trouble(self) -> int:
-        """The error number with which a child could not write its task log last; 0: none."""
-        return self._map[_LOG_TROUBLE]
+    def log_error(self) -> int:
+        """The error number with which a child last failed to write a task log; 0: none."""
+        return self._map[_LOG_ERROR]
 
-    def tell_log_trouble(self, number: int) -> None:
-        """Note the error *number* of a task log; the parent tells it."""
-        self._map[_LOG_TROUBLE] = min(number, 255)
+    def record_log_error(self, number: int) -> None:
+        """Record that a task log could not be written, for the worker to report."""
+        self._map[_LOG_ERROR] = min(number, 255)
 
-    def catch_crashes(self, cell: int) -> CrashCatcher:
-        """Have this process write its traceback into the region of *cell* if it crashes.
+    def enable_crash_traceback(self, cell: int) -> CrashTraceback:
+        """Have this process write a traceback into the region of *cell* if it crashes.
 
-        Also where the user has asked for one on stderr (``PYTHONFAULTHANDLER``): told with the
-        task, it says more.
+        This replaces a traceback on stderr that the user asked for (``PYTHONFAULTHANDLER``): the
+        worker reports ours with the task.
         """
-        catcher = CrashCatcher(self.path, _REGIONS_AT + _REGION_BYTES * cell)
-        catcher.catch()
-        # What a forked copy would write would be taken for ours.
+        traceback = CrashTraceback(self.path, _REGIONS_AT + _REGION_BYTES * cell)
+        traceback.enable()
+        # A process that the task forks would write into the region, too.
         os.register_at_fork(after_in_child=_crash_on_stderr)
-        return catcher
+        return traceback
 
-    def take_traceback(self, cell: int) -> str | None:
-        """Return what a crashed process of *cell* wrote, and clear it; None: nothing."""
+    def pop_traceback(self, cell: int) -> str | None:
+        """Return the traceback that a crashed process of *cell* wrote, and clear it."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -151,37 +157,37 @@ class FlagPage:
         return data.replace(b"\0", b"").decode(errors="replace")
 
     def close(self) -> None:
-        """Remove the file; whoever has mapped it goes on seeing the last state."""
+        """Remove the file; every process that has mapped it keeps the last state."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)  # noqa: PTH108 - pathlib is dear to a process that runs one task
-        # A map holds a descriptor for as long as it exists. A reader may be in it this moment, so
-        # it is not closed but let go.
+            os.unlink(self.path)  # noqa: PTH108 - a child imports no pathlib
+        # The map holds a descriptor as long as it exists. Another thread may be reading it, so it
+        # is not closed but released.
         self._map = bytearray(self._map[:])
 
 
-class CrashCatcher:
-    """Has the traceback of a crash written to *place* in the file at *path*."""
+class CrashTraceback:
+    """The place for a traceback of this process: the offset *at* in the file *path*."""
 
-    def __init__(self, path: str, place: int) -> None:
+    def __init__(self, path: str, at: int) -> None:
         import faulthandler
 
         self._enable = faulthandler.enable
-        self._place = place
+        self._at = at
         self._descriptor: int | None = None
-        # If no descriptor is left, there will be no traceback.
+        # If no descriptor is left, there is no traceback.
         with contextlib.suppress(OSError):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self.rewind()
 
-    def catch(self) -> None:
-        """Do so from now on, even if somebody else has asked for something else."""
+    def enable(self) -> None:
+        """Write there from now on, whatever ``faulthandler`` was told before."""
         if self._descriptor is not None:
             self._enable(self._descriptor, all_threads=False)
 
     def rewind(self) -> None:
-        """Begin at *place* again, where another process may have gone on: forked ones share it."""
+        """Go back to the offset: forked processes share it, and another one may have written."""
         if self._descriptor is not None:
-            os.lseek(self._descriptor, self._place, os.SEEK_SET)
+            os.lseek(self._descriptor, self._at, os.SEEK_SET)
 
 
 def _crash_on_stderr() -> None:
@@ -196,7 +202,7 @@ def _make_file(folder: str | None, size: int) -> str:
 
     descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-", dir=folder)
     try:
-        # Written out, since room that is only promised is a bus error when it is not there.
+        # Written, not truncated to size: a page that has no room behind it is a bus error.
         os.write(descriptor, bytes(size))
     except OSError:
         os.unlink(path)  # noqa: PTH108

@@ -1,18 +1,20 @@
-"""The words that a worker and a zygote exchange about births and deaths.
+"""Define the messages about forks and deaths that a worker and a zygote exchange.
 
-One message, one packet. Worker to zygote::
+A zygote is the process of a slot that has imported the user's module and forks a process for each
+task. One message is one packet. Worker to zygote::
 
-    FORK    serial, token, serial of one to be reaped; with the descriptor of the new one's socket
-    REAP    serial of one to be reaped: whoever was to be killed with it has been
-    LEAVE   there will be no more births
+    FORK    serial, cookie, serial to reap; comes with the descriptor of the new process's socket
+    REAP    serial to reap: the worker has killed the dead process's group
+    EXIT    end as soon as every forked process has been reaped; no FORK follows
 
 Zygote to worker::
 
     FORKED  serial, pid
     FAILED  serial, error number: no process could be forked
-    DIED    serial, exit code; a zombie until it is to be reaped, so that its pid stays its own
+    DIED    serial, exit code (-N: signal N); stays a zombie until it is to be reaped, so that no
+            other process gets its pid
 
-Serials count from 1; 0 is none.
+Serials count from 1; 0 means none.
 """
 
 from __future__ import annotations
@@ -20,22 +22,22 @@ from __future__ import annotations
 import socket
 import struct
 
-from cloud_tasks.executors.common.protocol import TOKEN_BYTES
+from cloud_tasks.executors.common.protocol import COOKIE_BYTES
 
-#: kind, serial, who is to be reaped or pid or exit code or error number, token
-MESSAGE = struct.Struct(f"<BQq{TOKEN_BYTES}s")
+#: kind, serial, value (serial to reap, pid, exit code or error number), cookie
+MESSAGE = struct.Struct(f"<BQq{COOKIE_BYTES}s")
 
-FORK, REAP, LEAVE, FORKED, FAILED, DIED = range(1, 7)
+FORK, REAP, EXIT, FORKED, FAILED, DIED = range(1, 7)
 
 
 def receive(control: socket.socket) -> tuple[int, int, int, bytes, int | None] | None:
-    """Receive a message and the descriptor that came with it; None: the other end is closed."""
+    """Receive a message and the descriptor that came with it; None if the other end is closed."""
     packet, descriptors, _, _ = socket.recv_fds(control, MESSAGE.size, 1)
     if not packet:
         return None
     return *MESSAGE.unpack(packet), descriptors[0] if descriptors else None
 
 
-def message(kind: int, serial: int, value: int = 0, token: bytes = b"") -> bytes:
-    """Return a message."""
-    return MESSAGE.pack(kind, serial, value, token)
+def message(kind: int, serial: int, value: int = 0, cookie: bytes = b"") -> bytes:
+    """Pack a message."""
+    return MESSAGE.pack(kind, serial, value, cookie)

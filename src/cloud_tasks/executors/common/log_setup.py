@@ -1,4 +1,7 @@
-"""Logging in the processes of a run: the handler of last resort, and whose record it is."""
+"""Set up logging in the processes of a run, and add the task to the records of tasks.
+
+A child imports this only once its task has imported logging, see child/import_hook.py.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-#: Talk to a person: its lines stand as they are.
+#: The logger of sentences for a person, which are printed without level and logger name.
 CONSOLE = "cloud_tasks.console"
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _CLOCK = "%H:%M:%S"
 
 
 class Formatter(logging.Formatter):
-    """One line a record, with the task that it came from, but for what is said to a person."""
+    """Format a record as one line that names its task; a record of CONSOLE is its message only."""
 
     def __init__(self) -> None:
         super().__init__(_LINE, _CLOCK)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of *record*."""
+        """Return the text of *record*, its traceback included."""
         if record.name != CONSOLE:
             return super().format(record)
         clock = f"{self.formatTime(record, _CLOCK)} " if getattr(record, "timed", False) else ""
@@ -32,26 +35,24 @@ class Formatter(logging.Formatter):
         task_id = getattr(record, "task_id", None)
         if task_id is None:
             return super().formatMessage(record)
-        where = f"{record.levelname} {record.name} [{_on_one_line(str(task_id))}]"
+        name = str(task_id)
+        if not name.isprintable():
+            from cloud_tasks.text import safe  # imported late: a child rarely needs it
+
+            name = safe(name, len(name))
+        where = f"{record.levelname} {record.name} [{name}]"
         return f"{record.asctime} {where}: {record.message}"
 
 
-def _on_one_line(text: str) -> str:
-    """Write what a terminal would obey, and line ends, as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def stderr_handler() -> logging.Handler:
-    """Return a new handler to stderr that writes our lines."""
+    """Return a new handler that writes our lines to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     return handler
 
 
 def add_root_handler(level: int) -> logging.Handler:
-    """Add a handler to stderr, set the root's level to *level*, return the handler."""
+    """Add a handler to stderr to the root logger, set its level to *level*; return the handler."""
     handler = stderr_handler()
     root = logging.getLogger()
     root.addHandler(handler)
@@ -60,10 +61,11 @@ def add_root_handler(level: int) -> logging.Handler:
 
 
 def plan_for_children(log_level: int | None) -> dict[str, Any] | None:
-    """Say how the children of this process shall log; plain data, for ``log_sender.set_up``.
+    """Return plain data for ``log_sender.set_up``: how the children of this process shall log.
 
-    Where this process has a configuration, its levels hold there as well, so that no child
-    sends what nobody wants; else *log_level* does. None: leave the children alone.
+    If the root logger of this process has handlers, its levels hold in children as well, so that
+    they send no record that would be dropped here; else *log_level* does. None: leave logging in
+    children alone.
     """
     if log_level is None:
         return None
@@ -83,11 +85,11 @@ def plan_for_children(log_level: int | None) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def stamped(task_id: str, slot: int) -> Iterator[None]:
-    """Give the records that the body makes ``task_id`` and ``slot``, in this process.
+def task_records(task_id: str, slot: int) -> Iterator[None]:
+    """Add ``task_id`` and ``slot`` to the records that the body makes, in this process.
 
-    A record of another thread counts if the thread began in the body. The record factory that
-    was there makes the records; one that the body has set stays.
+    Records of another thread count if the thread began in the body. The record factory that was
+    set before makes the records; one that the body sets stays.
     """
     me = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {me}

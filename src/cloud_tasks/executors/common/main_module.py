@@ -1,8 +1,8 @@
-"""The user's main program, in a child process.
+"""Find the user's main program from a child process, and run it there once.
 
-A function of a script is found by running the script once as ``__mp_main__``, as
-multiprocessing does, so that what the script defines exists, also what can't be pickled, and a
-global that a task fills stays filled. The block under ``if __name__ == "__main__":`` does not
+A child finds a function of a script by running the script once as ``__mp_main__``, as
+multiprocessing does. So everything that the script defines exists, also what can't be pickled, and
+a global that a task fills stays filled. The block under ``if __name__ == "__main__":`` does not
 run.
 """
 
@@ -21,20 +21,20 @@ _loaded = False
 
 
 def is_loading() -> bool:
-    """True while this process runs the user's script to get at its functions."""
+    """Return whether this process is running the user's script to define its functions."""
     return _loading
 
 
 def describe_main() -> tuple[str, str] | None:
-    """Say how a child finds the main program: ``(how, where)``, or None for a notebook or REPL.
+    """Return how and where a child finds the main program; None for a notebook or REPL.
 
-    *how* is ``module`` for ``python -m``, ``path`` for a script.
+    How is ``module`` for ``python -m`` with the module's name, or ``path`` for a script.
     """
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
-        # `python -m package` runs package.__main__, which must not be run a second time as if
-        # it were guarded; multiprocessing leaves it alone, too.
+        # `python -m package` runs package.__main__, which has no guard and must not run twice;
+        # multiprocessing leaves it alone, too.
         return None if spec.name.endswith(".__main__") else ("module", spec.name)
     path = getattr(main, "__file__", None)
     if path is None or path == "<stdin>" or not str(path).endswith((".py", ".pyc", ".pyw")):
@@ -45,7 +45,7 @@ def describe_main() -> tuple[str, str] | None:
 
 
 def load_main(how: str, where: str) -> None:
-    """Run the main program as ``__mp_main__`` and let it stand for ``__main__``; once."""
+    """Run the main program as ``__mp_main__`` and put it in the place of ``__main__``; once."""
     global _loading, _loaded
     if _loaded:
         return

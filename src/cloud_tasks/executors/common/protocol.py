@@ -1,29 +1,28 @@
-"""The words that a worker and a child exchange over their private socket.
+"""Define the frames that a worker and a child process exchange over their private socket.
 
-A frame is a head and a body. The head carries a token that the child was told at its start, so
-that a task that writes into descriptors it does not own forges nothing.
+A frame is a head and a body. The head carries a cookie that the child got at its start, so that a
+task that writes into descriptors it does not own can forge nothing.
 
-Parent to child::
+Worker to child::
 
-    BOOT     pickle of a boot dictionary (see child.py)
-    TASK     job number, pickle of (task_id, data)
-    AHEAD    the same, sent while an earlier one may still run
+    BOOT     a BootMessage, pickled
+    TASK     TASK_HEAD, (task_id, data) pickled
+    AHEAD    the same, sent while an earlier task may still run
 
-Child to parent::
+Child to worker::
 
-    READY    empty
-    UNFIT    UTF-8: the child can't be made ready, why
-    REFUSED  UTF-8: no child ever can, why
-    WARNING  UTF-8: what its user should know
-    DONE     REPLY_HEAD, result as JSON
-    RAISED   REPLY_HEAD, JSON of [type, message, traceback]
-    EXITING  REPLY_HEAD, decimal exit code: the process ends now
+    READY            empty: booted, tasks may come
+    BOOT_FAILED      UTF-8: the traceback of the failure; another try may succeed
+    BOOT_IMPOSSIBLE  UTF-8: the configuration error that would meet every child
+    WARNING          UTF-8: a sentence for the user
+    DONE             REPLY_HEAD, the result as JSON
+    RAISED           REPLY_HEAD, JSON of [type, message, traceback]
+    EXITING          REPLY_HEAD, the exit code in decimal: the process ends now
 
-A task that is sent ahead, while another one runs, may be begun only by who takes a token for it,
-one of an eventfd that parent and child share. The parent takes the tokens back to recall what was
-not begun; the child skips a task for which it finds none.
+A task that was sent ahead needs a permit: one count of an eventfd that worker and child share. The
+worker recalls tasks by taking permits back; the child skips a task for which it finds none.
 
-Only bytes and JSON travel towards the parent: nothing that a task made is unpickled there.
+Only bytes and JSON travel towards the worker, which unpickles nothing that a task has made.
 """
 
 from __future__ import annotations
@@ -32,29 +31,78 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
-TOKEN_BYTES = 8
+COOKIE_BYTES = 8
 
-#: token, kind, length of the body
+#: cookie, kind, length of the body in bytes
 HEAD = struct.Struct("<8sBQ")
 #: job number
 TASK_HEAD = struct.Struct("<Q")
-#: job number, retry, replaced_nan, retire, started (epoch), run_time, cpu_time, max_rss_mb;
-#: a figure that was not measured is NaN
+#: job number, retry, replaced_nan, retire, started (seconds since the epoch), run_time and cpu_time
+#: (seconds), peak memory (MiB); a figure that was not measured is NaN
 REPLY_HEAD = struct.Struct("<Q???dddd")
 ReplyHead: TypeAlias = "tuple[int, bool, bool, bool, float, float, float, float]"
 
-BOOT, TASK, AHEAD, READY, UNFIT, REFUSED, DONE, RAISED, EXITING, WARNING = range(1, 11)
-#: What tells the end of a task.
-ANSWERS = frozenset((DONE, RAISED, EXITING))
+(
+    BOOT, TASK, AHEAD, READY, BOOT_FAILED, BOOT_IMPOSSIBLE, DONE, RAISED, EXITING, WARNING,
+) = range(1, 11)  # fmt: skip
+#: The kinds of frames that end a task.
+REPLIES = frozenset((DONE, RAISED, EXITING))
 
-
-def frame(token: bytes, kind: int, body: bytes) -> bytes:
-    """Put a head before *body*."""
-    return HEAD.pack(token, kind, len(body)) + body
-
-
-#: Set in the environment of every child, to its run and its serial, so that what it leaves behind
-#: can be found.
+#: Variable in the environment of every child, ``RUN.SERIAL``: processes that a child leaves behind
+#: inherit it, and are found by it.
 MARK = "CLOUD_TASKS_CHILD"
+
+
+def frame(cookie: bytes, kind: int, body: bytes) -> bytes:
+    """Return *body* behind its head."""
+    return HEAD.pack(cookie, kind, len(body)) + body
+
+
+class BootMessage:
+    """Everything that a child needs to know before its first task; pickled by the worker.
+
+    A plain class, because importing dataclasses or typing costs a fresh process 3 ms or more.
+
+    Attributes:
+        slot: index of the child's slot: its cell of the flag page, its task log.
+        sys_path, argv: of the worker, to become the child's own.
+        function, worker_data: pickled; unpickled once in each child.
+        main: how the child finds the main program, see ``main_module``; None: it can't.
+        flag_file: path of the flag page.
+        reused: the child runs task after task; else it ends after one.
+        max_result_bytes: a longer result is a failure of its task; 0: no limit.
+        retire_above: resident bytes above which a reused child asks to be replaced; 0: never.
+        logging: see ``log_setup.plan_for_children``; None: leave logging alone.
+        task_logs: folder of task logs; None: there are none.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        *,
+        sys_path: list[str],
+        argv: list[str],
+        function: bytes,
+        worker_data: bytes,
+        main: tuple[str, str] | None,
+        flag_file: str,
+        reused: bool,
+        max_result_bytes: int,
+        retire_above: int,
+        logging: dict[str, Any] | None,
+        task_logs: str | None,
+    ) -> None:
+        self.slot = slot
+        self.sys_path = sys_path
+        self.argv = argv
+        self.function = function
+        self.worker_data = worker_data
+        self.main = main
+        self.flag_file = flag_file
+        self.reused = reused
+        self.max_result_bytes = max_result_bytes
+        self.retire_above = retire_above
+        self.logging = logging
+        self.task_logs = task_logs

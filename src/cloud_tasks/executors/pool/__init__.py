@@ -1,1 +1,1 @@
-"""Modules that run in the worker's process: start children, send tasks, receive replies.."""
+"""Modules that run in the worker's process: start children, send tasks, receive replies."""

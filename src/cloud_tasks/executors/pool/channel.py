@@ -1,7 +1,7 @@
-"""The parent's end of the socket to one child: framed, and never blocking.
+"""Send and receive frames over the socket to one child, without ever blocking.
 
-A child may be stopped or killed half-way through a message, and a process that it forked may
-hold the other end open, so nothing here waits for anybody.
+A child may be stopped or killed half-way through a frame, and a process that it forked may hold
+the other end open, so nothing here waits for the child. Frames: see ``protocol``.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ import socket
 
 from cloud_tasks.executors.common import protocol
 
-#: Bytes taken from one child before the others get their turn.
+#: Bytes read from one child before the others get their turn.
 _FAIR_SHARE = 4 * 2**20
-#: Most messages fit; beyond 128 KiB the allocator would map and unmap memory at every read.
+#: Most frames fit; beyond 128 KiB the allocator would map and unmap memory at every read.
 _CHUNK = 64 * 1024
 _LARGE_CHUNK = 2**20
 
 
 class ForgedFrameError(Exception):
-    """What came over the socket was not written by our code in the child."""
+    """Bytes on the socket were not written by our code in the child."""
 
 
 class Channel:
-    """Frames to and from one child.
+    """The pool's end of the socket of one child.
 
     Attributes:
-        eof: the child, and all that hold its end, have closed it.
+        eof: the child, and all processes that inherited its end, have closed it.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_socket", "_token", "eof")
+    __slots__ = ("_cookie", "_incoming", "_outgoing", "_socket", "eof")
 
-    def __init__(self, end: socket.socket, token: bytes) -> None:
+    def __init__(self, end: socket.socket, cookie: bytes) -> None:
         end.setblocking(False)
         self._socket = end
-        self._token = token
+        self._cookie = cookie
         self._incoming = bytearray()
         self._outgoing = memoryview(b"")
         self.eof = False
@@ -46,7 +46,7 @@ class Channel:
         """Send a frame for each of *bodies*; False if something waits for :meth:`flush`."""
         parts: list[bytes] = []
         for body in bodies:
-            parts += (protocol.HEAD.pack(self._token, kind, len(body)), body)
+            parts += (protocol.HEAD.pack(self._cookie, kind, len(body)), body)
         data = b"".join(parts)
         if self._outgoing:
             self._outgoing = memoryview(bytes(self._outgoing) + data)
@@ -56,7 +56,7 @@ class Channel:
 
     @property
     def has_outgoing(self) -> bool:
-        """Part of a frame waits for :meth:`flush`."""
+        """True if a part of a frame waits for :meth:`flush`."""
         return bool(self._outgoing)
 
     def flush(self) -> bool:
@@ -67,17 +67,17 @@ class Channel:
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError:
-                # The child is gone or has closed its end; its death tells the rest.
+                # The child is gone or has closed its end; its death is handled elsewhere.
                 self._outgoing = memoryview(b"")
                 return True
             self._outgoing = self._outgoing[sent:]
         return True
 
     def receive(self, *, at_most: int = _FAIR_SHARE) -> list[tuple[int, bytes]]:
-        """Return the frames that have arrived whole; reads *at_most* about so many bytes.
+        """Return the frames that have arrived whole, after reading about *at_most* bytes.
 
         Raises:
-            ForgedFrameError: somebody else wrote into the socket.
+            ForgedFrameError: other code has written into the socket.
         """
         taken = 0
         size = _CHUNK
@@ -94,7 +94,7 @@ class Channel:
                 break
             taken += len(chunk)
             if not self._incoming and len(chunk) < size:
-                # The way of nearly all messages: nothing is copied together first.
+                # Nearly always: the frames are split without copying the chunk first.
                 frames, used = self._split(chunk)
                 self._incoming += chunk[used:]
                 return frames
@@ -107,12 +107,12 @@ class Channel:
         return frames
 
     def _split(self, data: bytes | bytearray) -> tuple[list[tuple[int, bytes]], int]:
-        """Return the whole frames at the beginning of *data*, and how many bytes they are."""
+        """Return the whole frames at the beginning of *data*, and their length in bytes."""
         frames = []
         at, size = 0, len(data)
         while (begin := at + protocol.HEAD.size) <= size:
-            token, kind, length = protocol.HEAD.unpack_from(data, at)
-            if token != self._token:
+            cookie, kind, length = protocol.HEAD.unpack_from(data, at)
+            if cookie != self._cookie:
                 raise ForgedFrameError
             if begin + length > size:
                 break
@@ -121,10 +121,10 @@ class Channel:
         return frames, at
 
     def drain(self) -> list[tuple[int, bytes]]:
-        """Return all whole frames that are left, after the child's death.
+        """Return all whole frames that are left after the child's death.
 
         Raises:
-            ForgedFrameError: somebody else wrote into the socket.
+            ForgedFrameError: other code has written into the socket.
         """
         frames = []
         while True:
@@ -135,5 +135,5 @@ class Channel:
                 return frames
 
     def close(self) -> None:
-        """Close our end: the child ends when it next looks."""
+        """Close the pool's end: the child ends when it next reads."""
         self._socket.close()

@@ -1,8 +1,13 @@
-"""What a task left behind whose process is dead: where it was, what it had printed."""
+"""Collect what explains the death of a task's process.
+
+Where Python was (``faulthandler`` wrote it into the flag page), the last lines that the task
+printed (from its task log), the memory that was measured, and whether the kernel killed it for
+want of memory. All of it in the pool's thread, but ``warn_of_log_error``, which is the memory
+watch's.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -12,86 +17,94 @@ import time
 from cloud_tasks.executors.common import task_logs
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.pool.state import Job
-from cloud_tasks.outcome import Remains
+from cloud_tasks.outcome import CrashInfo
 from cloud_tasks.system.cgroups import ControlGroups
 
 logger = logging.getLogger(__name__)
 
-#: The signals at which faulthandler speaks; at any other end, what is there is older.
+#: Exit codes of the signals at which faulthandler writes; at any other, a traceback is an old one.
 _FAULTS = tuple(
     -getattr(signal, name)
     for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL")
     if hasattr(signal, name)
 )
-#: Of the output, so many lines and bytes at most.
-_LINES, _BYTES = 20, 4096
-#: Bytes of an index that surely hold its last line.
+#: Limits of the last output.
+_MAX_LINES, _MAX_BYTES = 20, 4096
+#: Bytes at the end of an index that surely hold its last line.
 _INDEX_BYTES = 64 * 1024
-#: From this frame on, the stack is ours.
+#: Traceback lines from this file on are frames of cloud_tasks.
 _OUR_FRAME = os.path.join("cloud_tasks", "executors", "common", "call.py")  # noqa: PTH118
 _FIRST_WORDS = "Fatal Python error"
-_NOTHING = Remains()
+#: Seconds within which the pool sees all deaths that the kernel caused at one moment.
+_TOGETHER = 5.0
 
 
 class CrashCollector:
-    """Looks for what tasks left.
+    """Collects the ``CrashInfo`` of tasks.
 
     Args:
-        flags: the page of the pool, with the tracebacks of crashes.
-        task_logs: the folder of what tasks print; None: it is not kept.
+        flags: the flag page of the pool, which holds the tracebacks of crashes.
+        task_logs: the folder of task logs; None: there are none.
     """
 
     def __init__(self, flags: FlagPage, task_logs: str | None) -> None:
         self._flags = flags
         self._folder = task_logs
-        self._told = False
+        self._warned = False
 
     def traceback(self, slot: int, exit_code: int | None) -> str | None:
-        """Take what the crash that ended with *exit_code* wrote; None: nothing."""
-        if exit_code == 0:  # it has not crashed, so there is nothing to be cleared either
+        """Remove and return the traceback of a crash that ended with *exit_code*; None: none."""
+        if exit_code == 0:  # no crash, so there is nothing to remove either
             return None
-        text = self._flags.take_traceback(slot)
-        return _users_part(text) if text and exit_code in _FAULTS else None
+        text = self._flags.pop_traceback(slot)
+        return _without_our_frames(text) if text and exit_code in _FAULTS else None
 
     def after_death(
         self, job: Job, slot: int, traceback: str | None, *, called: bool
-    ) -> Remains | None:
-        """Collect what is left of *job*; None: nothing is.
+    ) -> CrashInfo | None:
+        """Collect what is known of *job*, whose process has died; None: nothing.
 
-        Where its function was not *called*, what was printed last is of an earlier try.
+        Args:
+            job: the job.
+            slot: index of its slot.
+            traceback: of the crash.
+            called: its function was called; else the last output is that of an earlier attempt.
         """
         last = self._last_output(job, slot) if called else None
-        found = Remains(traceback, last, job.memory, job.free_memory)
-        return None if found == _NOTHING else found
+        found = CrashInfo(traceback, last, job.memory, job.free_memory)
+        return None if found == CrashInfo() else found
 
-    def after_exit(self, job: Job, slot: int) -> Remains | None:
-        """Collect what is of interest of a *job* that ended its process by ``sys.exit``."""
+    def after_exit(self, job: Job, slot: int) -> CrashInfo | None:
+        """Return the last output of a *job* that ended its process by ``sys.exit``."""
         last = self._last_output(job, slot)
-        return None if last is None else Remains(last_output=last)
+        return None if last is None else CrashInfo(last_output=last)
 
     def _last_output(self, job: Job, slot: int) -> str | None:
         if self._folder is None:
             return None
         log, index = task_logs.paths(self._folder, slot)
-        offset = _offset(index, job.task_id)
-        return None if offset is None else _last_lines(log, offset)
+        data, _ = _read_end(index, 0, _INDEX_BYTES)
+        entry = task_logs.parse_entry(data.rstrip(b"\n").rpartition(b"\n")[2])
+        if entry is None or entry[1] != job.task_id:  # its function was not called
+            return None
+        return _last_lines(log, entry[0])
 
-    def tell_trouble(self) -> None:
-        """Warn, once, if a task log could not be written."""
-        number = self._flags.log_trouble
-        if number and self._folder is not None and not self._told:
-            self._told = True
+    def warn_of_log_error(self) -> None:
+        """Log a warning, once, if a child could not write a task log."""
+        number = self._flags.log_error
+        if number and self._folder is not None and not self._warned:
+            self._warned = True
             logger.warning(
-                "what tasks print can't be kept in %s: %s; the tasks go on, and so does the "
-                "keeping as soon as it can",
+                "the output of tasks can't be kept in %s: %s; the tasks go on, and their output is "
+                "kept again as soon as that is possible",
                 self._folder,
                 os.strerror(number),
             )
 
 
-def _users_part(text: str) -> str | None:
-    """Return faulthandler's text without our own frames, and without the list of modules."""
-    begin = text.rfind(_FIRST_WORDS)  # before it, a task may have written what it liked
+def _without_our_frames(text: str) -> str | None:
+    """Return faulthandler's text without frames of cloud_tasks and the list of modules."""
+    begin = text.rfind(_FIRST_WORDS)  # a task may have written anything before it
     if begin < 0:
         return None
     lines = []
@@ -102,36 +115,25 @@ def _users_part(text: str) -> str | None:
     return "\n".join(lines).strip()
 
 
-def _offset(index: str, task_id: str) -> int | None:
-    """Return where the output of *task_id* begins, if it is the last in *index*."""
-    data, _ = _read_end(index, 0, _INDEX_BYTES)
-    line = data.rstrip(b"\n").rpartition(b"\n")[2]
-    try:
-        offset, whose, _ = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    return offset if whose == task_id and isinstance(offset, int) else None
-
-
 def _last_lines(log: str, offset: int) -> str | None:
-    data, whole = _read_end(log, offset, _BYTES)
+    data, whole = _read_end(log, offset, _MAX_BYTES)
     if not whole:
         data = data.partition(b"\n")[2] or data
-    lines = data.decode(errors="replace").rstrip("\r\n").split("\n")[-_LINES:]
-    # As on a terminal: a bar that is drawn again and again is there once.
+    lines = data.decode(errors="replace").rstrip("\r\n").split("\n")[-_MAX_LINES:]
+    # As on a terminal: of a progress bar that was redrawn, the last state is left.
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines) or None
 
 
-def _read_end(path: str, start: int, most: int) -> tuple[bytes, bool]:
-    """Return the last *most* bytes from *start* on; the second value: these are all."""
+def _read_end(path: str, start: int, limit: int) -> tuple[bytes, bool]:
+    """Return at most *limit* last bytes of a file from *start* on, and whether these are all."""
     try:
-        # Whatever somebody has put in its place, nobody waits for it.
+        # Does not block if a task has put a pipe in its place.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return b"", True
     try:
         size = os.fstat(descriptor).st_size
-        begin = max(start, size - most)
+        begin = max(start, size - limit)
         return os.pread(descriptor, max(0, size - begin), begin), begin == start
     except OSError:
         return b"", True
@@ -139,33 +141,29 @@ def _read_end(path: str, start: int, most: int) -> tuple[bytes, bool]:
         os.close(descriptor)
 
 
-#: Seconds within which we hear of all deaths that the kernel caused at one moment.
-_TOGETHER = 5.0
-
-
 class OomWatch:
-    """Tells whether a SIGKILL that nobody of us sent was the kernel's, for want of memory.
+    """Recognises a SIGKILL that the kernel sent for want of memory.
 
     Args:
-        groups: which count such kills.
+        groups: the control groups that count such kills.
     """
 
     def __init__(self, groups: ControlGroups | None = None) -> None:
         self._groups = groups or ControlGroups()
         self._kills = self._groups.oom_kills()
         self._unexplained = 0
-        self._seen_at = -math.inf
+        self._counted_at = -math.inf
 
     def hint(self, exit_code: int | None) -> str | None:
-        """Return a likely reason for a death with *exit_code*; None: there is none to offer."""
+        """Return a likely reason for a death with *exit_code*; None: unknown."""
         if exit_code != -signal.SIGKILL:
             return None
         kills, now = self._groups.oom_kills(), time.monotonic()
         if kills > self._kills:
             self._unexplained = kills - self._kills
-            self._kills, self._seen_at = kills, now
-        # Several may be killed before we hear of the first.
-        if not self._unexplained or now - self._seen_at > _TOGETHER:
+            self._kills, self._counted_at = kills, now
+        # Several may be killed before the pool sees the first death.
+        if not self._unexplained or now - self._counted_at > _TOGETHER:
             return None
         self._unexplained -= 1
         return "out of memory"

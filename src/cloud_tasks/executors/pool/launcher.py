@@ -1,7 +1,7 @@
-"""Starting a bare interpreter that calls a function of ours.
+"""Start an interpreter that runs a module of ``executors.child``, without multiprocessing.
 
-Without multiprocessing's preparations: it imports the user's module and little else, which is most
-of what a fresh process costs.
+It imports the user's module and little else, because imports are most of what a fresh process
+costs.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-#: The current folder must not shadow modules while the child imports its own; the parent's
-#: whole path follows with the first message.
+#: The current folder must not shadow modules while the child imports its own; sys.path of the
+#: worker follows with the boot message.
 _SCRIPT = (
     "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
-    "from cloud_tasks.executors.{module} import main; main({arguments})"
+    "from cloud_tasks.executors.child.{module} import main; main({arguments})"
 )
-_ROOT = str(Path(__file__).resolve().parents[2])
-#: Attributes of ``sys.flags`` and the switches that set them, as often as they count.
+_ROOT = str(Path(__file__).resolve().parents[3])
+#: Attributes of ``sys.flags``, and the option that sets each, repeated as often as its value says.
 _SWITCHES = {
     "debug": "d",
     "optimize": "O",
@@ -33,8 +33,8 @@ _SWITCHES = {
 }
 
 
-def own_flags() -> list[str]:
-    """Return the flags with which this interpreter was started: they hold for children as well."""
+def interpreter_options() -> list[str]:
+    """Return the command line options of this interpreter, for children to have the same."""
     if sys.flags.isolated:
         flags = ["-I"]
     else:
@@ -43,19 +43,19 @@ def own_flags() -> list[str]:
             for name, switch in _SWITCHES.items()
             if getattr(sys.flags, name, 0)
         ]
-    for option, value in sys._xoptions.items():  # documented, for all its underscore
+    for option, value in sys._xoptions.items():  # documented, in spite of its underscore
         flags += ["-X", option if value is True else f"{option}={value}"]
     return flags + [f"-W{option}" for option in sys.warnoptions]
 
 
 class Interpreter:
-    """A ``subprocess.Popen``, as a handle of a child. It has the flags of this interpreter.
+    """A new interpreter with the options of this one, as the handle of a child.
 
     Args:
-        module: of this room, whose ``main`` is called.
-        arguments: of that, as Python.
-        inherited: descriptors that it gets.
-        environment: variables that it has beside ours.
+        module: module of ``executors.child`` whose ``main`` it calls.
+        arguments: arguments of ``main``, as Python source.
+        inherited: descriptors that it inherits.
+        environment: variables that it has beside those of the worker.
 
     Raises:
         OSError: no process or descriptor is to be had.
@@ -71,7 +71,7 @@ class Interpreter:
     ) -> None:
         script = _SCRIPT.format(root=_ROOT, module=module, arguments=arguments)
         self._process = subprocess.Popen(
-            [sys.executable, *own_flags(), "-c", script],
+            [sys.executable, *interpreter_options(), "-c", script],
             stdin=subprocess.DEVNULL,
             pass_fds=[number for number in inherited if number is not None],
             start_new_session=True,
@@ -80,5 +80,5 @@ class Interpreter:
         self.pid = self._process.pid
 
     def exit_code(self) -> int | None:
-        """Reap it if it has ended."""
+        """Reap the process if it has ended; None: it runs."""
         return self._process.poll()

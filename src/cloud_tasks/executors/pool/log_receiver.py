@@ -1,7 +1,12 @@
-"""The worker's side of the log channel: records of tasks, under the worker's configuration.
+"""Receive the log records of tasks, and log them under the worker's configuration.
 
-All children of a pool share the sending end of one socket, see ``log_sender``. A thread of its
-own hands each record to the logger of its name, as if it had been made here.
+All children of a pool share the sending end of one datagram socket, see ``child.log_sender``; each
+datagram is a record as JSON. A thread reads them and passes each record to the logger of its name,
+as if it had been made in the worker::
+
+    task: logger.info() ─► log_sender ─► socket ─► LogReceiver ─► the worker's handlers
+
+Datagrams are checked as foreign data: any process of a task can send one.
 """
 
 from __future__ import annotations
@@ -20,28 +25,28 @@ from cloud_tasks.executors.base import ExecutorOptions
 
 logger = logging.getLogger(__name__)
 
-#: More than the longest datagram; what is longer was not sent by us, and is no JSON once cut.
+#: More than the longest datagram in bytes; a longer one is not ours, and no JSON once cut.
 _BUFFER = 2**16
-#: So long a sender waits at a stretch: a C ``timeval``. How often, is the sender's affair.
-_A_SECOND = struct.pack("@ll", 1, 0)
-#: What a datagram may say of its record, and the types that logging relies on.
+#: SO_SNDTIMEO of 1 s, a C ``timeval``; the sender decides how often to retry.
+_SEND_TIMEOUT = struct.pack("@ll", 1, 0)
+#: Attributes of a record that a datagram may set, and the types that logging relies on.
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "name": str, "levelno": int, "levelname": str, "msg": str, "pathname": str, "lineno": int,
     "funcName": str, "created": (int, float), "msecs": (int, float), "thread": int,
     "threadName": str, "process": int, "processName": str, "exc_text": str, "stack_info": str,
 }  # fmt: skip
-_NEEDED = ("name", "levelno", "msg")
-#: ``extra`` must not replace what logging itself relies on.
-_OWN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+_REQUIRED = ("name", "levelno", "msg")
+#: Attributes that logging itself relies on; ``extra`` must not replace them.
+_RESERVED = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 #: Seconds since 1970, in the year 3000: no platform's calendar ends before.
 _LAST_MOMENT = 32_503_680_000
 
 
-class LogChannel:
-    """A socket for the records of a pool's children, and the thread that handles them.
+class LogReceiver:
+    """The log socket of a pool, and the thread that handles the records.
 
     Args:
-        patience: seconds that ``join`` waits for a handler that gets nowhere.
+        patience: seconds that ``join`` waits for a handler to be done with one record.
 
     Raises:
         OSError: no descriptor is to be had.
@@ -52,38 +57,38 @@ class LogChannel:
         self._handled = 0
         self._target: logging.Logger | None = None
         self._receiver, self._sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with contextlib.suppress(OSError):  # where the default is less than a record may have
+        with contextlib.suppress(OSError):  # the default may be less than a record takes
             if self._sender.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * _BUFFER:
                 self._sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _BUFFER)
                 self._receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * _BUFFER)
-        with contextlib.suppress(OSError):  # where the kernel has another notion of time
-            self._sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _A_SECOND)
-        self._ending = False
-        self._end_lock = threading.Lock()
-        self._complained: set[str] = set()
+        with contextlib.suppress(OSError):  # a kernel with another timeval
+            self._sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+        self._closing = False
+        self._close_lock = threading.Lock()
+        self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-logs", daemon=True)
         self._thread.start()
 
     def fileno(self) -> int:
-        """Return the sending end, for children to inherit."""
+        """Return the descriptor of the sending end, for children to inherit."""
         return self._sender.fileno()
 
-    def end(self) -> None:
-        """Let the thread handle what was sent and then end; never blocks."""
-        with self._end_lock:
-            if self._ending:
+    def close(self) -> None:
+        """Have the thread handle all that was sent and then end; never blocks."""
+        with self._close_lock:
+            if self._closing:
                 return
-            self._ending = True
-            with contextlib.suppress(OSError):  # full: it has something to wake up for
+            self._closing = True
+            with contextlib.suppress(OSError):  # it is full, so the thread wakes up anyway
                 self._sender.send(b"", socket.MSG_DONTWAIT)
 
     def join(self) -> None:
-        """Wait until every record has been handled and the socket is closed; after ``end``.
+        """Wait, after ``close``, until every record is handled and the socket is closed.
 
-        Gives up on a handler that has not been through with a single record for too long: no
-        run hangs for the sake of what it logs.
+        Gives up if no record has been handled for *patience* seconds, so that a handler that
+        blocks can't keep the run from ending.
         """
-        if threading.current_thread() is self._thread:  # a handler may shut a pool down
+        if threading.current_thread() is self._thread:  # a handler may call shutdown()
             return
         before = -1
         while self._thread.is_alive() and self._handled != before:
@@ -94,10 +99,10 @@ class LogChannel:
 
     def _work(self) -> None:
         with self._receiver, self._sender:
-            while not self._ending:
+            while not self._closing:
                 self._handle(self._receiver.recv(_BUFFER))
-            with self._end_lock:  # nobody else uses the socket any more
-                # What a task has left behind may still send: now it is refused.
+            with self._close_lock:  # close() uses the socket as well
+                # Processes that a task has left behind may still send: refuse it from now on.
                 self._sender.shutdown(socket.SHUT_RDWR)
             self._receiver.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -110,26 +115,26 @@ class LogChannel:
             return
         try:
             record = decode(datagram)
-        except Exception as error:  # noqa: BLE001 - a task may have sent it, whatever it is
-            self._complain("a child process sent something that is no log record: %r", error)
+        except Exception as error:  # noqa: BLE001 - a task may send anything
+            self._warn_once("a child process sent something that is no log record: %r", error)
             return
         try:
             self._target = target = find_logger(record.name)
             if target.isEnabledFor(record.levelno):
                 target.handle(record)
-        except BaseException as error:  # noqa: BLE001 - the user's handlers; one may even exit
-            self._complain("a log record of a task could not be handled: %r", error)
+        except BaseException as error:  # noqa: BLE001 - handlers are the user's code
+            self._warn_once("a log record of a task could not be handled: %r", error)
 
-    def _complain(self, text: str, error: BaseException) -> None:
-        if text in self._complained:
+    def _warn_once(self, text: str, error: BaseException) -> None:
+        if text in self._warned:
             return
-        self._complained.add(text)
-        with contextlib.suppress(BaseException):  # by the same handlers
-            logger.warning(f"{text}; it is dropped, and what follows of this kind", error)
+        self._warned.add(text)
+        with contextlib.suppress(BaseException):  # the same handlers fail again
+            logger.warning(f"{text}; it is dropped, and so are further ones of this kind", error)
 
 
 def _unlock_handlers(target: logging.Logger) -> None:
-    """Give the handlers of *target* that are stuck a new lock: logging takes it at the exit."""
+    """Give blocked handlers of *target* a new lock, because logging takes it at exit."""
     above: logging.Logger | None = target
     while above is not None:
         for handler in above.handlers:
@@ -141,35 +146,35 @@ def _unlock_handlers(target: logging.Logger) -> None:
         above = above.parent if above.propagate else None
 
 
-def open_channel(options: ExecutorOptions) -> LogChannel | None:
-    """Open a channel if this process has handlers, and takes the records of its children.
+def open_receiver(options: ExecutorOptions) -> LogReceiver | None:
+    """Open a receiver if the worker has handlers and tasks shall log to them; else None.
 
     Raises:
         OSError: no descriptor is to be had.
     """
-    wanted = options.log_level is not None and options.task_logs is None
-    if not wanted or not logging.getLogger().handlers:
+    requested = options.log_level is not None and options.task_logs is None
+    if not requested or not logging.getLogger().handlers:
         return None
-    return LogChannel(options.exit_grace)
+    return LogReceiver(options.exit_grace)
 
 
 def decode(datagram: bytes) -> logging.LogRecord:
-    """Make a record from what a child sent.
+    """Return the log record that a child sent as *datagram*.
 
     Raises:
         ValueError: it is no record.
     """
     content = json.loads(datagram)
     if not isinstance(content, dict):
-        raise ValueError("no object")  # noqa: TRY004 - one error for all that is no record
+        raise ValueError("no object")  # noqa: TRY004 - one error for everything that is no record
     extra = content.get("extra")
     fields: dict[str, Any] = {}
     if isinstance(extra, dict):
-        fields.update((name, value) for name, value in extra.items() if name not in _OWN)
+        fields.update((name, value) for name, value in extra.items() if name not in _RESERVED)
     for name, kind in _FIELDS.items():
         if isinstance(content.get(name), kind):
             fields[name] = content[name]
-    missing = [name for name in _NEEDED if name not in fields]
+    missing = [name for name in _REQUIRED if name not in fields]
     if missing:
         raise ValueError(f"no {missing[0]}")
     if not 0 <= fields.get("created", math.nan) <= _LAST_MOMENT:
@@ -183,9 +188,9 @@ def decode(datagram: bytes) -> logging.LogRecord:
 
 
 def find_logger(name: str) -> logging.Logger:
-    """Return the logger *name*; if nobody has asked for it here, one that is not remembered.
+    """Return the logger *name*; one that the worker does not have is made, and not kept.
 
-    logging keeps every logger for ever, and tasks may well have one each.
+    logging keeps loggers for ever, and each task may use one of its own.
     """
     root = logging.getLogger()
     known = root.manager.loggerDict

@@ -1,4 +1,10 @@
-"""From a child's reply, or its silence, to an outcome."""
+"""Turn a child's reply or exit into the outcome of its job.
+
+::
+
+    reply ──► from_reply ──► reply_outcome ──► Completed, Raised, Exited
+    death ──► after_death ──► Exited, TimedOut, OverMemory, Aborted, with measures and crash info
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,12 @@ from dataclasses import replace
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.outcome import (
     Completed,
+    CrashInfo,
     Exited,
     Measures,
     Outcome,
     OverMemory,
     Raised,
-    Remains,
     TimedOut,
 )
 
@@ -22,20 +28,20 @@ from cloud_tasks.outcome import (
 def from_reply(
     kind: int, head: protocol.ReplyHead, rest: bytes, slot: int | None, elapsed: float
 ) -> tuple[Outcome, bool]:
-    """Turn a reply into an outcome; the second value: the child wants to be replaced.
+    """Turn a reply into an outcome; the second value: the child asks to be replaced.
 
     Args:
-        kind: ``wire.DONE``, ``wire.RAISED`` or ``wire.EXITING``.
-        head: what ``wire.REPLY_HEAD`` unpacks.
-        rest: what follows it.
-        slot: which ran it.
-        elapsed: seconds since the slot was given.
+        kind: ``protocol.DONE``, ``protocol.RAISED`` or ``protocol.EXITING``.
+        head: as unpacked by ``protocol.REPLY_HEAD``.
+        rest: the bytes behind it.
+        slot: index of the slot that ran the job.
+        elapsed: seconds since the slot was assigned.
     """
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = head
     if run_time > elapsed:
-        # It waited in the child, and began before the parent knew that the one before was over.
+        # It waited in the child, and began before the pool had read the reply before it.
         elapsed = run_time
-    # A figure that was not measured is NaN, which is all that is not equal to itself.
+    # A figure that was not measured is NaN, the only value that differs from itself.
     measures = Measures(
         slot,
         elapsed,
@@ -50,7 +56,7 @@ def from_reply(
 def reply_outcome(
     kind: int, body: bytes, retry: bool, replaced_nan: bool, measures: Measures
 ) -> Outcome:
-    """Build the outcome that *kind* stands for; *body* as in ``call.Reply``."""
+    """Return the outcome for a reply of *kind*; *body* as in ``call.Reply``."""
     if kind == protocol.DONE:
         if b"\n" in body:
             # The encoder never writes one: the task has tampered with it.
@@ -63,25 +69,26 @@ def reply_outcome(
 
 
 def after_death(
-    verdict: Outcome,
+    outcome: Outcome,
     slot: int,
-    given: float,
+    assigned_at: float,
     started: float | None,
-    remains: Remains | None = None,
+    crash_info: CrashInfo | None = None,
 ) -> Outcome:
-    """Complete *verdict* with what can be known of a task whose process is dead.
+    """Complete the *outcome* of a task whose process is dead, with measures and crash info.
 
     Args:
-        verdict: what became of it.
-        slot: which ran it.
-        given: when the slot was given, monotonic.
-        started: when the function was called, the same clock; None: it was not.
-        remains: what the process left behind.
+        outcome: without measures.
+        slot: index of the slot that ran it.
+        assigned_at: when the slot was assigned, monotonic.
+        started: when the function was called, by the same clock; None: it was not.
+        crash_info: see ``crash_info``.
     """
     now = time.monotonic()
-    if isinstance(verdict, Exited | TimedOut | OverMemory):
-        verdict = replace(verdict, remains=remains)
+    if isinstance(outcome, Exited | TimedOut | OverMemory):
+        outcome = replace(outcome, crash_info=crash_info)
     if started is None:
-        return replace(verdict, measures=Measures(slot, now - given))
+        return replace(outcome, measures=Measures(slot, now - assigned_at))
     run_time = now - started
-    return replace(verdict, measures=Measures(slot, now - given, time.time() - run_time, run_time))
+    measures = Measures(slot, now - assigned_at, time.time() - run_time, run_time)
+    return replace(outcome, measures=measures)

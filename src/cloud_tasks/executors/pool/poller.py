@@ -1,4 +1,4 @@
-"""Waiting on many descriptors at once, with the fastest means that the platform has."""
+"""Wait for many descriptors at once, with the fastest call that the platform has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WRITE = select.POLLOUT
 
 
 class Poller:
-    """A lasting set of descriptors; epoll where there is one (building a set per wait is slow)."""
+    """A set of watched descriptors: epoll, else poll."""
 
     def __init__(self) -> None:
         self._set: Any
@@ -26,15 +26,15 @@ class Poller:
             self._unit = 1000.0  # milliseconds
 
     def add(self, descriptor: int) -> None:
-        """Watch *descriptor* for something to read."""
+        """Watch *descriptor* until it is readable."""
         self._set.register(descriptor, _READ)
 
     def watch_write(self, descriptor: int, on: bool) -> None:
-        """Watch *descriptor* for room to write as well, or no longer."""
+        """Watch *descriptor* for being writable as well if *on*, else no longer."""
         self._set.modify(descriptor, _READ | _WRITE if on else _READ)
 
     def remove(self, descriptor: int) -> None:
-        """Stop watching; before the descriptor is closed."""
+        """Stop watching *descriptor*; must be called before it is closed."""
         self._set.unregister(descriptor)
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
@@ -44,14 +44,13 @@ class Poller:
         return ready
 
     def close(self) -> None:
-        """Let go of the set."""
-        close = getattr(self._set, "close", None)
-        if close is not None:
-            close()
+        """Close the descriptor of epoll; poll has none."""
+        if hasattr(self._set, "close"):
+            self._set.close()
 
 
 class WakeUp:
-    """A descriptor by which other threads, or signal handlers, end a wait."""
+    """A descriptor that other threads make readable to end a wait."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
@@ -65,7 +64,7 @@ class WakeUp:
         return self._reader
 
     def set(self) -> None:
-        """End the wait, or the next one; does nothing after :meth:`close`."""
+        """End the wait, or the next one; from any thread. Does nothing after :meth:`close`."""
         with self._lock:
             if self._closed:
                 return
@@ -73,7 +72,7 @@ class WakeUp:
                 os.write(self._writer, b"x")
 
     def clear(self) -> None:
-        """Forget the wake-ups until now."""
+        """Make the descriptor unreadable again."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(self._reader, 4096)) == 4096:
                 pass

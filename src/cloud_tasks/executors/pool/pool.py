@@ -1,16 +1,17 @@
-"""The pool behind every executor that runs tasks in processes.
+"""Run tasks in N child processes: the base of the executors ``loky``, ``spawn``, ``forkserver``.
 
-N slots with a child each, one private socket each, one thread for all::
+N slots with a child each, a private socket to each child, one thread for all::
 
     submit ─► queue ─► slot ─socket─► child: function(task)
                                         │
     future ◄─ outcome ◄─ reply, or ◄────┘
               death, deadline, abort
 
-The parts: ``engine`` is the thread's loop, ``dispenser`` gives jobs to children and takes back what
-they have not begun, ``referee`` says what became of a job, ``deadlines`` what must have happened
-by now, ``children`` starts and buries processes, ``channel`` and ``wire`` are their language,
-``guardian`` and ``sweeper`` see to it that nothing stays behind.
+``loop`` is the thread. It assigns jobs by ``scheduler``, which sends short ones ahead by
+``pipelining``; ``state`` holds what these three share. ``processes`` starts and reaps children,
+``channel`` talks to them by ``common.protocol``. ``crash_info`` and ``outcomes`` turn replies and
+deaths into outcomes. ``memory_watch`` and ``log_receiver`` have threads of their own; ``watchdog``
+and ``orphan_killer`` see that no process is left.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
@@ -41,12 +45,12 @@ from cloud_tasks.executors.function import (
     serialise_worker_data,
 )
 from cloud_tasks.executors.pool.crash_info import CrashCollector
-from cloud_tasks.executors.pool.log_receiver import LogChannel, open_channel
-from cloud_tasks.executors.pool.loop import Engine
+from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
+from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.processes import ChildProcesses, boot_message
+from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.outcome import NOT_MEASURED, Outcome
 from cloud_tasks.system import machine
@@ -55,9 +59,9 @@ from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
 
-#: Descriptors kept free for everything that is not a slot: the guardian, the poller, the wake-up,
-#: a process being started, the log channel, the event log, a file of the user's.
-_RESERVE = 19
+#: Descriptors kept free for everything that is not a slot: the watchdog, the poller, the wake-up,
+#: the flag page, a process being started, the log socket, the event log, a file of the user's.
+_RESERVE = 20
 
 
 class SlotPool(Executor, abc.ABC):
@@ -72,19 +76,21 @@ class SlotPool(Executor, abc.ABC):
     )
     #: A child takes task after task; else it takes one, and its successor boots meanwhile.
     reused: ClassVar[bool]
-    #: Descriptors of ours that one slot takes.
+    #: Descriptors of the worker that one slot takes.
     descriptors_per_slot: ClassVar[int]
-    #: Starts and buries the processes.
-    nursery: ClassVar[type[ChildProcesses]] = ChildProcesses
+    #: Starts and reaps the processes.
+    processes: ClassVar[type[ChildProcesses]] = ChildProcesses
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
-        self._log_channel: LogChannel | None = None
+        self._loop: PoolLoop | None = None
+        self._log_receiver: LogReceiver | None = None
         self._closed = False
         self._numbers = itertools.count(1)
 
+    # -- for subclasses
+
     def _prepare(self) -> None:
-        """Import what starting a process needs, and make sure that it can be done here.
+        """Import what starting a process needs, and check that it can be done here.
 
         Raises:
             ConfigurationError: it can't.
@@ -94,7 +100,7 @@ class SlotPool(Executor, abc.ABC):
     def _launch(
         self,
         end: socket.socket,
-        token: bytes,
+        cookie: bytes,
         inherited: Descriptors,
         environment: dict[str, str],
     ) -> Handle:
@@ -104,79 +110,96 @@ class SlotPool(Executor, abc.ABC):
             OSError: no process or descriptor is to be had.
         """
 
+    # -- starting
+
     def start(
         self, function: FunctionSpec, worker_data: WorkerData, options: ExecutorOptions
     ) -> None:
-        """Start the pool's thread and guardian; children start when there is work."""
-        if self._engine is not None:
+        """Start the pool's thread and watchdog; children start when there is work."""
+        if self._loop is not None:
             raise RuntimeError("an executor can't be started twice")
-        self._check_place()
-        self._main = function.main
-        # The first things, since they may fail: nothing has been opened yet.
-        payload = function.pickled()
-        data = serialise_worker_data(worker_data, function.main)
-        self._prepare()
-        self.slots = self._affordable(options.slots)
-        # Whoever opens the folder may have gone to another one before.
-        logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
-        options = replace(options, slots=self.slots, task_logs=logs_at)
-        self._own_flags = FlagPage.create(self.slots) if options.flags is None else None
-        flags = options.flags or self._own_flags
-        assert flags is not None
-        boot = boot_message(
-            function=payload,
-            worker_data=data,
-            main=function.main,
-            flags=flags.path,
-            reused=self.reused,
-            max_result_bytes=options.max_result_bytes,
-            memory_limit=options.memory_limit,
-            logging_plan=log_setup.plan_for_children(options.log_level),
-            task_logs=options.task_logs,
-        )
-        searcher = CrashCollector(flags, options.task_logs)
-        self._engine = self._make_engine(boot, flags, searcher, options)
-        self._memory_watch = MemoryWatch(
-            self._engine, options.memory_limit or None, searcher.tell_trouble
-        )
-        self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
-        self._thread.start()
-        self._memory_watch.start()
-        # Without it, multiprocessing's own exit handler would wait for children that wait for us.
-        atexit.register(self.shutdown)
-
-    @staticmethod
-    def _check_place() -> None:
         if os.name != "posix":
             raise ConfigurationError(
                 "this executor needs POSIX process groups: on Windows use --executor inline, or WSL"
             )
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
+        self._main = function.main
+        # First what may fail, while nothing has been opened yet.
+        payload = function.pickled()
+        data = serialise_worker_data(worker_data, function.main)
+        self._prepare()
+        self.slots = self._affordable(options.slots)
+        # Children write task logs, and may have another current folder.
+        logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
+        options = replace(options, slots=self.slots, task_logs=logs_at)
+        self.flags = self._page = FlagPage.create(self.slots)
+        boot = self._boot_message(payload, data, options)
+        crashes = CrashCollector(self._page, options.task_logs)
+        self._loop = self._open_loop(boot, crashes, options)
+        self._memory_watch = MemoryWatch(
+            self._loop, options.memory_limit or None, crashes.warn_of_log_error
+        )
+        self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
+        self._thread.start()
+        self._memory_watch.start()
+        # Without it, multiprocessing's exit handler would wait for children that wait for us.
+        atexit.register(self.shutdown)
 
-    def _make_engine(
+    def _boot_message(
+        self, function: bytes, worker_data: bytes, options: ExecutorOptions
+    ) -> Callable[[int], protocol.BootMessage]:
+        """Return a function that makes the boot message for the child of a slot."""
+        return partial(
+            protocol.BootMessage,
+            sys_path=list(sys.path),
+            argv=list(sys.argv),
+            function=function,
+            worker_data=worker_data,
+            main=self._main,
+            flag_file=self._page.path,
+            reused=self.reused,
+            max_result_bytes=options.max_result_bytes,
+            # Memory that earlier tasks left would be counted as the next one's.
+            retire_above=options.memory_limit // 2 if options.memory_limit else 0,
+            logging=log_setup.plan_for_children(options.log_level),
+            task_logs=options.task_logs,
+        )
+
+    def _open_loop(
         self,
-        boot: dict[str, Any],
-        flags: FlagPage,
-        searcher: CrashCollector,
+        boot: Callable[[int], protocol.BootMessage],
+        crashes: CrashCollector,
         options: ExecutorOptions,
-    ) -> Engine:
+    ) -> PoolLoop:
         poller = Poller()
         try:
-            self._log_channel = open_channel(options)
-            log = None if self._log_channel is None else self._log_channel.fileno()
-            nursery = self.nursery(self._launch, boot, poller, flags.path, options.environment, log)
-            nursery.open()
+            self._log_receiver = open_receiver(options)
+            log = None if self._log_receiver is None else self._log_receiver.fileno()
+            processes = self.processes(
+                self._launch,
+                boot,
+                poller,
+                self._page.path,
+                options.environment,
+                log,
+                reused=self.reused,
+            )
+            processes.open()
         except OSError as error:
             poller.close()
-            if self._log_channel is not None:
-                self._log_channel.end()
-            if self._own_flags is not None:
-                self._own_flags.close()
+            if self._log_receiver is not None:
+                self._log_receiver.close()
+            self._page.close()
             raise ExecutorBrokenError(f"no process could be started: {error}") from error
-        return Engine(nursery, poller, flags, searcher, options, reused=self.reused)
+        return PoolLoop(processes, poller, self._page, crashes, options, reused=self.reused)
 
     def _affordable(self, slots: int) -> int:
+        """Return how many of *slots* the limit of descriptors allows.
+
+        Raises:
+            ExecutorBrokenError: none.
+        """
         free = machine.free_descriptors()
         if free is None:
             return slots
@@ -196,29 +219,31 @@ class SlotPool(Executor, abc.ABC):
         return min(slots, possible)
 
     def _run(self) -> None:
-        assert self._engine is not None
-        # Signals are for the main thread; what is blocked here, a child inherits while it boots,
-        # so that a Ctrl-C at the terminal does not meet it half-made.
+        assert self._loop is not None
+        # Signals are for the main thread. A child inherits what is blocked here while it boots, so
+        # that a Ctrl-C at the terminal does not reach it half-made.
         signal.pthread_sigmask(
             signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
         )
         try:
-            self._engine.run()
+            self._loop.run()
         finally:
-            if self._log_channel is not None:
-                self._log_channel.end()
+            if self._log_receiver is not None:
+                self._log_receiver.close()
+
+    # -- running tasks
 
     def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
         """Queue *task* for the next free slot. Never blocks."""
-        if self._engine is None or self._closed:
+        if self._loop is None or self._closed:
             raise RuntimeError("the executor is not running")
         try:
             payload = self._encode(task)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
-            return self._unsendable(error)
+            return _unsendable(error)
         number = next(self._numbers)
         job = Job(number, task.task_id, protocol.TASK_HEAD.pack(number) + payload, max_runtime)
-        self._engine.submit(job)
+        self._loop.submit(job)
         return job
 
     def _encode(self, task: Task) -> bytes:
@@ -230,27 +255,15 @@ class SlotPool(Executor, abc.ABC):
             return serialise(message, self._main)
         return serialise(message, self._main) if refers_to_main(payload) else payload
 
-    @staticmethod
-    def _unsendable(error: Exception) -> Future[Outcome]:
-        from cloud_tasks.executors.common.call import describe
-
-        future: Future[Outcome] = Future()
-        future.set_running_or_notify_cancel()
-        future.set_result(
-            reply_outcome(protocol.RAISED, describe(error), False, False, NOT_MEASURED)
-        )
-        return future
-
     def running(self) -> list[Running]:
         """Return the tasks whose function has been called, by slot."""
-        return [] if self._engine is None else self._engine.running()
+        return [] if self._loop is None else self._loop.running()
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Kill the task's process and all below it, if it still runs."""
-        if not isinstance(future, Job) or future.done() or self._engine is None:
+        if not isinstance(future, Job) or future.done() or self._loop is None:
             return False
-        engine, job = self._engine, future
-        engine.tell(lambda: engine.abort(job, reason))
+        self._loop.call_soon(partial(self._loop.abort, future, reason))
         return True
 
     def shutdown(
@@ -261,20 +274,28 @@ class SlotPool(Executor, abc.ABC):
         wait: bool = True,
         now: bool = False,
     ) -> None:
-        """Take nothing new, abort what runs after *grace* seconds, leave no process."""
-        if self._engine is None:
+        """Accept no more tasks, abort running ones after *grace* seconds, leave no process."""
+        if self._loop is None:
             return
         self._closed = True
-        engine, deadline = self._engine, time.monotonic() + grace
-        engine.tell(lambda: engine.close(deadline, reason))
+        self._loop.call_soon(partial(self._loop.close, time.monotonic() + grace, reason))
         if now:
-            engine.tell(engine.hurry)
+            self._loop.call_soon(self._loop.kill_exiting)
         if not wait:
             return
         self._thread.join()
-        if self._log_channel is not None:
-            self._log_channel.join()
+        if self._log_receiver is not None:
+            self._log_receiver.join()
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
-        if self._own_flags is not None:
-            self._own_flags.close()
+        self._page.close()
+
+
+def _unsendable(error: Exception) -> Future[Outcome]:
+    """Return the resolved future of a task whose data can't be pickled."""
+    from cloud_tasks.executors.common.call import describe
+
+    future: Future[Outcome] = Future()
+    future.set_running_or_notify_cancel()
+    future.set_result(reply_outcome(protocol.RAISED, describe(error), False, False, NOT_MEASURED))
+    return future

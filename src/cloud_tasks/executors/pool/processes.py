@@ -1,4 +1,15 @@
-"""Starting child processes and burying them: the housekeeping around every one of them."""
+"""Start, kill and reap the child processes of a pool, and send to them.
+
+::
+
+    start ─► launch ─► BOOT message ─► READY ... request_exit ─► EOF on its socket ─► it ends
+                                             ... kill ─► SIGKILL to it and all below it
+                                     death ─► reap ─► group killed, then reaped, then swept
+
+A process is known by its serial, which is part of the mark in its environment: the watchdog and
+the orphan killer find by it what a child has left behind. ``zygotes`` extends this class for
+children that are forked. All of it is in the pool's thread.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +20,33 @@ import os
 import pickle
 import secrets
 import socket
-import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.protocol import MARK
 from cloud_tasks.executors.pool.channel import Channel
-from cloud_tasks.executors.pool.orphan_killer import Sweeper
+from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
+from cloud_tasks.executors.pool.pipelining import open_permits
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.state import Child, Descriptors, Handle, News, Slot, State
-from cloud_tasks.executors.pool.watchdog import Guardian
+from cloud_tasks.executors.pool.state import Child, ChildEvent, Descriptors, Handle, Slot, State
+from cloud_tasks.executors.pool.watchdog import Watchdog
 from cloud_tasks.system import processes
 
 logger = logging.getLogger(__name__)
 
-#: ``launch(child's end of the socket, token, what else it inherits, environment)`` starts a
-#: process that runs ``child.main`` there.
+#: ``launch(child's end of the socket, cookie, other descriptors to inherit, environment)`` starts
+#: a process that runs ``child.main`` there.
 Launch = Callable[[socket.socket, bytes, Descriptors, dict[str, str]], Handle]
 
 #: Seconds until the first repeat after a child died at boot; doubles up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-#: So many deaths at boot in a row, and nothing will ever run.
+#: Number of deaths at boot in a row after which the pool is broken.
 MAX_BOOT_DEATHS = 5
 #: Seconds that importing the user's module may take.
 BOOT_LIMIT = 600.0
+#: Seconds that killed children may take to end when the pool closes.
+_CLOSE_LIMIT = 5.0
 
 
 class ChildProcesses:
@@ -42,199 +54,137 @@ class ChildProcesses:
 
     Args:
         launch: starts a process.
-        boot: what every child is told first, see ``child``; the slot is added here.
-        poller: gets every child's descriptors.
-        flag_file: removed by the guardian if the worker is killed.
-        environment: variables that children have beside ours.
-        log: where children send their log records; None: nowhere.
+        boot: returns the first message to a child of a slot.
+        poller: watches the descriptors of every child.
+        flag_file: removed by the watchdog if the worker is killed.
+        environment: variables that children have beside those of the worker.
+        log: descriptor that children send log records to; None: there is none.
+        reused: children run job after job.
 
     Attributes:
+        alive: all children that have not been reaped.
         by_socket: the children by the descriptor of their socket.
-        by_watch: the children by the descriptor that tells their death.
-        boot_deaths: how many in a row ended before they were ready.
+        by_watch: the children by the descriptor that reports their death.
+        boot_deaths: number of children in a row that died before they were ready.
     """
 
     def __init__(
         self,
         launch: Launch,
-        boot: dict[str, Any],
+        boot: Callable[[int], protocol.BootMessage],
         poller: Poller,
         flag_file: str,
         environment: Mapping[str, str],
         log: int | None = None,
+        *,
+        reused: bool,
     ) -> None:
         self._launch = launch
-        self._additions = environment
-        self._log = log
         self._boot = boot
         self._poller = poller
-        self._run_token = secrets.token_hex(8)
+        self._variables = environment
+        self._log = log
+        self._reused = reused
+        self._run_id = secrets.token_hex(8)
         self._serials = itertools.count(1)
-        self._guardian = Guardian(flag_file, f"{MARK}={self._run_token}.")
-        self._sweeper = Sweeper(self._run_token)
+        self._watchdog = Watchdog(flag_file, f"{MARK}={self._run_id}.")
+        self._watchdog_watch: int | None = None
+        self._orphan_killer = OrphanKiller(self._run_id)
+        self.alive: set[Child] = set()
         self.by_socket: dict[int, Child] = {}
         self.by_watch: dict[int, Child] = {}
         self.boot_deaths = 0
-        self._alive: set[Child] = set()
-        self._warnings: set[str] = set()
-        self._guardian_watch: int | None = None
+        self._warned: set[str] = set()
 
     def open(self) -> None:
-        """Start the guardian.
+        """Start the watchdog.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
-        self._guardian.start()
-        self._watch_guardian()
+        self._watchdog.start()
+        self._watch_watchdog()
 
-    def _watch_guardian(self) -> None:
-        self._guardian_watch = processes.open_death_watch(self._guardian.pid)
-        if self._guardian_watch is not None:
-            self._poller.add(self._guardian_watch)
+    def _watch_watchdog(self) -> None:
+        self._watchdog_watch = processes.open_death_watch(self._watchdog.pid)
+        if self._watchdog_watch is not None:
+            self._poller.add(self._watchdog_watch)
 
-    def attend(self, descriptor: int) -> list[tuple[Child, News]]:
-        """React to *descriptor* if it is one of ours; returns what came of it."""
-        if descriptor == self._guardian_watch:
-            self._forget_guardian()
-            self._guardian.stand_in()
-            self._watch_guardian()
+    def _unwatch_watchdog(self) -> None:
+        if self._watchdog_watch is not None:
+            self._poller.remove(self._watchdog_watch)
+            os.close(self._watchdog_watch)
+            self._watchdog_watch = None
+
+    def handle_event(self, descriptor: int) -> list[tuple[Child, ChildEvent]]:
+        """Handle a ready *descriptor* that is no child's; return what happened to children."""
+        if descriptor == self._watchdog_watch:
+            self._unwatch_watchdog()
+            self._watchdog.replace_if_dead()
+            self._watch_watchdog()
         return []
 
-    def _forget_guardian(self) -> None:
-        if self._guardian_watch is not None:
-            self._poller.remove(self._guardian_watch)
-            os.close(self._guardian_watch)
-            self._guardian_watch = None
-
-    @property
-    def alive(self) -> set[Child]:
-        """All children that have not been buried."""
-        return self._alive
+    # -- starting
 
     def start(self, slot: Slot) -> Child:
-        """Start a process for *slot*; returns before it is booted.
+        """Start a process for *slot*; returns before it has booted.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
-        tokens = _make_tokens() if self._boot["reused"] else None
+        permits = open_permits() if self._reused else None
         try:
-            child = self._launched(slot, Descriptors(tokens, self._log))
+            child = self._launch_child(slot, Descriptors(permits, self._log))
         except BaseException:
-            if tokens is not None:
-                os.close(tokens)
+            if permits is not None:
+                os.close(permits)
             raise
-        child.tokens = tokens
+        child.permits = permits
         return child
 
-    def _launched(self, slot: Slot, inherited: Descriptors) -> Child:
-        """Start a process and tell it how to boot."""
+    def _launch_child(self, slot: Slot, inherited: Descriptors) -> Child:
+        """Start a process and send it the boot message."""
         serial = next(self._serials)
-        token = secrets.token_bytes(protocol.TOKEN_BYTES)
+        cookie = secrets.token_bytes(protocol.COOKIE_BYTES)
+        environment = {**self._variables, MARK: f"{self._run_id}.{serial}"}
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                handle = self._launch(theirs, token, inherited, self._environment(serial))
+                handle = self._launch(theirs, cookie, inherited, environment)
         except BaseException:
             ours.close()
             raise
         assert handle.pid is not None
         watch = processes.open_death_watch(handle.pid)
-        child = Child(serial, slot, handle, Channel(ours, token), watch)
-        self._guardian.watch(handle.pid)
-        self._take_in(child)
-        boot = pickle.dumps({**self._boot, "slot": slot.index})
-        if not child.channel.send(protocol.BOOT, boot):
-            self._poller.watch_write(child.channel.fileno(), True)
+        child = Child(serial, slot, handle, Channel(ours, cookie), watch)
+        self._watchdog.add(handle.pid)
+        self._register(child)
+        boot = pickle.dumps(self._boot(slot.index), protocol=pickle.HIGHEST_PROTOCOL)
+        self.send(child, protocol.BOOT, (boot,))
         return child
 
-    def _take_in(self, child: Child) -> None:
+    def _register(self, child: Child) -> None:
         child.deadline = time.monotonic() + BOOT_LIMIT
-        self._alive.add(child)
-        self._listen(child)
-
-    def _environment(self, serial: int) -> dict[str, str]:
-        return {**self._additions, MARK: f"{self._run_token}.{serial}"}
-
-    def _listen(self, child: Child) -> None:
+        self.alive.add(child)
         self._poller.add(child.channel.fileno())
         self.by_socket[child.channel.fileno()] = child
         if child.watch is not None:
             self._poller.add(child.watch)
             self.by_watch[child.watch] = child
 
-    def stop_listening(self, child: Child) -> None:
-        """Hear no more from its socket, which stays open."""
-        if child.listening:
-            child.listening = False
-            del self.by_socket[child.channel.fileno()]
-            self._poller.remove(child.channel.fileno())
+    def send(self, child: Child, kind: int, bodies: Sequence[bytes]) -> None:
+        """Send a frame for each of *bodies*; what the socket does not take follows later."""
+        if not child.channel.send(kind, *bodies):
+            self._poller.watch_write(child.channel.fileno(), True)
 
-    def dismiss(self, child: Child, grace: float) -> None:
-        """Ask it to end by itself within *grace* seconds."""
-        child.state = State.LEAVING
-        child.deadline = time.monotonic() + grace
-        self.stop_listening(child)
-        child.channel.close()
-
-    def kill(self, child: Child) -> None:
-        """Kill it with everything below it, at once."""
-        child.state = State.DOOMED
-        child.deadline = float("inf")
-        pid = child.handle.pid
-        if pid is not None:
-            below = processes.descendants(pid)
-            processes.kill_group(pid)
-            processes.kill_all(below)
-            self._sweeper.killed(p.pid for p in below)
-
-    def bury(self, child: Child) -> int | None:
-        """Let go of a child that has ended; returns its exit code.
-
-        Its group is killed before it is reaped, while its number can't be anybody else's.
-        """
-        pid = child.handle.pid
-        if pid is not None:
-            processes.kill_group(pid)
-            self._guardian.forget(pid)
-        code = child.handle.exit_code()
-        self.stop_listening(child)
-        child.channel.close()
-        if child.tokens is not None:
-            os.close(child.tokens)
-            child.tokens = None
-        if child.watch is not None:
-            del self.by_watch[child.watch]
-            self._poller.remove(child.watch)
-            os.close(child.watch)
-        self._alive.discard(child)
-        if pid is not None:
-            self._sweep(child, pid)
-        return code
-
-    def _sweep(self, child: Child, pid: int) -> None:
-        """Have what it left behind found, by its mark."""
-        self._sweeper.bury(child.serial, pid)
-
-    def dependents(self, child: Child) -> list[Child]:
-        """Return the children that have ended with *child*, which has been buried."""
-        return []
-
-    def warn(self, sentence: str) -> None:
-        """Say what a child says of its boot, once, however many children do."""
-        if sentence not in self._warnings:
-            self._warnings.add(sentence)
-            logger.warning(sentence)
-
-    def booted(self, child: Child) -> None:
-        """Note that *child* got ready."""
+    def on_ready(self, child: Child) -> None:
+        """Record that *child* has booted."""
         self.boot_deaths = 0
 
-    def boot_failed(self, slot: Slot, reason: str) -> str | None:
-        """Note a death at boot: the slot's next process has to wait, longer each time.
+    def on_boot_failure(self, slot: Slot, reason: str) -> str | None:
+        """Record a death at boot and delay the slot's next process, longer each time.
 
-        Returns why no child ever will get ready, once that is so.
+        Returns why the pool is broken, once too many children have died at boot in a row.
         """
         last_line = reason.strip().rpartition("\n")[2]
         # The whole traceback once is enough.
@@ -248,52 +198,81 @@ class ChildProcesses:
             return None
         return f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {last_line}"
 
+    def warn_once(self, sentence: str) -> None:
+        """Log a warning of a booting child, once however many children send it."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            logger.warning(sentence)
+
+    # -- ending
+
+    def stop_listening(self, child: Child) -> None:
+        """Read no more from the socket of *child*, which stays open."""
+        if child.listening:
+            child.listening = False
+            del self.by_socket[child.channel.fileno()]
+            self._poller.remove(child.channel.fileno())
+
+    def request_exit(self, child: Child, grace: float) -> None:
+        """Close the socket, at which *child* ends by itself; after *grace* seconds it is killed."""
+        child.state = State.EXITING
+        child.deadline = time.monotonic() + grace
+        self.stop_listening(child)
+        child.channel.close()
+
+    def kill(self, child: Child) -> None:
+        """Kill *child* with all processes below it, at once."""
+        child.state = State.KILLED
+        child.deadline = float("inf")
+        pid = child.handle.pid
+        if pid is not None:
+            below = processes.descendants(pid)
+            processes.kill_group(pid)
+            processes.kill_all(below)
+            self._orphan_killer.add_killed(p.pid for p in below)
+
+    def reap(self, child: Child) -> int | None:
+        """Release everything of a *child* that has ended; return its exit code.
+
+        Its group is killed before it is reaped, while no other process can have its number.
+        """
+        pid = child.handle.pid
+        if pid is not None:
+            processes.kill_group(pid)
+            self._watchdog.remove(pid)
+        code = child.handle.exit_code()
+        self.stop_listening(child)
+        child.channel.close()
+        if child.permits is not None:
+            os.close(child.permits)
+            child.permits = None
+        if child.watch is not None:
+            del self.by_watch[child.watch]
+            self._poller.remove(child.watch)
+            os.close(child.watch)
+        self.alive.discard(child)
+        if pid is not None:
+            self._kill_orphans(child, pid)
+        return code
+
+    def _kill_orphans(self, child: Child, pid: int) -> None:
+        """Have processes that *child* left behind found by its mark, and killed."""
+        self._orphan_killer.add_dead(child.serial, pid)
+
+    def dependents(self, child: Child) -> list[Child]:
+        """Return the children that have died with *child*, which has been reaped."""
+        return []
+
     def close(self) -> None:
-        """Kill whoever is left, and what they left; blocks until they are gone."""
-        for child in list(self._alive):
+        """Kill all children, and what they have left; blocks until they are gone."""
+        for child in list(self.alive):
             self.kill(child)
-        deadline = time.monotonic() + 5
-        for child in list(self._alive):
+        deadline = time.monotonic() + _CLOSE_LIMIT
+        for child in list(self.alive):
             while child.handle.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(0.001)
             with contextlib.suppress(OSError, KeyError):
-                self.bury(child)
-        self._sweeper.close()
-        self._forget_guardian()
-        self._guardian.close()
-
-
-def _make_tokens() -> int | None:
-    """Return an eventfd that counts down by one at each read; None where there is no such thing."""
-    if not hasattr(os, "eventfd"):
-        return None
-    return os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-
-def boot_message(
-    *,
-    function: bytes,
-    worker_data: bytes,
-    main: tuple[str, str] | None,
-    flags: str,
-    reused: bool,
-    max_result_bytes: int,
-    memory_limit: int | None,
-    logging_plan: dict[str, Any] | None,
-    task_logs: str | None,
-) -> dict[str, Any]:
-    """Collect what a child must know before its first task; see ``child``."""
-    return {
-        "sys_path": list(sys.path),
-        "argv": list(sys.argv),
-        "function": function,
-        "worker_data": worker_data,
-        "main": main,
-        "flags": flags,
-        "reused": reused,
-        "max_result_bytes": max_result_bytes,
-        # Memory that earlier tasks left would be counted as the next one's.
-        "retire_above": memory_limit // 2 if memory_limit else 0,
-        "logging": logging_plan,
-        "task_logs": task_logs,
-    }
+                self.reap(child)
+        self._orphan_killer.close()
+        self._unwatch_watchdog()
+        self._watchdog.close()

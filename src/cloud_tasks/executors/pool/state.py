@@ -1,100 +1,103 @@
-"""One slot of a pool: the permission to run one task, and the child process that runs it.
+"""Define the plain state of a pool: its jobs, the queue of them, child processes, and slots.
 
-::
+A slot is the permission to run one task at a time. The states of the child process in it::
 
-    child:  BOOTING ─ready─► IDLE ─task─► BUSY ─reply─► IDLE        (reused)
-                                           └───reply─► LEAVING      (fresh process, sys.exit)
-            any ─limit, abort─► DOOMED        any ─death─► gone
+    BOOTING ──READY──► IDLE ──TASK──► BUSY ──reply──► IDLE       (reused)
+                         │              └────reply──► EXITING    (fresh process, sys.exit, worn out)
+                         └──closed──► EXITING
+    any ──time or memory limit, abort, forged frame──► KILLED
+    any ──death──► reaped and forgotten
+
+The pool's thread alone changes children and slots. Jobs are made, queued and cancelled by any
+thread, and resolved by the pool's.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-import time
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloud_tasks.executors.base import Running
-from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.pool.channel import Channel
 from cloud_tasks.outcome import Outcome
 
 
 class State(enum.Enum):
-    """Where a child stands."""
+    """The state of a child process."""
 
     BOOTING = enum.auto()
     IDLE = enum.auto()
     BUSY = enum.auto()
-    LEAVING = enum.auto()
-    DOOMED = enum.auto()
+    EXITING = enum.auto()
+    KILLED = enum.auto()
 
 
-class News(enum.Enum):
-    """What is told of a child by somebody else."""
+class ChildEvent(enum.Enum):
+    """A change of a child that its zygote reports."""
 
-    BORN = enum.auto()
-    DEAD = enum.auto()
+    FORKED = enum.auto()
+    DIED = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What a new process inherits beside its socket; they stay ours to close.
+    """Descriptors that a new process inherits beside its socket; the pool closes its own copies.
 
     Attributes:
-        tokens: the eventfd for tasks that are sent ahead, see ``wire``; None: none are.
-        log: where it sends its log records; None: nowhere.
-        control: a zygote's end of the socket for births and deaths, see ``birth``.
+        permits: eventfd for jobs that are sent ahead, see ``pipelining``; None: none are.
+        log: the sending end of the log socket; None: log records stay in the process.
+        control: a zygote's end of its control socket, see ``fork_protocol``.
     """
 
-    tokens: int | None = None
+    permits: int | None = None
     log: int | None = None
     control: int | None = None
 
 
 class Handle(Protocol):
-    """The operating system's side of a child process."""
+    """A child process as the operating system knows it."""
 
     @property
     def pid(self) -> int | None:
-        """Its number; None: it is on its way."""
+        """The process id; None while a zygote has yet to fork it."""
 
     def exit_code(self) -> int | None:
-        """Reap it if it has ended; None: it runs, or somebody else has reaped it."""
+        """Reap the process if it has ended; None: it runs, or another part has reaped it."""
 
 
 class Job(Future[Outcome]):
     """One task on its way through the pool, and the future of its outcome.
 
-    One object, since two that know each other would be left to the cycle collector, which takes
-    a quarter of the worker's time then.
+    One object instead of two that refer to each other, because those would be left to the cycle
+    collector, which then takes a quarter of the worker's time. Initial values are class
+    attributes, because an instance is made for every task.
 
     Attributes:
         number: counts the pool's jobs from 1.
-        task_id: of the task.
-        body: the task as it travels to the child.
-        max_runtime: seconds, infinite for no limit.
-        given: when a slot was there for it, monotonic; 0.0 before.
-        sent: when it went to a child, monotonic.
-        lost: how often a child died before it called the function.
-        claimed: it is running, for those who hold the future: it can't be cancelled any more.
+        task_id: ID of the task.
+        body: the task as it is sent to the child.
+        max_runtime: seconds; infinite: no limit.
+        assigned_at: when a slot was assigned to it, monotonic; 0.0 before.
+        sent_at: when it was last sent to a child, monotonic.
+        boot_losses: how often a child died before it called the function.
+        claimed: for holders of the future it is running: it can't be cancelled any more.
         resolved: it has its outcome.
-        verdict: why we end it: set before the kill, so that the death is understood.
-        withdrawn: it was found cancelled.
-        memory: bytes that its processes used at the last look; None: nobody has looked.
-        free_memory: bytes that there still were at the first look.
+        kill_outcome: the outcome if the pool ends it; set before the kill, so that the death that
+            follows is attributed to it.
+        withdrawn: its future was found cancelled.
+        memory: bytes that its processes used when last measured; None: not measured yet.
+        free_memory: free bytes of the machine when its memory was first measured.
     """
 
-    given = 0.0
-    sent = 0.0
-    lost = 0
+    assigned_at = 0.0
+    sent_at = 0.0
+    boot_losses = 0
     claimed = False
     resolved = False
-    verdict: Outcome | None = None
+    kill_outcome: Outcome | None = None
     withdrawn = False
     memory: int | None = None
     free_memory: int | None = None
@@ -107,14 +110,14 @@ class Job(Future[Outcome]):
         self.max_runtime = math.inf if max_runtime is None else max_runtime
 
     def claim(self) -> bool:
-        """Take it from the queue, to run or to resolve it; False if it needs neither any more.
+        """Claim it, to run or to resolve it; returns False if it needs neither any more.
 
-        A cancelled future may be asked only once, and a job that was aborted while it waited is
-        met again in the queue.
+        The state of a cancelled future may be asked for only once, and a job that was aborted
+        while it waited is still in the queue.
         """
         if self.withdrawn or self.resolved:
             return False
-        # One that comes back to the queue is running already, for those who hold the future.
+        # A job that was put back into the queue is claimed already.
         if not self.claimed:
             self.claimed = self.set_running_or_notify_cancel()
             self.withdrawn = not self.claimed
@@ -128,32 +131,55 @@ class Job(Future[Outcome]):
             self.set_result(outcome)
 
 
+class JobQueue(deque[Job]):
+    """The jobs that wait for a slot. Any thread may append."""
+
+    def claim_next(self) -> Job | None:
+        """Remove and return the next job that is still to be run; None if there is none."""
+        while self:
+            job = self.popleft()
+            if job.claim():
+                return job
+        return None
+
+    def resolve_all(self, outcome: Outcome) -> None:
+        """Remove all jobs and give them *outcome*; several threads may do so at once."""
+        while True:
+            try:
+                job = self.popleft()
+            except IndexError:
+                return
+            if job.claim():
+                job.resolve(outcome)
+
+
 class Child:
-    """One child process, as the parent sees it.
+    """One child process, as the pool sees it.
 
     Attributes:
         serial: counts the pool's children; part of the mark in its environment.
-        handle: the operating system's side.
-        channel: our end of its socket.
-        watch: descriptor that tells its death; None where there is no such means.
-        watched: its death is told, by that or by somebody else.
-        state: where it stands.
-        deadline: when something must have happened, monotonic: the boot, the reply, the end.
-        jobs: what it was sent and has not answered: the first one runs, the others wait.
-        tokens: eventfd with one token for each job that was sent ahead and not begun; None:
-            nothing may be sent ahead.
-        depth: how many jobs it should have.
-        progress_at: when it answered last, monotonic.
-        ran_dry: when we last heard of it, it had done all that it had.
-        recalled: jobs were taken back from it, and it has yet to come across them.
-        clean_after: the job whose answer tells that it has.
+        slot: the slot that it belongs to.
+        handle: the process.
+        channel: the pool's end of its socket.
+        watch: descriptor that becomes readable when it dies; None where there is none.
+        watched: its death is reported, by *watch* or by its zygote.
+        state: see the drawing above.
+        deadline: when it must have booted, replied or ended, monotonic.
+        jobs: jobs that were sent to it and not replied to; the first runs, the others wait.
+        permits: eventfd that counts the jobs it may begin of those sent ahead; None: nothing may
+            be sent ahead.
+        depth: number of jobs that it should have.
+        last_reply_at: when it last replied, or was sent a job with no other to do; monotonic.
+        drained: when it last replied, it had done all its jobs.
+        recalled: jobs were recalled whose frames it has yet to read and skip.
+        recall_barrier: number of the job whose reply shows that it has; 0: not sent yet.
         listening: the poller watches its socket.
-        complaint: why it could not boot, in its own words.
+        boot_error: why it could not boot, as it said itself.
     """
 
     __slots__ = (
-        "channel", "clean_after", "complaint", "deadline", "depth", "handle", "jobs", "listening",
-        "progress_at", "ran_dry", "recalled", "serial", "slot", "state", "tokens", "watch",
+        "boot_error", "channel", "deadline", "depth", "drained", "handle", "jobs", "last_reply_at",
+        "listening", "permits", "recall_barrier", "recalled", "serial", "slot", "state", "watch",
         "watched",
     )  # fmt: skip
 
@@ -174,18 +200,18 @@ class Child:
         self.state = State.BOOTING
         self.deadline = math.inf
         self.jobs: deque[Job] = deque()
-        self.tokens: int | None = None
+        self.permits: int | None = None
         self.depth = 1
-        self.progress_at = 0.0
-        self.ran_dry = False
+        self.last_reply_at = 0.0
+        self.drained = False
         self.recalled = False
-        self.clean_after = 0
+        self.recall_barrier = 0
         self.listening = True
-        self.complaint = ""
+        self.boot_error = ""
 
     @property
     def job(self) -> Job | None:
-        """What it runs; may be asked for by any thread."""
+        """The job that it runs; any thread may ask."""
         try:
             return self.jobs[0]
         except IndexError:
@@ -193,13 +219,13 @@ class Child:
 
 
 class Slot:
-    """Permission to run one task at a time.
+    """The permission to run one task at a time.
 
     Attributes:
         index: from 0.
-        child: the process that has, or will have, the slot's task.
-        spare: the next one, booted ahead, where each task gets a fresh process.
-        retry_at: not before this moment is a new process started, after one died at boot.
+        child: the process that runs, or will run, the slot's task.
+        spare: the next process, booted ahead, where each task gets a fresh one.
+        retry_at: no process is started before this moment, because one died at boot; monotonic.
     """
 
     __slots__ = ("child", "index", "retry_at", "spare")
@@ -209,23 +235,3 @@ class Slot:
         self.child: Child | None = None
         self.spare: Child | None = None
         self.retry_at = 0.0
-
-    @property
-    def children(self) -> tuple[Child, ...]:
-        """Its processes, the current one first."""
-        return tuple(c for c in (self.child, self.spare) if c is not None)
-
-
-def running(slots: Iterable[Slot], flags: FlagPage) -> list[Running]:
-    """Return the tasks in *slots* whose function has been called; any thread may ask."""
-    # One moment for all: else what began later might have run longer.
-    now = time.monotonic()
-    found = []
-    for slot in slots:
-        child = slot.child
-        job = None if child is None else child.job
-        if job is not None:
-            started = flags.started(slot.index, job.number, job.sent)
-            if started is not None:
-                found.append(Running(job.task_id, slot.index, max(0.0, now - started)))
-    return found

@@ -1,10 +1,11 @@
-"""A small process that kills the children if the worker itself is killed.
+"""Run a small process that kills the children if the worker itself is killed.
 
-It reads ``+pid`` and ``-pid`` lines from a pipe whose other end only the worker holds. When the
-pipe closes, whatever is on its list is killed with its whole process group, then everything
-that bears the executor's mark in its environment, and the flag file is removed. Unlike
-a parent-death signal it reaches grandchildren, and unlike a thread in the child it works while
-C code holds the interpreter's lock.
+It reads ``+pid`` and ``-pid`` lines from a pipe whose other end only the worker holds, and ends at
+``q``. If the pipe closes without it, the worker is dead: the process kills all groups on its list,
+then every process that bears the pool's mark in its environment, and removes the flag file.
+
+A parent-death signal would not reach grandchildren; a thread in the child would not run while C
+code holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -60,12 +61,12 @@ except OSError:
 """
 
 
-class Guardian:
-    """The worker's handle on it; replaced if somebody kills it.
+class Watchdog:
+    """The watchdog process, as the pool sees it; replaced if it is killed.
 
     Args:
         flag_file: removed if the worker is killed.
-        mark: the beginning of the environment entry that all children bear.
+        mark: beginning of the environment entry that all children have.
     """
 
     def __init__(self, flag_file: str, mark: str) -> None:
@@ -77,7 +78,7 @@ class Guardian:
         self._closed = False
 
     def start(self) -> None:
-        """Start it; takes about 10 ms of its own CPU, none of ours.
+        """Start the process; costs about 10 ms of CPU, none of it the worker's.
 
         Raises:
             OSError: no process or descriptor is to be had.
@@ -92,33 +93,33 @@ class Guardian:
             cwd="/",
         )
 
-    def watch(self, pid: int) -> None:
-        """Kill *pid*'s group if the worker dies."""
+    def add(self, pid: int) -> None:
+        """Have the group of *pid* killed if the worker dies."""
         with self._lock:
             self._groups.add(pid)
-            self._tell(b"+%d\n" % pid)
+            self._send(b"+%d\n" % pid)
 
-    def forget(self, pid: int) -> None:
-        """The group is gone; its number may belong to others soon."""
+    def remove(self, pid: int) -> None:
+        """Remove the group of *pid*, which has ended: its number may be reused."""
         with self._lock:
             if pid in self._groups:
                 self._groups.discard(pid)
-                self._tell(b"-%d\n" % pid)
+                self._send(b"-%d\n" % pid)
 
     @property
     def pid(self) -> int:
-        """Of the process that stands guard now."""
+        """The process id of the watchdog."""
         assert self._process is not None
         return self._process.pid
 
-    def stand_in(self) -> None:
-        """Replace the guardian if it has died, and nobody has done so."""
+    def replace_if_dead(self) -> None:
+        """Start another process if this one has died and was not replaced yet."""
         with self._lock:
-            # One that lives must keep its pipe: at its end it would kill everybody.
+            # A living one must keep its pipe: when that closes, it kills all children.
             if not self._closed and self._process is not None and self._process.poll() is not None:
                 self._replace()
 
-    def _tell(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         if self._closed or self._process is None or self._process.stdin is None:
             return
         try:
@@ -128,7 +129,7 @@ class Guardian:
 
     def _replace(self) -> None:
         self._reap()
-        with contextlib.suppress(OSError):  # then the next word tries again
+        with contextlib.suppress(OSError):  # the next line tries again
             self.start()
             assert self._process is not None
             assert self._process.stdin is not None
@@ -142,10 +143,10 @@ class Guardian:
             self._process.wait(5)
 
     def close(self) -> None:
-        """Send it home; kills nobody. Waits for its end."""
+        """End the process, which kills nothing; waits for its end."""
         with self._lock:
             if self._closed or self._process is None:
                 return
-            self._tell(b"q\n")
+            self._send(b"q\n")
             self._closed = True
             self._reap()

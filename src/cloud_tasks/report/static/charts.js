@@ -35,13 +35,13 @@ function place(id) {
 const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200]
   .concat([1, 2, 4, 7, 14, 28, 56, 112, 364, 728].map((days) => days * 86400));
 
-// Tries ended a second, and how many ran at once.
+// Attempts ended a second, and the number that ran at once.
 function throughput() {
   const node = place("throughput");
   const time = DATA.over_time;
   if (!node || !time.ok.length) return false;
   const c = colours();
-  // No finer than the tries allow, or all is noise.
+  // No finer than the number of attempts allows, or all is noise.
   const ended = time.ok.concat(time.not_done).reduce((sum, n) => sum + n, 0);
   const most = Math.max(24, Math.min(Math.floor(node.clientWidth / 3), Math.floor(ended / 6)));
   const [by, [ok, bad, back, running]] = joined([time.ok, time.not_done, time.put_back, time.running], most);
@@ -62,7 +62,7 @@ function throughput() {
     },
     axes: [
       axis(c, { size: 32, space: 80, incrs: span > 3 ? CLOCK : undefined, values: (u, splits) => splits.map((s) => moment(s, span)) }),
-      axis(c, { scale: "rate", label: "tries a second", size: 58, values: (u, s) => s.map(count) }),
+      axis(c, { scale: "rate", label: "attempts a second", size: 58, values: (u, s) => s.map(count) }),
       axis(c, { scale: "running", label: "running", side: 1, size: 50, grid: { show: false }, values: (u, s) => s.map(count) }),
     ],
     series: [
@@ -159,7 +159,7 @@ function histogram(id, what, say, mode) {
     },
     axes: [
       axis(c, { size: 32, splits: () => decades(low, high, node.clientWidth / 60), values: (u, s) => s.map((v) => say(10 ** v)) }),
-      axis(c, { label: cumulative ? "share of tries" : "tries", size: 64, values: (u, s) => s.map((v) => v == null ? "" : cumulative ? percent(v) : count(v)) }),
+      axis(c, { label: cumulative ? "share of attempts" : "attempts", size: 64, values: (u, s) => s.map((v) => v == null ? "" : cumulative ? percent(v) : count(v)) }),
     ],
     series: [{ label: what.label, value: (u, v) => v == null ? "–" : say(10 ** v) }].concat(
       names.map(([, label, colour], i) => ({
@@ -215,14 +215,14 @@ function runTimes() {
 function memories() {
   return histogram("memory", {
     histogram: DATA.memory_mb.histogram, label: "peak memory", marks: DATA.memory_mb,
-    series: [["all", "tries", "good"]],
+    series: [["all", "attempts", "good"]],
   }, memory, "count");
 }
 
 function cpuShares() {
   return histogram("cpu", {
     histogram: DATA.cpu_share.histogram, label: "CPU share", marks: {},
-    series: [["all", "tries", "good"]],
+    series: [["all", "attempts", "good"]],
   }, percent, "count");
 }
 

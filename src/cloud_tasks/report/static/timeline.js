@@ -1,5 +1,5 @@
 "use strict";
-// Who was busy when, on a canvas: a row for each slot, one rectangle for each try while they are
+// Busy times on a canvas: a row for each slot, one rectangle for each attempt while they are
 // few and wide enough, and shades of whole buckets otherwise.
 const timeline = (() => {
   const TOP = 4, BOTTOM = 20;
@@ -251,7 +251,7 @@ const timeline = (() => {
     }
     const column = Math.min(map.columns - 1, Math.floor(share * map.columns));
     const busy = parseInt(row.shades[column] || "0", 36) / 35;
-    return `${where} · ${moment(when, 10)} · ${percent(busy)} busy${row.failed.includes(column) ? " · a try failed" : ""}`;
+    return `${where} · ${moment(when, 10)} · ${percent(busy)} busy${row.failed.includes(column) ? " · an attempt failed" : ""}`;
   }
 
   return paint;

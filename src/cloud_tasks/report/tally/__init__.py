@@ -1,1 +1,1 @@
-"""Count the events of runs in one pass and bounded memory.."""
+"""Count the events of runs in one pass and bounded memory."""

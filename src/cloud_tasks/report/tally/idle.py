@@ -1,4 +1,4 @@
-"""When slots had nothing to do, and why that may have been."""
+"""Find the times in which slots had no work, and a probable reason for each."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from cloud_tasks.report.tally.rows import Row, Rows
 from cloud_tasks.report.tally.time_axis import TimeAxis
 
-#: A stretch without work is told of from this share of the whole on.
+#: A gap is reported if it is longer than this share of the whole time.
 _LONG = 0.05
-#: A bucket with a smaller share of work is idle.
+#: A bucket with less than this share of work is idle.
 _WORK = 0.01
-_MOST_GAPS = 20
+_MAX_GAPS = 20
 
 LATE, TAIL = "not started yet", "nothing left to do"
-NOBODY, HOST, SLOT = "nothing ran anywhere", "nothing ran on this host", "no task for this slot"
+EVERYWHERE, HOST, SLOT = "nothing ran anywhere", "nothing ran on this host", "no task for this slot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Gap:
         host: its name.
         slots: how many of its slots.
         start, end: seconds since the epoch, to the width of a bucket.
-        reason: what may explain it.
+        reason: a probable one.
     """
 
     host: str
@@ -37,19 +37,19 @@ class Gap:
 
     @property
     def lost(self) -> float:
-        """Seconds of slots."""
+        """Lost seconds, summed over the slots."""
         return self.slots * (self.end - self.start)
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end, from where on some slot had nothing left to do.
+    """The end of a run, from the time at which the first slot had nothing left to do.
 
     Attributes:
         start: of it, in seconds since the epoch.
-        seconds: until the last try ended.
-        lost: seconds of slots that were idle meanwhile.
-        slots: how many there are.
+        seconds: until the last attempt ended.
+        lost: idle seconds in it, summed over the slots.
+        slots: the number of slots.
     """
 
     start: float
@@ -59,12 +59,12 @@ class Tail:
 
     @property
     def saving(self) -> float:
-        """By how many seconds the end would come earlier if all slots ended at the same time."""
+        """Seconds by which the run would be shorter if all slots ended at the same time."""
         return self.lost / self.slots
 
 
 def gaps(rows: Rows, axis: TimeAxis) -> list[Gap]:
-    """Return the longest stretches without work, by what they cost."""
+    """Return the gaps that cost most, by their cost."""
     if axis.origin is None:
         return []
     idle = {row.number: _idle(row, axis) for row in rows}
@@ -82,27 +82,27 @@ def gaps(rows: Rows, axis: TimeAxis) -> list[Gap]:
         )
         for (host, first, end), idlers in found.items()
     ]
-    return sorted(made, key=lambda gap: -gap.lost)[:_MOST_GAPS]
+    return sorted(made, key=lambda gap: -gap.lost)[:_MAX_GAPS]
 
 
 def last_beginning(rows: Rows, axis: TimeAxis) -> float | None:
-    """Return when work began again after the last long time in which nobody worked.
+    """Return when work resumed after the last long time in which no slot worked.
 
     None: there was no such time, so all is one run.
     """
     if axis.origin is None or not len(rows):
         return None
-    # However little was done, it was done by a run.
+    # Any work at all, however little, is part of a run.
     worked = [any(found) for found in zip(*(row.busy[: axis.used] for row in rows), strict=True)]
-    everybody = [not flag for flag in worked]
-    ends = [end for first, end in _stretches(everybody) if first and end < axis.used]
+    all_idle = [not flag for flag in worked]
+    ends = [end for first, end in _stretches(all_idle) if first and end < axis.used]
     return axis.origin + ends[-1] * axis.width if ends else None
 
 
 def tail(rows: Rows, axis: TimeAxis) -> Tail | None:
-    """Return the tail of the run, of the last one where the log holds several.
+    """Return the tail of the run, or of the last run if the log holds several.
 
-    None: there are not two slots that could be compared.
+    None: there are fewer than two slots to compare.
     """
     began = last_beginning(rows, axis) or 0.0
     last = [row for row in rows if row.last > began]
@@ -121,7 +121,7 @@ def _idle(row: Row, axis: TimeAxis) -> list[bool]:
 
 
 def _stretches(idle: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """Yield first bucket and end of each stretch that is long."""
+    """Yield the first bucket and the end of each long idle stretch."""
     first: int | None = None
     for bucket, flag in enumerate([*idle, False]):
         if flag and first is None:
@@ -142,6 +142,6 @@ def _reason(
     mine = {row.number for row in idlers}
     others = [row for row in rows if not all(idle[row.number][first:end])]
     if not others:
-        return NOBODY
+        return EVERYWHERE
     host = idlers[0].host
     return SLOT if any(row.host == host and row.number not in mine for row in others) else HOST

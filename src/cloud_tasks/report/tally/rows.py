@@ -1,4 +1,8 @@
-"""Who was busy when: a row for each slot of each host."""
+"""Record when each slot was busy: a row for each slot of each host.
+
+With more than 512 slots a row is a host, with more than 512 hosts the last row is all others. Where
+the log has no slot numbers, as in the older system, :class:`Lanes` makes them up.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,25 @@ from operator import add, or_
 from cloud_tasks.report.tally.time_axis import TimeAxis
 
 #: With more slots there is a row a host, and with more hosts one for all others.
-MOST_ROWS = 512
+MAX_ROWS = 512
 OTHER_HOSTS = "other hosts"
 #: Slots of one host that are told apart.
-MOST_SLOTS = 4096
-#: Seconds that one task may begin before the one before it in its lane was recorded as over.
+MAX_SLOTS = 4096
+#: Seconds by which an attempt may begin before the recorded end of the previous one in its lane.
 _OVERLAP = 0.01
 
 
 @dataclass(slots=True)
 class Row:
-    """One slot of a host, or where there are too many a whole host.
+    """One slot of a host, or a whole host where there are too many slots.
 
     Attributes:
         host: its name.
         slot: its number; None: all of the host's.
-        rebuilt: the log doesn't tell of slots; the number is made up.
+        rebuilt: the log has no slot numbers; this one is made up.
         busy: seconds of work in each bucket of the axis.
-        failed: buckets in which a try failed.
-        number: of rows made before it.
+        failed: buckets in which an attempt failed.
+        number: of the rows that were made before it.
         slots: the numbers of the slots that this row stands for.
         first, last: beginning and end of its work.
         busy_seconds: of work in all.
@@ -48,19 +52,19 @@ class Row:
 
 
 class Lanes:
-    """Finds out which tries of a host may have had the same slot, where the log doesn't tell.
+    """Made-up slots of one host, for attempts whose slot the log doesn't tell.
 
-    Tries are taken in the order in which they ended. Each goes to the lane that was free for the
-    shortest time, so that no more lanes are made than tries ran at once.
+    Attempts come in the order in which they ended. Each goes to the lane that was free for the
+    shortest time, so that no more lanes are made than attempts ran at once.
     """
 
     def __init__(self) -> None:
         self._free: list[tuple[float, int]] = []
 
     def place(self, start: float, end: float) -> int:
-        """Return the number of the lane that had the try."""
-        at = bisect_right(self._free, (start + _OVERLAP, MOST_SLOTS))
-        if not at and len(self._free) >= MOST_SLOTS:
+        """Return the number of the lane for an attempt from *start* to *end*."""
+        at = bisect_right(self._free, (start + _OVERLAP, MAX_SLOTS))
+        if not at and len(self._free) >= MAX_SLOTS:
             at = 1
         lane = self._free.pop(at - 1)[1] if at else len(self._free)
         insort(self._free, (end, lane))
@@ -68,16 +72,16 @@ class Lanes:
 
 
 class Rows:
-    """All rows, of bounded number.
+    """All rows; their number is bounded.
 
     Attributes:
-        by_host: a row stands for all slots of a host, as there were too many.
+        by_host: a row stands for all slots of a host, because there were too many.
     """
 
-    def __init__(self, axis: TimeAxis, most: int = MOST_ROWS) -> None:
+    def __init__(self, axis: TimeAxis, limit: int = MAX_ROWS) -> None:
         self.by_host = False
         self._axis = axis
-        self._most = most
+        self._limit = limit
         self._rows: dict[tuple[str, int | None, bool], Row] = {}
         self._lanes: dict[str, Lanes] = {}
 
@@ -88,7 +92,7 @@ class Rows:
         return len(self._rows)
 
     def add(self, host: str, slot: int | None, start: float, end: float, failed: bool) -> Row:
-        """Count a try from *start* to *end*; *slot* is None where the log doesn't tell."""
+        """Add an attempt from *start* to *end*; *slot* is None where the log doesn't tell."""
         rebuilt = slot is None
         if slot is None:
             slot = self._lane(host, start, end)
@@ -98,7 +102,7 @@ class Rows:
         first, last = axis.index(start), axis.index(end)
         begin = start
         if start < row.last < end and not self.by_host:
-            begin = row.last  # what is recorded a little late must not count twice
+            begin = row.last  # the previous end was recorded a little late; count no time twice
         if first == last:
             row.busy[last] += end - begin
         else:
@@ -126,7 +130,7 @@ class Rows:
     def _lane(self, host: str, start: float, end: float) -> int:
         lanes = self._lanes.get(host)
         if lanes is None:
-            if len(self._lanes) >= self._most:
+            if len(self._lanes) >= self._limit:
                 return 0
             lanes = self._lanes[host] = Lanes()
         return lanes.place(start, end)
@@ -135,16 +139,16 @@ class Rows:
         row = self._rows.get((host, None, False) if self.by_host else (host, slot, rebuilt))
         if row is None:
             row = self._new(host, slot, rebuilt)
-        if self.by_host and len(row.slots) < MOST_SLOTS:
+        if self.by_host and len(row.slots) < MAX_SLOTS:
             row.slots.add(slot)
         return row
 
     def _new(self, host: str, slot: int, rebuilt: bool) -> Row:
-        if len(self._rows) >= self._most and not self.by_host:
+        if len(self._rows) >= self._limit and not self.by_host:
             self._join()
         if not self.by_host:
             return self._make(host, slot, rebuilt)
-        if len(self._rows) >= self._most and (host, None, False) not in self._rows:
+        if len(self._rows) >= self._limit and (host, None, False) not in self._rows:
             host = OTHER_HOSTS
         return self._rows.get((host, None, False)) or self._make(host, None, False)
 
@@ -156,7 +160,7 @@ class Rows:
         return row
 
     def _join(self) -> None:
-        """Make one row of all slots of a host."""
+        """Join the rows of each host into one."""
         self.by_host = True
         slots, self._rows = list(self._rows.values()), {}
         for slot in slots:

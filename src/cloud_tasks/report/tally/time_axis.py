@@ -1,4 +1,4 @@
-"""Time in a fixed number of buckets, whose width doubles when the time outgrows them."""
+"""Divide time into a fixed number of buckets, whose width doubles when they become too few."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from collections.abc import Callable
 from operator import add, or_
 from typing import Any
 
-#: On each axis.
+#: Buckets of an axis.
 BUCKETS = 1024
-#: Seconds a bucket, at first.
+#: Seconds a bucket, at the start.
 _FINEST = 2.0**-6
 
 
 class TimeAxis:
-    """The buckets, and all tracks that are counted by them.
+    """The buckets, and all tracks: arrays with one item a bucket.
 
     Attributes:
-        origin: where the first bucket begins, in seconds since the epoch; None before the first
-            instant.
-        width: seconds that a bucket is long.
+        origin: start of the first bucket, in seconds since the epoch; None while it is empty.
+        width: of a bucket, in seconds.
     """
 
     def __init__(self) -> None:
@@ -30,24 +29,24 @@ class TimeAxis:
         self._tracks: list[tuple[array[Any], Callable[[Any, Any], Any]]] = []
 
     def sums(self, typecode: str = "d") -> array[Any]:
-        """Return a new track whose buckets are added up where they are joined."""
+        """Return a new track; buckets that are joined are added up."""
         return self._track(typecode, add)
 
     def flags(self) -> array[int]:
-        """Return a new track of flags."""
+        """Return a new track of flags; buckets that are joined are or-ed."""
         return self._track("B", or_)
 
     def forget(self, track: array[Any]) -> None:
-        """Keep *track* up to date no longer."""
+        """Stop adapting *track* to the axis."""
         self._tracks = [kept for kept in self._tracks if kept[0] is not track]
 
     @property
     def used(self) -> int:
-        """How many buckets, from the first, have something in them."""
+        """The number of buckets from the first to the last that is covered."""
         return 0 if self.origin is None else int((self._latest - self.origin) / self.width) + 1
 
     def cover(self, start: float, end: float) -> None:
-        """Make room for all from *start* to *end*; what is in other buckets may move."""
+        """Extend the axis to hold *start* to *end*; contents of tracks may move."""
         if self.origin is None:
             self.origin = self._latest = start
         if start < self.origin:
@@ -58,7 +57,7 @@ class TimeAxis:
             self._latest = end
 
     def index(self, instant: float) -> int:
-        """Return the bucket of *instant*, which was covered."""
+        """Return the bucket of *instant*, which must be covered."""
         assert self.origin is not None
         bucket = int((instant - self.origin) / self.width)
         return bucket if bucket < BUCKETS else BUCKETS - 1
@@ -69,7 +68,7 @@ class TimeAxis:
         return track
 
     def _fold(self) -> None:
-        """Join two buckets each."""
+        """Join pairs of buckets."""
         self.width *= 2
         for track, join in self._tracks:
             empty = array(track.typecode, [0]) * (BUCKETS // 2)

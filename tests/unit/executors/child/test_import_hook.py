@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_tasks.executors.child.import_hook import once_imported
+from cloud_tasks.executors.child.import_hook import on_import
 
 pytestmark = pytest.mark.interpreter
 
@@ -29,13 +29,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_what_is_imported_already_is_acted_upon_at_once() -> None:
     acts: list[int] = []
-    once_imported("sys", lambda: acts.append(1))
+    on_import("sys", lambda: acts.append(1))
     assert acts == [1]
 
 
 def test_the_module_is_whole_when_it_is_acted_upon_and_that_happens_once(module: Path) -> None:
     seen: list[int] = []
-    once_imported(NAME, lambda: seen.append(sys.modules[NAME].value))
+    on_import(NAME, lambda: seen.append(sys.modules[NAME].value))
     assert seen == []
     assert NAME not in sys.modules
     importlib.import_module(NAME)
@@ -47,7 +47,7 @@ def test_the_module_is_whole_when_it_is_acted_upon_and_that_happens_once(module:
 
 def test_the_module_looks_as_it_would_without_us(module: Path) -> None:
     before = list(sys.meta_path)
-    once_imported(NAME, lambda: None)
+    on_import(NAME, lambda: None)
     found = importlib.import_module(NAME)
     assert sys.meta_path == before
     assert found.__spec__ is not None
@@ -58,7 +58,7 @@ def test_the_module_looks_as_it_would_without_us(module: Path) -> None:
 
 def test_others_are_imported_as_ever(module: Path) -> None:
     acts: list[int] = []
-    once_imported(NAME, lambda: acts.append(1))
+    on_import(NAME, lambda: acts.append(1))
     module.with_name("another_of_a_test.py").write_text("")
     importlib.import_module("another_of_a_test")
     sys.modules.pop("another_of_a_test")

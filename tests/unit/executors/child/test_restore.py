@@ -1,4 +1,4 @@
-"""Calls are noted, and do what they did."""
+"""Calls are tracker, and do what they did."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from cloud_tasks.executors.child.restore import Noted
+from cloud_tasks.executors.child.restore import CallTracker
 
 pytestmark = pytest.mark.interpreter
 
@@ -23,30 +23,30 @@ def module() -> ModuleType:
 
 
 def test_a_call_is_noted_once_and_returns_what_it_did(module: ModuleType) -> None:
-    noted = Noted((module, "double"), (module, "fails"))
-    assert not noted.taken()
+    tracker = CallTracker((module, "double"), (module, "fails"))
+    assert not tracker.pop()
     assert module.double(n=4) == 8
-    assert noted.taken()
-    assert not noted.taken()
+    assert tracker.pop()
+    assert not tracker.pop()
 
 
 def test_a_call_that_fails_is_noted_as_well_and_others_are_not(module: ModuleType) -> None:
-    noted = Noted((module, "fails"), (module, "missing here"))
+    tracker = CallTracker((module, "fails"), (module, "missing here"))
     assert module.other() == "other"
-    assert not noted.taken()
+    assert not tracker.pop()
     with pytest.raises(ZeroDivisionError):
         module.fails()
-    assert noted.taken()
+    assert tracker.pop()
 
 
 _PROGRAM = """
-from cloud_tasks.executors.child.restore import Changes
-changes = Changes()
+from cloud_tasks.executors.child.restore import ChangeTracker
+changes = ChangeTracker()
 import os, signal, pickle
 from signal import signal as by_its_name
-assert not changes.signals.taken() and not changes.environment.taken()
+assert not changes.signals.pop() and not changes.environment.pop()
 {change}
-print(changes.signals.taken(), changes.environment.taken())
+print(changes.signals.pop(), changes.environment.pop())
 pickle.loads(pickle.dumps(signal.signal))
 """
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
 import pytest
 
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import Interruption, Reply, UserFunction, call
+from cloud_tasks.executors.common.call import (
+    Interruption,
+    Reply,
+    UserFunction,
+    call,
+    find_unencodable,
+    replace_nan,
+)
 from cloud_tasks.worker_data import WorkerData
 
 pytestmark = pytest.mark.interpreter
@@ -27,7 +35,7 @@ class Rude:
 
 
 class Sly:
-    """Ends the process when somebody looks at it."""
+    """Exits the process when it is shown."""
 
     def __repr__(self) -> str:
         raise SystemExit(3)
@@ -55,7 +63,7 @@ def test_a_result_that_exits_when_shown_is_an_exit() -> None:
     assert (reply.kind, reply.body) == (protocol.EXITING, b"3")
 
 
-def test_an_interruption_is_not_taken_for_the_tasks_doing() -> None:
+def test_an_interruption_is_raised_on_and_is_no_outcome_of_the_task() -> None:
     def interrupted(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
         raise Interruption
 
@@ -82,7 +90,7 @@ def test_a_chain_of_causes_is_kept() -> None:
     assert "KeyError: 'cause'" in json.loads(run(fails).body)[2]
 
 
-def test_the_start_is_told_right_before_the_call() -> None:
+def test_on_start_is_called_right_before_the_function() -> None:
     order: list[str] = []
 
     def notes(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
@@ -111,3 +119,54 @@ def test_a_recursion_without_end_is_a_failure() -> None:
         return recurses(task_id, data, worker_data)
 
     assert json.loads(run(recurses).body)[0] == "RecursionError"
+
+
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+ENDLESS: dict[str, Any] = {"a": [1]}
+ENDLESS["a"].append(ENDLESS)
+SHARED = [1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        1,
+        1.5,
+        math.nan,
+        "x",
+        [],
+        {},
+        {"a": [(1, {"b": None})], 1: 2, None: 3},
+        [SHARED, SHARED],
+    ],
+)
+def test_a_value_that_json_can_hold_is_not_reported(value: Any) -> None:
+    assert find_unencodable(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({1}, "result is a set"),
+        ({"a": [1, {"b": b""}]}, "result['a'][1]['b'] is a bytes"),
+        (ENDLESS, "result['a'][1] contains itself"),
+        ({b"k": 1}, "result has the key b'k', which is a bytes"),
+        (DEEP, "nested more than 200 deep"),
+        ([10**10_000], "result[0] is an integer with too many digits"),
+        ([1 + 2j], "result[0] is a complex"),
+    ],
+    ids=["set", "deep inside", "cycle", "key", "depth", "digits", "complex"],
+)
+def test_the_first_part_that_json_can_not_hold_is_named_with_its_place(
+    value: Any, sentence: str
+) -> None:
+    assert sentence in (find_unencodable(value) or "")
+
+
+def test_nan_becomes_none_at_any_depth() -> None:
+    value = {"a": [math.nan, (math.inf, -math.inf, 1.0)], "b": "nan"}
+    assert replace_nan(value) == {"a": [None, [None, None, 1.0]], "b": "nan"}

@@ -38,11 +38,11 @@ def test_another_map_of_the_file_sees_each_flag_by_itself(page: FlagPage) -> Non
 
 def test_a_stamp_is_seen_under_its_own_cell_and_job_only(page: FlagPage) -> None:
     now = time.monotonic()
-    FlagPage(page.path).stamp(1, 7, now)
-    assert page.started(1, 7, now - 1) == now
-    assert page.started(1, 8, now - 1) is None
-    assert page.started(0, 7, now - 1) is None
-    assert page.started(2, 7, now - 1) is None
+    FlagPage(page.path).record_start(1, 7, now)
+    assert page.started_at(1, 7, now - 1) == now
+    assert page.started_at(1, 8, now - 1) is None
+    assert page.started_at(0, 7, now - 1) is None
+    assert page.started_at(2, 7, now - 1) is None
 
 
 @pytest.mark.parametrize("when", [0.0, -1.0, 1e15, math.inf, -math.inf, math.nan])
@@ -50,8 +50,8 @@ def test_a_stamp_from_a_spoilt_clock_counts_as_the_moment_of_sending(
     page: FlagPage, when: float
 ) -> None:
     sent = time.monotonic()
-    page.stamp(0, 1, when)
-    assert page.started(0, 1, sent) == sent
+    page.record_start(0, 1, when)
+    assert page.started_at(0, 1, sent) == sent
 
 
 def test_close_removes_the_file_and_keeps_the_last_state(page: FlagPage) -> None:
@@ -89,15 +89,15 @@ def test_what_is_written_into_its_descriptor_raises_no_flag(page: FlagPage) -> N
                 assert os.write(number, b"junk") == 4
     assert Path(page.path).stat().st_size > 4096  # it has landed somewhere
     for seen in (page, mine, FlagPage(page.path)):
-        assert (seen.termination_notice, seen.shutdown_request, seen.log_trouble) == (False,) * 3
-    assert page.take_traceback(0) is None
+        assert (seen.termination_notice, seen.shutdown_request, seen.log_error) == (False,) * 3
+    assert page.pop_traceback(0) is None
 
 
 _CRASHES = """
 import ctypes, os, resource, sys
 from cloud_tasks.executors.common.flag_page import FlagPage
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-FlagPage(sys.argv[1]).catch_crashes(int(sys.argv[2]))
+FlagPage(sys.argv[1]).enable_crash_traceback(int(sys.argv[2]))
 
 def descends(depth):
     descends(depth - 1) if depth else ctypes.string_at(0)
@@ -112,22 +112,22 @@ def crash(page: FlagPage, cell: int, depth: int = 0) -> None:
 
 
 def test_a_crashed_process_leaves_its_traceback_once(page: FlagPage) -> None:
-    assert page.take_traceback(1) is None
+    assert page.pop_traceback(1) is None
     for _ in range(2):
         crash(page, 1)
-        text = page.take_traceback(1) or ""
+        text = page.pop_traceback(1) or ""
         assert text.startswith("Fatal Python error: Segmentation fault")
         assert "in descends" in text
-        assert page.take_traceback(1) is None
+        assert page.pop_traceback(1) is None
 
 
 def test_a_long_traceback_does_not_reach_the_next_cell(page: FlagPage) -> None:
     crash(page, 1, depth=500)
     crash(page, 2)
-    assert page.take_traceback(0) is None
-    assert (page.take_traceback(1) or "").count("in descends") > 50
-    assert (page.take_traceback(2) or "").count("in descends") == 1
-    assert (page.termination_notice, page.started(2, 0, 0.0)) == (False, 0.0)
+    assert page.pop_traceback(0) is None
+    assert (page.pop_traceback(1) or "").count("in descends") > 50
+    assert (page.pop_traceback(2) or "").count("in descends") == 1
+    assert (page.termination_notice, page.started_at(2, 0, 0.0)) == (False, 0.0)
 
 
 def test_before_a_crash_the_file_is_small_and_after_it_still_takes_little(page: FlagPage) -> None:
@@ -138,11 +138,11 @@ def test_before_a_crash_the_file_is_small_and_after_it_still_takes_little(page: 
 
 def test_nothing_is_found_of_a_page_that_was_closed(page: FlagPage) -> None:
     page.close()
-    assert page.take_traceback(0) is None
+    assert page.pop_traceback(0) is None
 
 
 def test_the_trouble_of_a_log_is_seen_by_others(page: FlagPage) -> None:
-    assert page.log_trouble == 0
-    FlagPage(page.path).tell_log_trouble(28)
-    assert page.log_trouble == 28
+    assert page.log_error == 0
+    FlagPage(page.path).record_log_error(28)
+    assert page.log_error == 28
     assert (page.termination_notice, page.shutdown_request) == (False, False)

@@ -73,15 +73,15 @@ def task_of_a_new_record() -> tuple[object, object]:
 
 def test_records_of_the_body_know_their_task_and_later_ones_none() -> None:
     before = logging.getLogRecordFactory()
-    with log_setup.stamped("t1", 2):
+    with log_setup.task_records("t1", 2):
         assert task_of_a_new_record() == ("t1", 2)
     assert task_of_a_new_record() == (None, None)
     assert logging.getLogRecordFactory() is before
 
 
 def test_an_inner_task_is_named_and_then_the_outer_one_again() -> None:
-    with log_setup.stamped("outer", 0):
-        with log_setup.stamped("inner", 1):
+    with log_setup.task_records("outer", 0):
+        with log_setup.task_records("inner", 1):
             assert task_of_a_new_record() == ("inner", 1)
         assert task_of_a_new_record() == ("outer", 0)
     assert task_of_a_new_record() == (None, None)
@@ -93,14 +93,14 @@ class Mine(logging.LogRecord):
 
 def test_the_users_factory_makes_the_records() -> None:
     logging.setLogRecordFactory(Mine)
-    with log_setup.stamped("t", 0):
+    with log_setup.task_records("t", 0):
         assert isinstance(logging.makeLogRecord({}), Mine)
         assert task_of_a_new_record() == ("t", 0)
     assert logging.getLogRecordFactory() is Mine
 
 
 def test_a_factory_that_the_body_sets_around_ours_stays_and_names_no_task_later() -> None:
-    with log_setup.stamped("t", 0):
+    with log_setup.task_records("t", 0):
         ours = logging.getLogRecordFactory()
 
         def users(*args: Any, **keywords: Any) -> logging.LogRecord:
@@ -123,7 +123,7 @@ def test_threads_of_the_body_count_and_those_that_were_there_do_not() -> None:
 
     older = threading.Thread(target=note, args=["older"])
     older.start()
-    with log_setup.stamped("t", 0):
+    with log_setup.task_records("t", 0):
         younger = threading.Thread(target=note, args=["younger"])
         younger.start()
         begin.set()

@@ -11,11 +11,11 @@ pytestmark = pytest.mark.interpreter
 
 _SHOW = """
 import subprocess, sys
-from cloud_tasks.executors.pool.launcher import own_flags
+from cloud_tasks.executors.pool.launcher import interpreter_options
 inner = "import sys; print(sys.flags, sorted(sys._xoptions.items()), sys.warnoptions)"
 exec(inner)
 sys.stdout.flush()
-subprocess.run([sys.executable, *own_flags(), "-c", inner], check=True)
+subprocess.run([sys.executable, *interpreter_options(), "-c", inner], check=True)
 """
 
 

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from cloud_tasks.executors.child import log_sender
-from cloud_tasks.executors.child.main import RunningTask
 from cloud_tasks.executors.pool import log_receiver
-from cloud_tasks.executors.pool.log_receiver import LogChannel
+from cloud_tasks.executors.pool.log_receiver import LogReceiver
 from cloud_tasks.testing import eventually
 
 pytestmark = pytest.mark.interpreter
@@ -55,39 +54,43 @@ def catcher() -> Iterator[Catcher]:
     above.setLevel(logging.NOTSET)
 
 
+class Running:
+    """The task that runs in a child, as its handler is told."""
+
+    task_id: str | None = "task-7"
+
+
 @pytest.fixture
-def channel() -> Iterator[LogChannel]:
-    channel = LogChannel()
+def channel() -> Iterator[LogReceiver]:
+    channel = LogReceiver()
     yield channel
-    channel.end()
+    channel.close()
     channel.join()
 
 
 @pytest.fixture
-def running() -> RunningTask:
-    running = RunningTask(slot=3)
-    running.task_id = "task-7"
-    return running
+def running() -> Running:
+    return Running()
 
 
 @pytest.fixture
-def sender(channel: LogChannel, running: RunningTask) -> logging.Logger:
+def sender(channel: LogReceiver, running: Running) -> logging.Logger:
     """A logger that nobody else has, as it were in a child."""
     return in_a_child(channel.fileno(), running)
 
 
-def in_a_child(descriptor: int, running: RunningTask, **more: float) -> logging.Logger:
+def in_a_child(descriptor: int, running: Running, **more: float) -> logging.Logger:
     made = logging.Logger("there.module")
-    made.addHandler(log_sender.SendingHandler(descriptor, running, **more))
+    made.addHandler(log_sender.SendingHandler(descriptor, 3, lambda: running.task_id, **more))
     return made
 
 
-def drained(channel: LogChannel) -> None:
-    channel.end()
+def drained(channel: LogReceiver) -> None:
+    channel.close()
     channel.join()
 
 
-def send(channel: LogChannel, *contents: object) -> None:
+def send(channel: LogReceiver, *contents: object) -> None:
     for content in contents:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         os.write(channel.fileno(), data)
@@ -97,7 +100,7 @@ def send(channel: LogChannel, *contents: object) -> None:
 
 
 def test_a_record_arrives_as_it_was_with_task_and_slot(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher
 ) -> None:
     sender.warning("%d of %s", 3, "four", extra={"band": "R", "path": Path("a/b")})
     drained(channel)
@@ -120,7 +123,7 @@ def fields(record: logging.LogRecord, *names: str) -> list[Any]:
 
 
 def test_an_exception_arrives_as_text_and_is_formatted_here(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher
 ) -> None:
     try:
         raises("no such band")
@@ -134,7 +137,7 @@ def test_an_exception_arrives_as_text_and_is_formatted_here(
 
 
 def test_a_record_between_two_tasks_has_no_task(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher, running: RunningTask
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher, running: Running
 ) -> None:
     running.task_id = None
     sender.warning("background")
@@ -142,7 +145,7 @@ def test_a_record_between_two_tasks_has_no_task(
     assert fields(catcher.records[0], "task_id", "slot") == [None, 3]
 
 
-def test_lone_surrogates_and_control_characters_arrive(running: RunningTask) -> None:
+def test_lone_surrogates_and_control_characters_arrive(running: Running) -> None:
     text = "\udcff \x1b[31m \0 é 中 \U0001f52d\n"
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, its:
@@ -152,7 +155,7 @@ def test_lone_surrogates_and_control_characters_arrive(running: RunningTask) -> 
 
 
 def test_a_message_that_cannot_be_made_is_told_of_as_logging_does(
-    channel: LogChannel,
+    channel: LogReceiver,
     sender: logging.Logger,
     catcher: Catcher,
     capsys: pytest.CaptureFixture[str],
@@ -165,7 +168,7 @@ def test_a_message_that_cannot_be_made_is_told_of_as_logging_does(
 
 
 def test_an_extra_that_cannot_be_shown_does_not_cost_the_record(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher
 ) -> None:
     class Sulky:
         def __str__(self) -> str:
@@ -181,7 +184,7 @@ def test_an_extra_that_cannot_be_shown_does_not_cost_the_record(
 
 @pytest.mark.parametrize("character", ["x", "é", "\U0001f52d"])
 def test_a_long_record_keeps_the_head_of_its_message_and_the_tail_of_its_traceback(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher, character: str
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher, character: str
 ) -> None:
     try:
         raises("first line" + character * 1_000_000 + "the very end")
@@ -197,7 +200,7 @@ def test_a_long_record_keeps_the_head_of_its_message_and_the_tail_of_its_traceba
 
 
 def test_a_socket_that_takes_less_gets_less(
-    sender: logging.Logger, channel: LogChannel, catcher: Catcher
+    sender: logging.Logger, channel: LogReceiver, catcher: Catcher
 ) -> None:
     with socket.socket(fileno=os.dup(channel.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel's least
@@ -210,7 +213,7 @@ def test_a_socket_that_takes_less_gets_less(
 # -- the loggers of this process
 
 
-def test_what_nobody_wants_here_is_left_out(channel: LogChannel, catcher: Catcher) -> None:
+def test_what_nobody_wants_here_is_left_out(channel: LogReceiver, catcher: Catcher) -> None:
     send(channel, a_record(levelno=logging.DEBUG), a_record(levelno=logging.INFO, msg="wanted"))
     drained(channel)
     assert catcher.messages == ["wanted"]
@@ -220,7 +223,7 @@ def a_record(**changes: Any) -> dict[str, Any]:
     return {"name": "there.x", "levelno": 40, "levelname": "ERROR", "msg": "m", **changes}
 
 
-def test_filters_of_the_logger_of_that_name_hold(channel: LogChannel, catcher: Catcher) -> None:
+def test_filters_of_the_logger_of_that_name_hold(channel: LogReceiver, catcher: Catcher) -> None:
     logger = logging.getLogger("there.filtered")
     logger.addFilter(lambda record: "secret" not in record.getMessage())
     send(channel, *(a_record(name="there.filtered", msg=text) for text in ("secret", "open")))
@@ -229,7 +232,7 @@ def test_filters_of_the_logger_of_that_name_hold(channel: LogChannel, catcher: C
     assert catcher.messages == ["open"]
 
 
-def test_a_disabled_logger_stays_silent(channel: LogChannel, catcher: Catcher) -> None:
+def test_a_disabled_logger_stays_silent(channel: LogReceiver, catcher: Catcher) -> None:
     logger = logging.getLogger("there.disabled")
     logger.disabled = True
     send(channel, a_record(name="there.disabled"), a_record(msg="open"))
@@ -237,7 +240,7 @@ def test_a_disabled_logger_stays_silent(channel: LogChannel, catcher: Catcher) -
     assert catcher.messages == ["open"]
 
 
-def test_loggers_that_only_tasks_have_are_not_kept(channel: LogChannel, catcher: Catcher) -> None:
+def test_loggers_that_only_tasks_have_are_not_kept(channel: LogReceiver, catcher: Catcher) -> None:
     send(channel, *(a_record(name=f"there.task.{n}") for n in range(20)))
     drained(channel)
     assert len(catcher.records) == 20
@@ -247,7 +250,7 @@ def test_loggers_that_only_tasks_have_are_not_kept(channel: LogChannel, catcher:
 
 
 def test_a_record_of_the_root_logger_meets_the_roots_filters(
-    channel: LogChannel, catcher: Catcher
+    channel: LogReceiver, catcher: Catcher
 ) -> None:
     root = logging.getLogger()
     root.addHandler(catcher)
@@ -269,7 +272,7 @@ _RUBBISH: list[object] = [
 
 
 def test_rubbish_is_dropped_after_one_warning(
-    channel: LogChannel, catcher: Catcher, caplog: pytest.LogCaptureFixture
+    channel: LogReceiver, catcher: Catcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     send(channel, *_RUBBISH, a_record(msg="good"))
     drained(channel)
@@ -279,7 +282,7 @@ def test_rubbish_is_dropped_after_one_warning(
     assert "no log record" in warnings[0].getMessage()
 
 
-def test_wrong_details_are_left_out_of_a_record(channel: LogChannel, catcher: Catcher) -> None:
+def test_wrong_details_are_left_out_of_a_record(channel: LogReceiver, catcher: Catcher) -> None:
     details = {"created": float("nan"), "lineno": "x", "pathname": 5, "exc_text": [], "msecs": None}
     send(channel, a_record(**details, task_id="t"), a_record(created=1e300))
     drained(channel)
@@ -289,7 +292,7 @@ def test_wrong_details_are_left_out_of_a_record(channel: LogChannel, catcher: Ca
     assert len(catcher.records) == 2
 
 
-def test_an_extra_replaces_nothing_of_loggings_own(channel: LogChannel, catcher: Catcher) -> None:
+def test_an_extra_replaces_nothing_of_loggings_own(channel: LogReceiver, catcher: Catcher) -> None:
     send(channel, a_record(msg="%s", extra={"args": ["x"], "exc_info": True, "mine": 1}))
     send(channel, a_record(extra=["no mapping"]))
     drained(channel)
@@ -298,7 +301,7 @@ def test_an_extra_replaces_nothing_of_loggings_own(channel: LogChannel, catcher:
 
 
 def test_a_filter_that_raises_is_told_of_once_and_ends_nothing(
-    channel: LogChannel, catcher: Catcher, caplog: pytest.LogCaptureFixture
+    channel: LogReceiver, catcher: Catcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(record: logging.LogRecord) -> bool:
         raise ValueError("a poor filter")
@@ -315,7 +318,7 @@ def test_a_filter_that_raises_is_told_of_once_and_ends_nothing(
 # -- beginning and end
 
 
-def test_what_was_sent_is_handled_before_the_end(channel: LogChannel, catcher: Catcher) -> None:
+def test_what_was_sent_is_handled_before_the_end(channel: LogReceiver, catcher: Catcher) -> None:
     entered, release = threading.Event(), threading.Event()
 
     def slow(record: logging.LogRecord) -> bool:
@@ -325,7 +328,7 @@ def test_what_was_sent_is_handled_before_the_end(channel: LogChannel, catcher: C
     catcher.addFilter(slow)
     send(channel, *(a_record(msg=str(n)) for n in range(50)))
     assert entered.wait(WAIT)
-    channel.end()
+    channel.close()
     assert catcher.messages == []
     release.set()
     channel.join()
@@ -340,10 +343,10 @@ def test_nobody_waits_for_ever_for_a_handler_that_is_stuck(catcher: Catcher) -> 
         assert release.wait(WAIT)
 
     catcher.emit = stuck  # type: ignore[method-assign]
-    channel = LogChannel(patience=0.1)
+    channel = LogReceiver(patience=0.1)
     send(channel, a_record(msg="one"))
     assert entered.wait(WAIT)
-    channel.end()
+    channel.close()
     channel.join()
     catcher.acquire()  # as logging does with all handlers at the exit
     catcher.release()
@@ -355,21 +358,21 @@ def test_nobody_waits_for_ever_for_a_handler_that_is_stuck(catcher: Catcher) -> 
 def test_a_slow_handler_is_waited_for_as_long_as_it_gets_on(catcher: Catcher) -> None:
     tick = threading.Event()
     catcher.addFilter(lambda record: not tick.wait(0.5))
-    channel = LogChannel(patience=4.0)  # less than for all, and much more than for one
+    channel = LogReceiver(patience=4.0)  # less than for all, and much more than for one
     send(channel, *(a_record(msg=str(n)) for n in range(10)))
     drained(channel)
     assert len(catcher.messages) == 10
 
 
 def test_a_handler_that_exits_ends_only_its_own_record(
-    channel: LogChannel, catcher: Catcher
+    channel: LogReceiver, catcher: Catcher
 ) -> None:
     catcher.addFilter(lambda record: record.getMessage() != "exit" or sys.exit(1))
     send(channel, a_record(msg="exit"), a_record(msg="after"))
     eventually(lambda: catcher.messages == ["after"], WAIT, what="the record")
 
 
-def test_an_empty_datagram_ends_nothing(channel: LogChannel, catcher: Catcher) -> None:
+def test_an_empty_datagram_ends_nothing(channel: LogReceiver, catcher: Catcher) -> None:
     send(channel, b"", a_record(msg="after"))
     eventually(lambda: catcher.messages == ["after"], WAIT, what="the record")
 
@@ -386,19 +389,19 @@ def descriptors() -> set[str]:
 def test_the_end_leaves_no_descriptor_and_no_thread() -> None:
     # Others may close and end something meanwhile: what counts is what is new.
     files, threads = descriptors(), set(threading.enumerate())
-    channel = LogChannel()
+    channel = LogReceiver()
     assert len(descriptors() - files) == 2
-    channel.end()
-    channel.end()
+    channel.close()
+    channel.close()
     channel.join()
     assert descriptors() - files == set()
     assert set(threading.enumerate()) - threads == set()
 
 
 def test_after_the_end_records_go_to_stderr(
-    running: RunningTask, capsys: pytest.CaptureFixture[str], catcher: Catcher
+    running: Running, capsys: pytest.CaptureFixture[str], catcher: Catcher
 ) -> None:
-    channel = LogChannel()
+    channel = LogReceiver()
     copy = os.dup(channel.fileno())
     sender = in_a_child(copy, running)
     drained(channel)
@@ -414,9 +417,9 @@ def test_after_the_end_records_go_to_stderr(
 
 
 def test_a_file_that_took_the_descriptors_number_is_not_written(
-    running: RunningTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    channel = LogChannel()
+    channel = LogReceiver()
     copy = os.dup(channel.fileno())
     sender = in_a_child(copy, running)
     with (tmp_path / "mine").open("wb") as file:
@@ -429,7 +432,7 @@ def test_a_file_that_took_the_descriptors_number_is_not_written(
 
 
 def test_a_full_channel_makes_the_sender_wait_and_loses_nothing(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher
 ) -> None:
     release = threading.Event()
     catcher.addFilter(lambda record: release.wait(WAIT))
@@ -452,8 +455,8 @@ def test_a_full_channel_makes_the_sender_wait_and_loses_nothing(
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_sender_waits_for_a_handler_that_is_stuck_once_and_then_says_it_on_stderr(
-    channel: LogChannel,
-    running: RunningTask,
+    channel: LogReceiver,
+    running: Running,
     catcher: Catcher,
     capsys: pytest.CaptureFixture[str],
     blocking: bool,
@@ -483,7 +486,7 @@ def test_a_sender_waits_for_a_handler_that_is_stuck_once_and_then_says_it_on_std
     assert "aside" not in "".join(catcher.messages)
 
 
-def fill(channel: LogChannel) -> None:
+def fill(channel: LogReceiver) -> None:
     """Send until nothing more fits in; nobody may be receiving."""
     datagram = json.dumps(a_record()).encode()
     full = contextlib.suppress(BlockingIOError)
@@ -492,14 +495,14 @@ def fill(channel: LogChannel) -> None:
             same.send(datagram, socket.MSG_DONTWAIT)
 
 
-def is_full(channel: LogChannel) -> bool:
+def is_full(channel: LogReceiver) -> bool:
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLOUT)
     return not poll.poll(0)
 
 
 def test_a_descriptor_made_non_blocking_by_a_task_loses_nothing(
-    channel: LogChannel, sender: logging.Logger, catcher: Catcher
+    channel: LogReceiver, sender: logging.Logger, catcher: Catcher
 ) -> None:
     release = threading.Event()
     catcher.addFilter(lambda record: release.wait(WAIT))

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from cloud_tasks.executors.common.protocol import MARK
-from cloud_tasks.executors.pool.orphan_killer import Sweeper
-from cloud_tasks.executors.pool.watchdog import Guardian
+from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
+from cloud_tasks.executors.pool.watchdog import Watchdog
 from cloud_tasks.testing import eventually
 
 pytestmark = pytest.mark.interpreter
@@ -23,12 +23,12 @@ READY = [*SLEEP[:-1], f"print('ready', flush=True); {SLEEP[-1]}"]
 
 
 @pytest.fixture
-def guardian(tmp_path: Path) -> Iterator[Guardian]:
+def watchdog(tmp_path: Path) -> Iterator[Watchdog]:
     (tmp_path / "flags").touch()
-    guardian = Guardian(str(tmp_path / "flags"), f"{MARK}=unit{os.getpid()}.")
-    guardian.start()
-    yield guardian
-    guardian.close()
+    watchdog = Watchdog(str(tmp_path / "flags"), f"{MARK}=unit{os.getpid()}.")
+    watchdog.start()
+    yield watchdog
+    watchdog.close()
 
 
 def its_process() -> psutil.Process | None:
@@ -44,31 +44,31 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_close_ends_it_and_kills_nobody(guardian: Guardian, tmp_path: Path) -> None:
+def test_close_ends_it_and_kills_nobody(watchdog: Watchdog, tmp_path: Path) -> None:
     with subprocess.Popen(SLEEP, start_new_session=True) as sleeper:
-        guardian.watch(sleeper.pid)
-        guardian.close()
+        watchdog.add(sleeper.pid)
+        watchdog.close()
         assert its_process() is None
         assert sleeper.poll() is None
         assert (tmp_path / "flags").exists()
         sleeper.kill()
 
 
-def test_close_may_come_twice_and_words_after_it_are_ignored(guardian: Guardian) -> None:
-    guardian.close()
-    guardian.close()
-    guardian.watch(12345)
-    guardian.forget(12345)
+def test_close_may_come_twice_and_lines_after_it_are_ignored(watchdog: Watchdog) -> None:
+    watchdog.close()
+    watchdog.close()
+    watchdog.add(12345)
+    watchdog.remove(12345)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_outlives_the_signals_that_end_a_worker(guardian: Guardian, number: int) -> None:
+def test_it_outlives_the_signals_that_end_a_worker(watchdog: Watchdog, number: int) -> None:
     with subprocess.Popen(SLEEP, start_new_session=True) as sleeper:
-        guardian.watch(sleeper.pid)
+        watchdog.add(sleeper.pid)
         process = eventually(its_process)
         eventually(lambda: _ignores(process.pid, number))
         process.send_signal(number)
-        guardian.forget(sleeper.pid)
+        watchdog.remove(sleeper.pid)
         assert its_process() == process
         sleeper.kill()
 
@@ -78,18 +78,18 @@ def _ignores(pid: int, number: int) -> bool:
     return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1)
 
 
-def test_a_killed_one_is_replaced_at_the_next_word(guardian: Guardian) -> None:
+def test_a_killed_one_is_replaced_at_the_next_line(watchdog: Watchdog) -> None:
     first = eventually(its_process)
     first.kill()
     eventually(lambda: first.status() == psutil.STATUS_ZOMBIE)
-    guardian.watch(2**22 + 1)
+    watchdog.add(2**22 + 1)
     assert eventually(its_process) != first
 
 
-def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
-    token = f"sweep{os.getpid()}"
-    sweeper = Sweeper(token)
-    environments = [{**os.environ, MARK: f"{token}.{serial}"} for serial in (1, 2, 12)]
+def test_the_orphan_killer_ends_what_bears_the_mark_of_a_dead_child() -> None:
+    run_id = f"sweep{os.getpid()}"
+    killer = OrphanKiller(run_id)
+    environments = [{**os.environ, MARK: f"{run_id}.{serial}"} for serial in (1, 2, 12)]
     sleepers = [
         subprocess.Popen(READY, env=env, start_new_session=True, stdout=subprocess.PIPE)
         for env in environments
@@ -97,24 +97,24 @@ def test_the_sweeper_ends_what_bears_the_mark_of_a_dead_child() -> None:
     for sleeper in sleepers:
         with sleeper.stdout as output:  # type: ignore[union-attr]  # a pipe
             assert output.readline() == b"ready\n"
-    sweeper.bury(1, sleepers[0].pid)
+    killer.add_dead(1, sleepers[0].pid)
     eventually(lambda: sleepers[0].poll() is not None)
     assert [sleeper.poll() for sleeper in sleepers[1:]] == [None, None]
-    sweeper.close()
+    killer.close()
     assert [sleeper.wait(30) for sleeper in sleepers] == [-9, -9, -9]
 
 
-def test_a_sweeper_with_nothing_to_do_closes_at_once() -> None:
-    Sweeper("nobody").close()
+def test_an_orphan_killer_with_nothing_to_do_closes_at_once() -> None:
+    OrphanKiller("nobody").close()
 
 
-def test_a_guardian_that_lives_is_not_replaced(tmp_path: Path) -> None:
+def test_a_watchdog_that_lives_is_not_replaced(tmp_path: Path) -> None:
     flag_file = tmp_path / "flags"
     flag_file.touch()
-    guardian = Guardian(str(flag_file), "nobody")
-    guardian.start()
-    first = guardian.pid
-    guardian.stand_in()
-    assert guardian.pid == first
-    guardian.close()
+    watchdog = Watchdog(str(flag_file), "nobody")
+    watchdog.start()
+    first = watchdog.pid
+    watchdog.replace_if_dead()
+    assert watchdog.pid == first
+    watchdog.close()
     assert flag_file.exists()

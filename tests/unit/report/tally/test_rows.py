@@ -7,10 +7,10 @@ import random
 import pytest
 from unit.report.logs import BEGAN, old, ours, tallied
 
-from cloud_tasks.report.tally.idle import HOST, LATE, NOBODY, SLOT, TAIL, gaps, tail
-from cloud_tasks.report.tally.rows import MOST_ROWS, Lanes
+from cloud_tasks.report.tally.idle import EVERYWHERE, HOST, LATE, SLOT, TAIL, gaps, tail
+from cloud_tasks.report.tally.rows import MAX_ROWS, Lanes
 from cloud_tasks.report.tally.time_axis import BUCKETS, TimeAxis
-from cloud_tasks.timestamps import Instants
+from cloud_tasks.timestamps import PlausibleTimestamps
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from cloud_tasks.timestamps import Instants
         (12.5, None),
     ],
 )
-def test_instants_are_read_or_they_are_none(text: object, seconds: float | None) -> None:
-    assert Instants().read(text) == seconds
+def test_timestamps_are_read_or_they_are_none(text: object, seconds: float | None) -> None:
+    assert PlausibleTimestamps().parse(text) == seconds
 
 
 def test_an_axis_keeps_every_count_whatever_comes_first() -> None:
@@ -57,7 +57,7 @@ def test_what_was_counted_stays_in_the_bucket_of_its_time() -> None:
         assert counts[axis.index(BEGAN + instant)] == 1
 
 
-def test_a_row_is_busy_as_long_as_its_tries_ran() -> None:
+def test_a_row_is_busy_as_long_as_its_attempts_ran() -> None:
     tally = tallied(ours(4, 3), ours(10, 5), ours(10, 2, slot=1))
     first, second = tally.rows
     assert (first.busy_seconds, second.busy_seconds) == pytest.approx((8, 2))
@@ -68,7 +68,7 @@ def test_a_row_is_busy_as_long_as_its_tries_ran() -> None:
     assert first.busy[tally.axis.index(BEGAN + 7)] == pytest.approx(tally.axis.width)
 
 
-def test_tries_that_are_recorded_late_do_not_overlap() -> None:
+def test_attempts_that_are_recorded_late_do_not_overlap() -> None:
     tally = tallied(old(1, 1.0, slot=0), old(2, 1.2, slot=0))
     (row,) = tally.rows
     assert row.busy_seconds == pytest.approx(2)
@@ -111,7 +111,7 @@ def test_old_logs_get_a_row_for_each_that_ran_at_once() -> None:
 def test_with_very_many_slots_a_row_is_a_host() -> None:
     events = [ours(n / 100, 0.005, slot=n % 600, hostname=f"h{n % 2}") for n in range(1, 1200)]
     tally = tallied(*events, ours(5, 1, "task_timed_out", hostname="h1", slot=299))
-    assert not tallied(*events[: MOST_ROWS // 2]).rows.by_host
+    assert not tallied(*events[: MAX_ROWS // 2]).rows.by_host
     rows = list(tally.rows)
     assert tally.rows.by_host
     assert [(row.host, row.slot, len(row.slots)) for row in rows] == [
@@ -142,7 +142,7 @@ def test_stretches_without_work_have_a_likely_reason() -> None:
     }
     both = tallied(*steady(0, 0, 30), *steady(1, 0, 30), *steady(0, 70, 100), *steady(1, 70, 100))
     (gap,) = gaps(both.rows, both.axis)
-    assert (gap.reason, gap.slots) == (NOBODY, 2)
+    assert (gap.reason, gap.slots) == (EVERYWHERE, 2)
     assert gap.end - gap.start == pytest.approx(40, rel=0.02)
 
 

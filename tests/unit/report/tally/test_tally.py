@@ -9,12 +9,12 @@ import pytest
 from unit.report.logs import BEGAN, HOSTILE, old, ours, raised, tallied, write
 
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.report.tally.failures import MOST_CAUSES, OTHER_CAUSES
+from cloud_tasks.report.tally.attempts import SLOWEST
+from cloud_tasks.report.tally.failures import MAX_CAUSES, OTHER_CAUSES
 from cloud_tasks.report.tally.tally import Tally
-from cloud_tasks.report.tally.tries import SLOWEST
 
 
-def test_tries_are_counted_by_how_they_ended() -> None:
+def test_attempts_are_counted_by_how_they_ended() -> None:
     tally = tallied(
         ours(1, 1),
         ours(2, 1, retry=True),
@@ -24,9 +24,9 @@ def test_tries_are_counted_by_how_they_ended() -> None:
         ours(6, 1, "task_aborted", reason="spot", retry=True),
         {"event_type": "task_dead", "timestamp": None},
     )
-    assert (tally.tries, tally.ok, tally.failed, tally.aborted, tally.again) == (6, 1, 3, 1, 3)
+    assert (tally.total, tally.ok, tally.failed, tally.aborted, tally.put_back) == (6, 1, 3, 1, 3)
     assert tally.by_type["task_dead"] == 1
-    assert [group.text for group in tally.failures.ranked()] == [
+    assert [group.cause.text for group in tally.failures.ranked()] == [
         "asked for another try",
         "ValueError: x",
         "killed by signal 9 (SIGKILL)",
@@ -50,12 +50,12 @@ def test_only_the_slowest_are_kept_in_order() -> None:
     )
 
 
-def test_single_tries_are_kept_while_there_are_few() -> None:
+def test_single_attempts_are_kept_while_there_are_few() -> None:
     events = [ours(n, 0.5) for n in range(1, 5)]
-    kept = tallied(*events, most_single=4).single
+    kept = tallied(*events, max_single=4).single
     assert kept is not None
     assert [one.task_id for _, one in kept] == ["t-1", "t-2", "t-3", "t-4"]
-    assert tallied(*events, most_single=3).single is None
+    assert tallied(*events, max_single=3).single is None
 
 
 def test_failures_of_one_cause_are_together_with_examples_hosts_and_times() -> None:
@@ -64,7 +64,7 @@ def test_failures_of_one_cause_are_together_with_examples_hosts_and_times() -> N
         for n in range(1, 9)
     ]
     (group,) = tallied(*events).failures.ranked()
-    assert (group.text, group.where, group.count) == (
+    assert (group.cause.text, group.cause.where, group.count) == (
         "ValueError: bad #",
         "pipeline.py:12 in process_task",
         8,
@@ -87,12 +87,12 @@ def test_ten_thousand_causes_are_a_thousand_and_the_others() -> None:
         )
     )
     groups = tally.failures.ranked()
-    assert len(groups) == MOST_CAUSES + 1
-    assert (groups[-1].text, groups[-1].count) == (OTHER_CAUSES, 9000)
+    assert len(groups) == MAX_CAUSES + 1
+    assert (groups[-1].cause, groups[-1].count) == (OTHER_CAUSES, 9000)
     assert sum(group.count for group in groups) == tally.failed == 10_000
 
 
-def test_a_later_try_that_is_done_rescues_a_task() -> None:
+def test_a_later_attempt_that_is_done_rescues_a_task() -> None:
     tally = tallied(
         *(ours(n, 1, "task_exited", exit_code=1, task_id=f"t{n}") for n in range(4)),
         ours(10, 1, "task_exited", exit_code=1, task_id="t1"),
@@ -101,12 +101,12 @@ def test_a_later_try_that_is_done_rescues_a_task() -> None:
     )
     attempts = tally.attempts
     assert (attempts.not_done, attempts.rescued) == (2, 2)
-    assert attempts.by_attempt == {1: [0, 4], 2: [1, 1], 3: [1, 0]}
+    assert attempts.by_number == {1: [0, 4], 2: [1, 1], 3: [1, 0]}
 
 
 def test_the_logs_own_number_of_an_attempt_counts_more() -> None:
     tally = tallied(ours(1, 1, attempt=3), ours(2, 1, "task_timed_out", attempt=2))
-    assert tally.attempts.by_attempt == {3: [1, 0], 2: [0, 1]}
+    assert tally.attempts.by_number == {3: [1, 0], 2: [0, 1]}
 
 
 def test_nobody_is_told_a_number_that_nobody_knows() -> None:
@@ -132,7 +132,7 @@ def test_a_value_of_no_sense_is_no_trouble(value: Any) -> None:
 
 def test_events_without_keys_count() -> None:
     tally = tallied({}, {"event_type": "task_completed"}, {"event_type": ["list"]})
-    assert (tally.tries, tally.ok, tally.untimed) == (1, 1, 1)
+    assert (tally.total, tally.ok, tally.untimed) == (1, 1, 1)
     assert tally.span() is None
 
 
@@ -178,5 +178,5 @@ def test_very_many_hosts_are_counted_together_in_the_end() -> None:
     tally = tallied(*(ours(n / 10, 0.05, hostname=f"h{n}") for n in range(1, 2001)))
     assert len(tally.hosts) == 513
     assert len(tally.rows) == 513
-    assert sum(host.tries for host in tally.hosts.values()) == 2000
+    assert sum(host.attempts for host in tally.hosts.values()) == 2000
     assert sum(row.busy_seconds for row in tally.rows) == pytest.approx(100)

@@ -63,6 +63,6 @@ def test_the_run_knows_the_number_for_sure_once_all_was_read(tmp_path: Path) -> 
     intake.begin(lambda: False)
     assert (stats.snapshot().total, stats.snapshot().guessed) == (18, True)
     while not intake.ended:
-        stats.submitted += len(intake.take(100)[0])
+        stats.submitted += len(intake.receive(100)[0])
     intake.finish()
     assert (stats.snapshot().total, stats.snapshot().guessed) == (8, False)

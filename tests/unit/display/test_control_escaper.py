@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_tasks.display.sanitize import Harmless
+from cloud_tasks.display.sanitize import ControlEscaper
 
 
 def shown(*pieces: bytes, colours: bool = True) -> str:
-    harmless = Harmless(colours=colours)
-    return "".join(harmless.feed(piece) for piece in pieces) + harmless.end()
+    escaper = ControlEscaper(colours=colours)
+    return "".join(escaper.feed(piece) for piece in pieces) + escaper.end()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.events.records import Recorder
-from cloud_tasks.events.truncation import MOST, event_id
+from cloud_tasks.events.truncation import MAX_VALUE, event_id
 from cloud_tasks.outcome import Completed, Measures
 from cloud_tasks.queues.base import Failure, Outgoing, QueueSpec
 from cloud_tasks.queues.retrying import Pauses, RetryingQueue
@@ -214,7 +214,11 @@ def test_a_long_result_is_cut(sink: QueueSink, stored: Stored) -> None:
     (line,) = events(1, ["x"] * 100_000)
     sink.write([line])
     event = json.loads(bodies(stored)[0])
-    assert (len(event["result"]), event["truncated"], event["full_size"]) == (MOST, True, len(line))
+    assert (len(event["result"]), event["truncated"], event["full_size"]) == (
+        MAX_VALUE,
+        True,
+        len(line),
+    )
     assert stored.copies[0].key == event["event_id"] == event_id(line)
 
 
@@ -241,7 +245,7 @@ def test_an_event_that_will_never_be_taken_is_left_out_with_a_warning(
     assert queue.sizes == [10, 1, 2]
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert event_id(lines[0]) in record.getMessage()
-    assert "will never take" in record.getMessage()
+    assert "for good" in record.getMessage()
 
 
 def test_an_event_that_is_too_long_whatever_is_cut_is_left_out(
