@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     # Types inside a signature that a reader of the page does not need.
     (
         "py:.*",
-        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage|LocalFlags)",
+        r"(Any|Callable|Future|Mapping|NoReturn|Sequence|UserFunction|FunctionSpec|FlagPage)",
     ),
     ("py:.*", r"cloud_tasks\.executors\.(common\.flag_page\.FlagPage|function\.FunctionSpec)"),
     ("py:.*", r"tuple\[~cloud_tasks\.summary\.Cause"),

@@ -6,8 +6,8 @@ every child process of an executor imports this package.
 
 from __future__ import annotations
 
-# Here, and wherever else a child comes by, not typing's: importing that takes a tenth of the life
-# of a process that runs one short task.
+# Not typing's, here and in every module that a child process imports, because importing typing
+# takes a tenth of the life of a process that runs one short task.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloud_tasks.errors import (

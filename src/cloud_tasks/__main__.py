@@ -1,4 +1,4 @@
-"""``python -m cloud_tasks``: the same as the command ``cloud_tasks``."""
+"""Run the command ``cloud_tasks`` as ``python -m cloud_tasks``."""
 
 import sys
 

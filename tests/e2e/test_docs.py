@@ -237,7 +237,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 def test_the_pages_name_no_flag_that_does_not_exist(environment: dict[str, str]) -> None:
     helps = [run(f"cloud_tasks {name} --help", ROOT, environment).stdout for name in COMMANDS]
     flags = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
-    foreign = {"--json", "--min-length", "--break-at", "--output-dir", "--order"}
+    foreign = {"--json", "--min-length", "--break-at", "--output-dir", "--order", "--notice-after"}
     foreign |= {"--member", "--role", "--host-port"}  # of gcloud
     foreign |= {"--array", "--cpus-per-task", "--requeue", "--additional-suffix"}  # of SLURM, split
     foreign |= {"--bar", "--eta", "--halt", "--joblog", "--memfree", "--memsuspend", "--results"}

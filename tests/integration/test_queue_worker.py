@@ -302,7 +302,7 @@ def test_inline_a_lease_is_kept_while_the_task_has_the_main_thread(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks()
-    monkeypatch.setattr("cloud_tasks.worker.program.Clock", lambda: looks)
+    monkeypatch.setattr("cloud_tasks.worker.build.Clock", lambda: looks)
     site.server.clock = Follower(looks)
     site.load(hold(site))
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from integration.sqs_words import LONG, bodies, numbers, outgoing, take
+from servers import moto_server
 from servers.moto import unique_name
 from servers.sqs_faults import error
 
 from cloud_tasks import registry
-from cloud_tasks.cli import demo_processes
 from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import Depth, Message, Outgoing, QueueSpec, dead_name, events_name
 from cloud_tasks.queues.sqs.provider import SqsProvider
@@ -140,9 +140,9 @@ def test_the_stand_in_gives_no_message_to_two_who_receive_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     models = pytest.importorskip("moto.sqs.models")
-    for name in demo_processes.TOUCHING:
+    for name in moto_server.TOUCHING:
         monkeypatch.setattr(models.SQSBackend, name, getattr(models.SQSBackend, name))
-    demo_processes.guard_queues()
+    moto_server.guard_queues()
     backend = models.SQSBackend("us-east-1", "123456789012")
     backend.create_queue("jobs", {})
     backend.send_message("jobs", "x")

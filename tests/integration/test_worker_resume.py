@@ -241,7 +241,7 @@ def test_the_log_of_another_file_is_warned_of_by_both_names(
     worker = site.worker(source, "--resume")
     assert counts(worker.run()) == (2, 0, 0)
     (text,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    assert "none of the tasks that" in text
+    assert "none of the tasks in" in text
     assert str(site.log) in text
     first_line = next(r.getMessage() for r in caplog.records if " over " in r.getMessage())
     assert first_line.partition(" over ")[2] in text

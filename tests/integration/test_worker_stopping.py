@@ -11,8 +11,7 @@ import pytest
 from integration.jobs import Site, additions, task
 
 from cloud_tasks.summary import StopReason
-from cloud_tasks.termination.base import Notice
-from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.termination.base import Notice, SimulatedProbe
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker import build
 

@@ -22,29 +22,6 @@ INSTALL = "moto isn't installed: pip install 'moto[server]'"
 #: Seconds until it must answer, on a machine where much else starts at the same time.
 _PATIENCE = 40.0
 
-#: Its queues are guarded, else two that receive at once would both get a message now and then.
-#: The socket comes from the parent, so that no other program can take the port meanwhile. The
-#: server dies with the thread that started it: under Linux by the kernel's own promise.
-_PROGRAM = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[3]):
-        sys.exit(0)
-from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
-from cloud_tasks.cli.demo_processes import guard_queues
-guard_queues()
-make_server(
-    "127.0.0.1",
-    int(sys.argv[1]),
-    DomainDispatcherApplication(create_backend_app),
-    threaded=True,
-    request_handler=MotoRequestHandler,
-    fd=int(sys.argv[2]),
-).serve_forever()
-"""
-
 
 def unique_name(prefix: str = "job") -> str:
     """Return a queue's name that no other test has: what one test leaves hurts no other."""
@@ -72,7 +49,8 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _start(port: int, descriptor: int, log: Path) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-c", _PROGRAM, str(port), str(descriptor), str(os.getpid())]
+    program = Path(__file__).with_name("moto_server.py")
+    words = [sys.executable, str(program), str(port), str(descriptor), str(os.getpid())]
     with log.open("wb") as output:
         return subprocess.Popen(
             words,
@@ -80,7 +58,6 @@ def _start(port: int, descriptor: int, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "MOTO_PORT": str(port)},
         )
 
 

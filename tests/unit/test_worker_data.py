@@ -56,7 +56,7 @@ def test_has_every_promised_attribute_from_the_beginning() -> None:
 
 
 def test_every_setting_that_tasks_are_told_has_its_attribute() -> None:
-    assert {name for name, row in ROWS.items() if row.told} <= DEFAULTS.keys()
+    assert {name for name, row in ROWS.items() if row.exposed} <= DEFAULTS.keys()
 
 
 def test_users_can_make_one_for_their_own_tests() -> None:

@@ -1,4 +1,4 @@
-"""The command ``cloud_tasks``. One file a subcommand, imported when it is asked for."""
+"""The command ``cloud_tasks``. Each subcommand is imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -7,49 +7,66 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from cloud_tasks import __version__
-from cloud_tasks.cli.peer import peer_warning
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
 
-#: What each subcommand does. Its file has the same name, and in it ``main(argv) -> exit code``.
+#: Each subcommand and its help. Its code is ``main(argv) -> exit code`` in the file of its name,
+#: but for those in :data:`_ELSEWHERE`.
 COMMANDS: Mapping[str, str] = {
-    "demo": "count the primes below 100 million on all cores; --queue: a like job through a queue",
+    "demo": "count the primes below 100 million on all cores",
     "worker": "run a function of a module over tasks, without a program around it",
-    "settings": "show every setting, its value and where it came from",
-    "check": "read a task file to its end and say what is in it",
-    "failures": "list the tasks of a run that failed, by cause; -o: as a task file",
+    "settings": "show every setting, its value and its origin",
+    "check": "read a task file to its end: count its tasks and show problems",
+    "failures": "list the failed tasks of a run by cause; -o: write them to a task file",
     "logs": "show what a task of a run printed",
-    "report": "say what a run came to, as text, as JSON, or as a page to look at",
+    "report": "summarise a run as text, JSON or an HTML page",
     "load_queue": "send the tasks of a file to the queue of a job",
     "show_queue": "show how many messages are in the queues of a job",
-    "purge_queue": "delete all messages of a job's queues",
+    "purge_queue": "delete all messages in the queues of a job",
     "delete_queue": "delete the queues of a job",
     "monitor_event_queue": "append the events of a job to a file",
+}
+_ELSEWHERE: Mapping[str, str] = {
+    "purge_queue": "remove_queues:purge",
+    "delete_queue": "remove_queues:delete",
 }
 
 _USAGE, _TROUBLE, _INTERRUPTED = 2, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line *argv*, by default this process's; returns the exit code."""
+    """Run the command line *argv*, by default that of this process; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _open_closed_streams()
-    warning = peer_warning()
-    if warning is not None:
-        print(f"cloud_tasks: warning: {warning}", file=sys.stderr)
+    _reopen_closed_streams()
+    _warn_of_namesake()
     name = arguments[0].replace("-", "_") if arguments else ""
     if name not in COMMANDS:
         _parser().parse_args(arguments or ["--help"])
-    module = importlib.import_module(f"cloud_tasks.cli.{name}")
-    return _guarded(module.main, arguments[1:])
+    module, _, function = _ELSEWHERE.get(name, f"{name}:main").partition(":")
+    command = getattr(importlib.import_module(f"cloud_tasks.cli.{module}"), function)
+    return _run(command, arguments[1:])
 
 
-def _open_closed_streams() -> None:
-    """Give what is printed a place to go to where somebody has closed it (``>&-``)."""
+def _reopen_closed_streams() -> None:
+    """Open the null device for standard streams that were closed (``>&-``): printing needs one."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def _warn_of_namesake() -> None:
+    """Warn if rms-cloud-tasks is installed, whose package is named cloud_tasks, too."""
+    # Looks for its folder of metadata, because reading all metadata would load half the standard
+    # library for `--help`.
+    if any(any(Path(folder or ".").glob("rms_cloud_tasks-*.dist-info")) for folder in sys.path):
+        print(
+            "cloud_tasks: warning: rms-cloud-tasks is installed in the same environment, and both "
+            "packages are named cloud_tasks: uninstall it, then install cloud-tasks again "
+            "(pip uninstall rms-cloud-tasks; pip install --force-reinstall cloud-tasks)",
+            file=sys.stderr,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="cloud_tasks",
         description="Run one Python function over many tasks, each isolated, limited and "
         "accounted for.",
-        epilog="`cloud_tasks COMMAND --help` tells more of each.",
+        epilog="`cloud_tasks COMMAND --help` describes a command and its flags.",
     )
     parser.add_argument("--version", action="version", version=f"cloud_tasks {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -67,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(command: Callable[[list[str]], int], argv: list[str]) -> int:
+def _run(command: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Run *command* and print its error, if any, as one line; returns the exit code."""
     try:
         code = command(argv)
         sys.stdout.flush()
@@ -77,7 +95,8 @@ def _guarded(command: Callable[[list[str]], int], argv: list[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain again at its own exit.
+        # The reader of our output, as `head`, has read enough. Without this Python would print an
+        # error at its own exit, when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -1,19 +1,18 @@
-"""What the commands around a job's queues have in common: their flags, and which queues."""
+"""Parse the flags by which the commands for a job's queues find these queues."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.queues.job import JobQueues
-from cloud_tasks.settings.providers import instead_of, required_settings
+from cloud_tasks.settings.providers import alternatives_to, required_settings
 from cloud_tasks.settings.table import ROWS
 
-#: The settings of a worker by which it finds its queues; the same flags and variables here.
+#: The settings by which a worker finds its queues. The commands have the same flags and variables.
 _JOB = (
     "provider",
     "job_id",
@@ -25,7 +24,7 @@ _JOB = (
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
-    """Add the flags that say which queues, and those of the settings named by *more*."""
+    """Add the flags that name the queues of a job, and those of the settings *more*."""
     group = parser.add_argument_group("Job")
     for name in (*_JOB, *more):
         row = ROWS[name]
@@ -45,16 +44,16 @@ def parse(
     *more: str,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[argparse.Namespace, JobQueues]:
-    """Read the command line and the environment, in this order of precedence.
+    """Return the arguments and the queues; the command line beats the environment.
 
     Args:
-        parser: has got its flags from :func:`add_job_arguments`.
+        parser: has the flags of :func:`add_job_arguments`.
         argv: the command line after the command's name.
-        more: what was given there.
+        more: as given there.
         environ: the environment; None: that of this process.
 
     Raises:
-        SystemExit: values are wrong or missing; the parser has said which.
+        SystemExit: values are wrong or missing; the parser has printed which.
     """
     args = parser.parse_args(argv)
     problems = _fill(args, (*_JOB, *more), os.environ if environ is None else environ)
@@ -70,7 +69,7 @@ def parse(
 
 
 def _fill(args: argparse.Namespace, names: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """Put the final values into *args*; returns what is wrong."""
+    """Set the final values in *args*; returns a sentence for each that is wrong."""
     problems = []
     for name in names:
         row = ROWS[name]
@@ -89,7 +88,7 @@ def _fill(args: argparse.Namespace, names: Sequence[str], environ: Mapping[str, 
 def _missing(args: argparse.Namespace) -> Iterator[str]:
     if args.provider is None:
         yield ROWS["provider"].complaint("is needed")
-    elif others := instead_of(args.provider):
+    elif others := alternatives_to(args.provider):
         sentence = f"one of {', '.join(others)} is needed: {args.provider} has no queues here"
         yield ROWS["provider"].complaint(sentence)
     if args.job_id is None and args.queue_name is None:
@@ -98,8 +97,3 @@ def _missing(args: argparse.Namespace) -> Iterator[str]:
     for name in required_settings(args.provider):
         if getattr(args, name) is None:
             yield ROWS[name].complaint(f"is needed for a queue of {args.provider}")
-
-
-def default_ledger(name: str) -> Path:
-    """Return where the ledger of queue *name* is, unless somebody says otherwise."""
-    return Path(f"{name.replace('/', '_')}.load-ledger")

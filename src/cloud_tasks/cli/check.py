@@ -1,4 +1,4 @@
-"""``cloud_tasks check``: what is in a task file, before a run depends on it."""
+"""``cloud_tasks check``: read a task file to its end, before a run depends on it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Malformed
 from cloud_tasks.text import duration, plural, safe
 
-#: Problems shown one by one.
+#: Problems that are shown one by one; the others are counted.
 _SHOWN = 10
-#: So few that they are gone before the cycle collector would look at them.
+#: Few enough that they are freed before the cycle collector would visit them.
 _BATCH = 100
 _PROBLEMS = 1
 
@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
     """Read the task file that *argv* names; returns 0 if all its entries are tasks, else 1."""
     parser = argparse.ArgumentParser(
         prog="cloud_tasks check",
-        description="Read a task file to its end: how many tasks, and the first problems.",
+        description="Read a task file to its end; count its tasks and show the first problems.",
     )
-    parser.add_argument("task_file", metavar="TASK_FILE", help="a path, an address, or -")
+    parser.add_argument("task_file", metavar="TASK_FILE", help="a path, an address, or - for stdin")
     parser.add_argument(
-        "--task-format", choices=sorted(FORMATS), help="where the name doesn't tell the format"
+        "--task-format", choices=sorted(FORMATS), help="format, if the name doesn't show it"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     args = parser.parse_args(argv)
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 class _Report:
-    """What was found in one file."""
+    """The counts and problems of one task file."""
 
     def __init__(self, name: str) -> None:
         self.name = name

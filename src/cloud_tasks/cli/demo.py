@@ -1,4 +1,4 @@
-"""``cloud_tasks demo``: the main job on embedded input, with a known answer."""
+"""``cloud_tasks demo``: count primes on all cores and compare the sum with the known value."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cloud_tasks.cli.primes import count_primes, prime_tasks
+from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.worker import Worker
 
 #: The number of primes below 10^8; OEIS A006880.
@@ -16,11 +17,16 @@ _WRONG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Count primes on all cores and compare with the known value; returns the exit code."""
-    if "--queue" in argv:
-        from cloud_tasks.cli import demo_queue
+    """Count primes on all cores and compare with the known value; returns the exit code.
 
-        return demo_queue.main(argv)
+    Raises:
+        ConfigurationError: with ``--queue``, because the demo of a queue is an example.
+    """
+    if "--queue" in argv:
+        raise ConfigurationError(
+            "the demo of a queue is an example: run `python examples/queue_demo/queue_demo.py` in "
+            "a checkout of cloud_tasks"
+        )
     parser = argparse.ArgumentParser(
         prog="cloud_tasks demo",
         description="Count the primes below 100 million in 1,000 tasks, on all cores, and compare "
@@ -30,13 +36,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--queue",
         action="store_true",
-        help="do the like through a queue instead, with a spot notice, on this machine and without "
-        "an account; `cloud_tasks demo --queue --help` tells more",
+        help="print where the demo of a queue is: tasks through a queue, with a spot notice, on "
+        "this machine and without an account",
     )
     with tempfile.TemporaryDirectory(prefix="cloud_tasks-demo-") as folder:
         events = Path(folder, "events.log")
         parser.set_defaults(event_log_file=str(events), num_simultaneous_tasks="auto")
-        # The answer is the sum of the events, so there must be some.
+        # The answer is the sum of the results in the event log, so it must be written.
         args = [*argv, "--event-log-to-file"]
         worker = Worker(count_primes, task_source=prime_tasks, args=args, argparser=parser)
         log = Path(worker.data.event_log_file)
@@ -54,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sum_of_results(log: Path, start: int) -> int:
-    """Add up the results that were logged from byte *start* on."""
+    """Return the sum of the results in *log* from the byte *start* on."""
     total = 0
     with log.open("rb") as lines:
         lines.seek(start)

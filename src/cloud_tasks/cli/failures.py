@@ -1,4 +1,11 @@
-"""``cloud_tasks failures``: the tasks of a run that failed, by cause, or as a task file."""
+"""``cloud_tasks failures``: list the failed tasks of a run by cause, or write them to a task file.
+
+::
+
+    event log ─► FailedTasks ─► groups by cause ─► --cause ─► table or JSON
+                                                        └► -o: task file, with the data from
+                                                           failures.jsonl or the run's task file
+"""
 
 from __future__ import annotations
 
@@ -29,7 +36,9 @@ from cloud_tasks.history.starts import Origin, origins
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe
 
+#: Causes that are listed without --all.
 _SHOWN = 20
+_SUFFIXES = (".jsonl", ".ndjson")
 _NOT_ALL_FOUND = 1
 
 
@@ -50,39 +59,42 @@ def main(argv: list[str]) -> int:
     written = None
     if args.output is not None:
         given = {args.task_file: args.task_format} if args.task_file else {}
-        written = write(args.output, run_files, dict(failed.of(chosen)), given)
+        written = _write(args.output, run_files, dict(failed.of(chosen)), given)
     if args.json:
         print(json.dumps(_document(args.run, reader, failed, chosen, written), indent=2))
     else:
-        _print(failed, groups, chosen, _SHOWN if not args.all else len(chosen))
-    _talk(reader, failed, written)
+        _print_groups(failed, groups, chosen, limit=len(chosen) if args.all else _SHOWN)
+    _print_notes(reader, failed, written)
     return _NOT_ALL_FOUND if written is not None and written.found.lost else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cloud_tasks failures",
-        description="List the tasks of a run that failed, by cause. What was done by a later try "
-        "has not failed.",
+        description="List the failed tasks of a run by cause. A task that a later attempt "
+        "completed has not failed.",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, or an event log")
     parser.add_argument(
-        "--cause", metavar="TEXT", help="only causes that contain TEXT, or the cause of that number"
+        "--cause",
+        metavar="TEXT",
+        help="show only causes that contain TEXT, or the one with that number",
     )
-    parser.add_argument("--all", action="store_true", help=f"list more than {_SHOWN} causes")
+    parser.add_argument("--all", action="store_true", help=f"list all causes, not only {_SHOWN}")
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="write the failed tasks to FILE.jsonl, a task file for another run",
+        help="write the failed tasks to FILE, a task file for another run; its name ends in .jsonl",
     )
     parser.add_argument(
         "--task-file",
         metavar="FILE",
-        help="where the data of the tasks are, if the run has no directory that tells",
+        help="task file of the run, to take the data of its tasks from [default: as the run "
+        "directory records]",
     )
     parser.add_argument(
-        "--task-format", choices=sorted(FORMATS), help="where its name doesn't tell the format"
+        "--task-format", choices=sorted(FORMATS), help="its format, if the name doesn't show it"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return parser
@@ -96,37 +108,38 @@ def _check_is_log(name: str, reader: EventReader) -> None:
         )
 
 
-def _chosen(groups: list[FailedGroup], wanted: str) -> list[FailedGroup]:
-    if wanted.isdecimal() and 0 < int(wanted[:9]) <= len(groups):
-        return [groups[int(wanted[:9]) - 1]]
-    chosen = [group for group in groups if wanted in group.cause.text]
+def _chosen(groups: list[FailedGroup], cause: str) -> list[FailedGroup]:
+    """Return the groups whose cause contains the text *cause*, or the one of that number."""
+    if cause.isdecimal() and 0 < int(cause[:9]) <= len(groups):
+        return [groups[int(cause[:9]) - 1]]
+    chosen = [group for group in groups if cause in group.cause.text]
     if not chosen:
         raise ConfigurationError(
-            f"no cause of failure contains {wanted!r}: leave out --cause to see all "
+            f"no cause of failure contains {cause!r}: leave out --cause to see all "
             f"{len(groups):,} of them"
         )
     return chosen
 
 
-def _print(
-    failed: FailedTasks, groups: list[FailedGroup], chosen: list[FailedGroup], most: int
+def _print_groups(
+    failed: FailedTasks, groups: list[FailedGroup], chosen: list[FailedGroup], *, limit: int
 ) -> None:
     if failed.count:
         print(f"{plural(failed.count, 'task')} failed, {plural(len(groups), 'cause')}")
         print_table(
             ("#", "tasks", "cause", "where", "first", "examples"),
-            [_row(group) for group in chosen[:most]],
+            [_row(group) for group in chosen[:limit]],
         )
-        rest = chosen[most:]
+        rest = chosen[limit:]
         if rest:
             tasks = plural(sum(group.count for group in rest), "task")
             print(f"and {tasks} for {plural(len(rest), 'other cause')}: --all lists them")
     else:
         print("no task has failed")
-    again = failed.to_run_again()
-    if again:
-        causes = ", ".join(f"{safe(text, 100)} ({n:,})" for text, n in list(again.items())[:5])
-        print(f"to be run again: {plural(sum(again.values()), 'task')}: {causes}")
+    pending = failed.to_run_again()
+    if pending:
+        causes = ", ".join(f"{safe(text, 100)} ({n:,})" for text, n in list(pending.items())[:5])
+        print(f"to be run again: {plural(sum(pending.values()), 'task')}: {causes}")
 
 
 def _row(group: FailedGroup) -> tuple[str, ...]:
@@ -175,8 +188,8 @@ def _document(
     }
 
 
-def _talk(reader: EventReader, failed: FailedTasks, written: Written | None) -> None:
-    """Say on standard error what is odd about the log, and what was written."""
+def _print_notes(reader: EventReader, failed: FailedTasks, written: Written | None) -> None:
+    """Print to standard error which lines of the log were skipped, and what was written."""
     odd = []
     if reader.not_json:
         odd.append(f"{plural(reader.not_json, 'line')} without a JSON object")
@@ -194,22 +207,19 @@ def _talk(reader: EventReader, failed: FailedTasks, written: Written | None) -> 
             print(f"cloud_tasks: {line}", file=sys.stderr)
 
 
-# MERGED: The failed tasks of a run as a task file: where to, from where, and what to do with
-# MERGED: it.
-
-_SUFFIXES = (".jsonl", ".ndjson")
+# -- the task file of -o
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of writing the file.
+    """The result of writing the task file.
 
     Attributes:
         path: of the file.
-        wanted: how many tasks should be in it.
-        found: how many are, and what became of the others.
-        looked: it was known where data could be.
-        command: what to type to run them; None: nobody knows.
+        wanted: number of tasks that should be in it.
+        found: number of tasks that are, and why the others are missing.
+        looked: there was a place to look for data.
+        command: to run these tasks; None: the command line of the run is unknown.
     """
 
     path: str
@@ -219,7 +229,7 @@ class Written:
     command: str | None
 
     def lines(self) -> list[str]:
-        """Say so in a few sentences."""
+        """Return a few sentences for the user."""
         lines = [safe(problem, 1000) for problem in self.found.problems]
         if self.found.written or not self.wanted:
             lines.append(f"wrote {plural(self.found.written, 'task')} to {safe(self.path)}")
@@ -236,15 +246,15 @@ class Written:
             "whose id was found with other data only": found.other_data,
             "whose data JSON can't hold": found.unwritable,
         }
-        told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
         hint = "" if self.looked else "; name the task file of the run with --task-file FILE"
         return (
             f"{found.lost:,} of {plural(self.wanted, 'failed task')} could not be written: "
-            f"{told}{hint}"
+            f"{counts}{hint}"
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as JSON has it."""
+        """Return the result for ``--json``."""
         found = self.found
         return {
             "path": self.path,
@@ -258,7 +268,7 @@ class Written:
         }
 
 
-def write(
+def _write(
     output: str,
     run_files: RunFiles,
     wanted: Mapping[TaskKey, FailureCause],
@@ -267,13 +277,14 @@ def write(
     """Write the tasks *wanted* of a run to the file *output*.
 
     Args:
-        output: its name.
+        output: name of the file.
         run_files: of the run.
-        wanted: with their causes.
-        task_files: where their data are, by the user, with the format; empty: where the run says.
+        wanted: the tasks with their causes.
+        task_files: task files that the user named, with their formats, to take the data from;
+            empty: those that the run directory names.
 
     Raises:
-        ConfigurationError: *output* is a file that must stay as it is, or its name doesn't do.
+        ConfigurationError: *output* is a file that must stay, or lacks the suffix of JSON Lines.
         HistoryError: it can't be written.
     """
     directory = run_files.directory
@@ -299,8 +310,8 @@ def _check_name(
 ) -> None:
     if not output.lower().endswith(_SUFFIXES):
         raise ConfigurationError(
-            f"the file {output!r} must have a name that ends in .jsonl, by which a run knows its "
-            "format"
+            f"the file {output!r} must have a name that ends in .jsonl, because a run tells the "
+            "format by it"
         )
     mine = [run_files.events]
     if run_files.directory is not None:
@@ -323,7 +334,7 @@ def _same(name: str | Path, other: str | Path) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether an earlier call wrote the file: then it may be written anew."""
+    """Return whether an earlier call wrote the file, so that it may be replaced."""
     try:
         with Path(name).open("rb") as file:
             return "cause" in json.loads(file.readline())

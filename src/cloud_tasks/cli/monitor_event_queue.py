@@ -1,4 +1,4 @@
-"""``cloud_tasks monitor_event_queue``: the events of a job into a file."""
+"""``cloud_tasks monitor_event_queue``: append the events of a job to a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cloud_tasks.events.collector import Collector, ReceivedEvents
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.runtime.signals import signal_handlers
-from cloud_tasks.settings.parse import seconds
+from cloud_tasks.settings.parse import argument, seconds
 from cloud_tasks.summary import StopReason
 from cloud_tasks.text import plural, safe
 
@@ -27,8 +27,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="cloud_tasks monitor_event_queue",
         description="Append the events of a job to a file, each one once. An event is deleted "
-        "from its queue when it is on the disk. Ends at Ctrl-C or SIGTERM, when the request under "
-        "way is over.",
+        "from its queue once it is on the disk. Ends at Ctrl-C or SIGTERM, after the request under "
+        "way.",
     )
     parser.add_argument(
         "--output-file", metavar="FILE", help="append the events to FILE, one JSON object a line"
@@ -37,14 +37,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--exit-when-idle",
         metavar="SECONDS",
-        type=_seconds,
-        help="end when no event has come for so long",
+        type=argument(seconds(zero=False)),
+        help="end when no event has come for SECONDS",
     )
     parser.add_argument("--json", action="store_true", help="print the final counts as JSON")
     add_job_arguments(parser)
     args, job = parse(parser, argv)
     if args.output_file is None and not args.print_events:
-        # The events are deleted from the queue, so they must go somewhere.
+        # The events are deleted from the queue, so without one of them they would be lost.
         parser.error("give --output-file FILE, --print-events, or both")
     received = monitor(
         job,
@@ -57,30 +57,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _seconds(value: str) -> float:
-    try:
-        return seconds(zero=False)(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def monitor(
     job: JobQueues, output: Path | None, *, show: bool, idle: float | None
 ) -> ReceivedEvents:
-    """Collect events until a signal or *idle* seconds without any; returns what came.
+    """Collect events until a signal or *idle* seconds without any; returns their counts.
 
     Args:
-        job: whose events.
-        output: the file that they are appended to; None: none.
+        job: the job whose events are collected.
+        output: file that they are appended to; None: no file.
         show: print them on standard output.
-        idle: seconds; None: for ever.
+        idle: seconds; None: go on for ever.
 
     Raises:
         QueueError: the queue can't be used.
         EventLogError: the file can't be written.
     """
     received = ReceivedEvents()
-    # A line that is rewritten, and events, would spoil each other.
+    # A line that is rewritten would garble the events on the same terminal.
     progress = StatusLine(lambda: _counts(received), rewrite=not show)
     stop = threading.Event()
     with progress, opened(job.provider.queue(job.events), stop, notify=progress.print) as queue:
@@ -108,7 +101,7 @@ def _print_events(lines: list[bytes]) -> None:
 @contextlib.contextmanager
 def _until_signal(stop: threading.Event) -> Iterator[None]:
     def on_signal(reason: StopReason) -> None:
-        if stop.is_set():  # the second one: received events will be delivered again
+        if stop.is_set():  # the second signal; events that were received will come again
             raise KeyboardInterrupt
         stop.set()
 
@@ -160,5 +153,5 @@ def _report(received: ReceivedEvents) -> dict[str, object]:
 def _summary(received: ReceivedEvents) -> str:
     parts = [f"{safe(name, 80)} {n:,}" for name, n in received.types.most_common()]
     parts += [f"{name} {n:,}" for name, n in _others(received).items()]
-    told = f"   {'   '.join(parts)}" if parts else ""
-    return f"{plural(received.types.total(), 'event')}{told}"
+    counts = f"   {'   '.join(parts)}" if parts else ""
+    return f"{plural(received.types.total(), 'event')}{counts}"

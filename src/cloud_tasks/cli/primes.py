@@ -1,7 +1,7 @@
-"""Counting primes: the job of ``cloud_tasks demo`` and of ``examples/primes``.
+"""Count primes: the job of ``cloud_tasks demo`` and of ``examples/primes``.
 
-It needs nothing but Python and its answer is known, so whoever runs it sees that no task was
-lost, and none counted twice.
+It needs only Python, and its answer is known: a right sum shows that no task was lost, and none
+counted twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def count_primes(
     start, stop = task_data["start"], task_data["stop"]
     first = max(start, 3) | 1
     is_prime = bytearray(b"\1") * len(range(first, stop, 2))
-    # Up to a power of two, so that all tasks of a job share one or two lists.
+    # Rounded up to a power of two, so that all tasks of a job share one or two lists.
     for prime in _odd_primes(1 << isqrt(max(stop - 1, 0)).bit_length()):
         multiple = max(prime * prime, -(-first // prime) * prime)
         multiple += prime * (multiple % 2 == 0)
@@ -42,7 +42,7 @@ def count_primes(
 
 @functools.cache
 def _odd_primes(last: int) -> list[int]:
-    """Return the odd primes up to *last*, kept from task to task in a reused process."""
+    """Return the odd primes up to *last*; a reused process keeps them from task to task."""
     return [
         number
         for number in range(3, last + 1, 2)

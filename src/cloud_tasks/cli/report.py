@@ -1,4 +1,4 @@
-"""``cloud_tasks report``: what a run came to, as text, as JSON, or as one page to look at."""
+"""``cloud_tasks report``: summarise a run as text, JSON or an HTML page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def main(argv: list[str]) -> int:
     """Report on the run that *argv* names; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="cloud_tasks report",
-        description="Say what a run came to. Of a run directory, the page DIR/report.html is made "
-        "as well.",
+        description="Summarise a run. For a run directory, the page DIR/report.html is written as "
+        "well.",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, or an event log")
     parser.add_argument(
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         type=_instant,
         default=0.0,
         metavar="TIME",
-        help="leave out earlier events: 2026-11-21T19:07:44, UTC unless it has an offset",
+        help="skip events before TIME, as 2026-11-21T19:07:44; UTC unless it has an offset",
     )
     args = parser.parse_args(argv)
     run_files = find_run(args.run)
@@ -70,7 +70,7 @@ def _document(run_files: RunFiles, since: float) -> dict[str, Any]:
 
 
 def _write(target: str, found: dict[str, Any]) -> None:
-    """Write the page; what was there before stays until it is whole."""
+    """Write the page to *target*, which is replaced at once when the page is whole."""
     from cloud_tasks.report.page import page
 
     try:

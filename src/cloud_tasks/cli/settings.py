@@ -1,4 +1,4 @@
-"""``cloud_tasks settings``: what a worker would run by, started here with these flags."""
+"""``cloud_tasks settings``: show the settings of a worker that is started here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cloud_tasks.settings.resolve import resolve
 
 
 def main(argv: list[str]) -> int:
-    """Print every setting, its value and where it came from; returns the exit code."""
+    """Print every setting, its value and its origin; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="cloud_tasks settings",
-        description="Show every setting, its value and where it came from. Takes the flags of a "
-        "worker, so that their effect can be seen.",
+        description="Show every setting, its value and its origin. Takes the flags of a worker, to "
+        "show their effect.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     resolved = resolve(parser, argv, require_tasks=False)

@@ -1,4 +1,4 @@
-"""``cloud_tasks show_queue``: how many messages are in the queues of a job."""
+"""``cloud_tasks show_queue``: show how many messages are in the queues of a job."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from dataclasses import asdict, dataclass
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
 from cloud_tasks.display.command_output import print_table
-from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, Message, MessageQueue
 from cloud_tasks.queues.job import JobQueues, opened
-from cloud_tasks.settings.parse import whole
+from cloud_tasks.settings.parse import argument, whole
 from cloud_tasks.text import safe
 
-#: Messages looked at, unless somebody says otherwise.
+#: Messages shown by --detail without a number.
 _SAMPLE = 10
-#: Seconds that they are ours while we look, and that we wait for them.
+#: Seconds of their lease, and seconds to wait for them.
 _LEASE, _WAIT = 30.0, 2.0
-#: Seconds for which a request for them is tried again.
+#: Seconds for which a failed request for them is retried.
 _PATIENCE = 30.0
-#: Characters shown of the data of each.
+#: Characters shown of each one's data.
 _SHOWN = 200
 
 
@@ -31,22 +30,23 @@ def main(argv: list[str]) -> int:
     """Show the queues that *argv* names; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="cloud_tasks show_queue",
-        description="Show how many messages are in the task queue, the event queue and the queue "
-        "of given-up tasks of a job, as far as the provider tells.",
+        description="Show how many messages are in the task queue, the event queue and the "
+        "dead-letter queue of a job, as far as the provider counts them.",
     )
     parser.add_argument(
         "--detail",
         nargs="?",
-        type=_count,
+        type=argument(whole(1)),
         const=_SAMPLE,
         metavar="N",
         help=f"show N messages of the task queue as well [default of N: {_SAMPLE}]. They are "
-        "received and given back at once, which counts as a delivery of each",
+        "received and handed back at once, which counts as a delivery of each",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     add_job_arguments(parser)
     args, job = parse(parser, argv)
-    rows = depths(job)
+    depths = job.depths()
+    rows = [Row(role, name, depths[name]) for role, name in job.roles.items()]
     found = None if args.detail is None else sample(job, args.detail)
     if args.json:
         report = {"provider": job.provider_name, "queues": [row.to_dict() for row in rows]}
@@ -60,20 +60,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _count(value: str) -> int:
-    try:
-        return whole(1)(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One queue.
+    """One queue of the table.
 
     Attributes:
-        role: what it is for.
-        name: of it.
+        role: ``tasks``, ``events`` or ``dead``.
+        name: of the queue.
         depth: how many messages it holds; None: there is no such queue.
     """
 
@@ -82,12 +75,12 @@ class Row:
     depth: Depth | None
 
     def to_dict(self) -> dict[str, object]:
-        """Return it for programs."""
+        """Return the queue for ``--json``."""
         counts = {} if self.depth is None else asdict(self.depth)
         return {"role": self.role, "name": self.name, "exists": self.depth is not None, **counts}
 
     def cells(self) -> tuple[str, str, str]:
-        """Return it for people."""
+        """Return the queue as cells of the table."""
         if self.depth is None:
             return safe(self.name), "no such queue", "-"
         about = "" if self.depth.exact else "~"
@@ -98,35 +91,15 @@ class Row:
         return safe(self.name), visible, in_flight
 
 
-def depths(job: JobQueues) -> list[Row]:
-    """Return how many messages each queue of *job* holds.
-
-    Raises:
-        QueueMissingError: there is none of them.
-        QueueError: the provider doesn't answer, or refuses.
-    """
-    rows = []
-    first: QueueMissingError | None = None
-    for role, name in job.roles.items():
-        try:
-            rows.append(Row(role, name, job.provider.admin(name).depth()))
-        except QueueMissingError as error:
-            first = first or error
-            rows.append(Row(role, name, None))
-    if first is not None and all(row.depth is None for row in rows):
-        raise first
-    return rows
-
-
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A message that was looked at.
+    """A message of the task queue, received for a look and handed back.
 
     Attributes:
         message_id: the provider's name for it.
-        attempt: which delivery this look was; None where the provider doesn't count.
+        attempt: the number of this delivery; None: the provider doesn't count.
         task_id: of its task; None: it holds no task.
-        data: the first characters of the task's data, or of what it holds instead.
+        data: the first characters of the task's data, or of the body if it holds no task.
     """
 
     message_id: str
@@ -136,14 +109,14 @@ class Sampled:
 
 
 def sample(job: JobQueues, n: int) -> list[Sampled]:
-    """Look at up to *n* messages of the task queue and give them back.
+    """Receive up to *n* messages of the task queue and hand them back.
 
     Raises:
         QueueError: the queue can't be used.
     """
     patience = {"receive": _PATIENCE}
     queue = job.provider.queue(job.name)
-    with opened(queue, threading.Event(), notify=_say, budgets=patience) as queue:
+    with opened(queue, threading.Event(), notify=_print_trouble, budgets=patience) as queue:
         received: list[Message] = []
         try:
             for messages in _received(queue, n):
@@ -154,7 +127,7 @@ def sample(job: JobQueues, n: int) -> list[Sampled]:
                 queue.release(received)
 
 
-def _say(text: str) -> None:
+def _print_trouble(text: str) -> None:
     print(safe(text, 1000), file=sys.stderr)
 
 
@@ -172,7 +145,7 @@ def _sampled(message: Message) -> Sampled:
         task = json.loads(text)
         task_id, text = str(task["task_id"]), json.dumps(task["data"], ensure_ascii=False)
     except (ValueError, TypeError, KeyError, RecursionError):
-        pass  # no task: what it is can be seen
+        pass  # no task: the body is shown as it is
     return Sampled(message.message_id, message.attempt, task_id, text[:_SHOWN])
 
 

@@ -1,4 +1,4 @@
-"""``cloud_tasks worker``: a function of a module, without a program around it."""
+"""``cloud_tasks worker``: run a function of a module, without a program around it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cloud_tasks.worker import Worker
 
 
 def main(argv: list[str]) -> int:
-    """Run the function that *argv* names; its exit code is the run's.
+    """Run the function that *argv* names, and exit with the exit code of the run.
 
     Raises:
         ConfigurationError: there is no such function.
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
     )
     add_arguments(parser)
     target = parser.parse_args(argv).function
-    # All that is there by now is Python's and ours, and stays: the cycle collector need not look at
-    # it again, which is what the end of a Python takes most of its time for.
+    # All objects so far belong to Python's modules and ours, and stay. Hidden from the cycle
+    # collector they save most of the time that Python takes to exit.
     gc.freeze()
     Worker(load(target), args=argv, argparser=parser).main()
 

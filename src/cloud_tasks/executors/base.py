@@ -121,7 +121,7 @@ class ExecutorOptions:
 
     slots: int = 1
     memory_limit: int | None = None
-    max_result_bytes: int = 64 * 2**20
+    max_result_bytes: int = 0
     log_level: int | None = None
     task_logs: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -134,9 +134,9 @@ class Loader:
         """Send all but *previous*; return as :meth:`_pass`."""
         stop = threading.Event()
         queue = self._job.provider.queue(self._job.name)
-        say = self._on_message
-        with opened(queue, stop, notify=say, budgets={"send": _PATIENCE}) as patient:
-            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=say)
+        notify = self._on_message
+        with opened(queue, stop, notify=notify, budgets={"send": _PATIENCE}) as patient:
+            sender = Sender(patient, self.result, ledger=self._ledger, on_problem=notify)
             try:
                 return self._pass(sender, previous)
             finally:
@@ -291,6 +291,11 @@ class Loader:
             + ("" if dry else f" in {duration(elapsed)}, {rate:,.{0 if rate >= 100 else 1}f}/s")
             + (f"; {result.sent_before:,} before" if result.sent_before else "")
         )
+
+
+def default_ledger(name: str) -> Path:
+    """Return the path of the ledger of queue *name* if the user gives none."""
+    return Path(f"{name.replace('/', '_')}.load-ledger")
 
 
 def ledger_of(job: JobQueues, path: Path) -> Ledger:

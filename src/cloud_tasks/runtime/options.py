@@ -14,6 +14,8 @@ from cloud_tasks.selection.base import SelectAll, Selection
 class RunOptions:
     """The options of a run.
 
+    What has a default in the settings has none here: a default here means "off" or "no limit".
+
     Attributes:
         executor: the options of the executor, without the callbacks, which the run adds.
         max_runtime: limit of each task, in seconds.
@@ -27,9 +29,9 @@ class RunOptions:
         instance_id: returns the provider's name of this machine, None if unknown; may block.
     """
 
-    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
-    max_runtime: float = 600.0
-    grace: float = 30.0
+    executor: ExecutorOptions
+    max_runtime: float
+    grace: float
     skip: int = 0
     limit: int | None = None
     selection: Selection = field(default_factory=SelectAll)

@@ -1,35 +1,38 @@
-"""From the text of a flag or a variable to a typed value, and back to text.
+"""Parse the text of a flag or a variable to a typed value, and render it back to text.
 
-Each parser takes a text and returns a value or raises :class:`ValueError` whose message is the
-second half of a sentence that begins with the flag's and the variable's names.
+A parser returns a value or raises :class:`ValueError`; its message is the second half of a
+sentence that begins with the names of the flag and the variable. :func:`argument` makes a parser
+fit for argparse.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from cloud_tasks.policy import FailureLimit
 
 Parse = Callable[[str], Any]
+T = TypeVar("T")
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
-#: Longest duration, in seconds (31 years). Far above it the system's timers overflow.
+#: The longest duration, in seconds (31 years). Timers of the system overflow far above it.
 _LONGEST = 1e9
 
 
 def text(value: str) -> str:
-    """Take *value* as it is; only nothing at all is refused."""
+    """Return *value* as it is; only the empty text is refused."""
     if not value:
         raise ValueError("must not be empty")
     return value
 
 
 def boolean(value: str) -> bool:
-    """Read a yes or no, in any case."""
+    """Parse a yes or no, in any case."""
     word = value.strip().lower()
     if word not in _TRUE + _FALSE:
         raise ValueError(f"{quoted(value)} is none of {', '.join(_TRUE + _FALSE)}")
@@ -37,7 +40,7 @@ def boolean(value: str) -> bool:
 
 
 def whole(at_least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers from *at_least* up."""
+    """Return a parser of whole numbers of *at_least* or more."""
 
     def parse(value: str) -> int:
         try:
@@ -55,9 +58,9 @@ def amount(of: str, *, zero: bool = True, at_most: float = math.inf) -> Callable
     """Return a parser of finite numbers that are not negative.
 
     Args:
-        of: what is counted, in the plural, for the error's sentence.
-        zero: 0 makes sense.
-        at_most: the largest that does.
+        of: the unit, in the plural, for the error's sentence.
+        zero: allow 0.
+        at_most: the largest allowed number.
     """
 
     def parse(value: str) -> float:
@@ -78,12 +81,12 @@ def amount(of: str, *, zero: bool = True, at_most: float = math.inf) -> Callable
 
 
 def seconds(*, zero: bool = True) -> Callable[[str], float]:
-    """Return a parser of durations; *zero* says whether 0 makes sense."""
+    """Return a parser of durations in seconds; *zero* allows 0."""
     return amount("seconds", zero=zero, at_most=_LONGEST)
 
 
 def one_of(*names: str, fold: Callable[[str], str]) -> Callable[[str], str]:
-    """Return a parser of *names* in any case; they are spelled as *fold* makes them."""
+    """Return a parser of *names* in any case; it returns them as *fold* spells them."""
 
     def parse(value: str) -> str:
         name = fold(value.strip())
@@ -95,7 +98,7 @@ def one_of(*names: str, fold: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def share_or_count(value: str) -> FailureLimit:
-    """Read a whole number from 1 up, or a percentage, which ends with ``%``."""
+    """Parse a whole number of 1 or more, or a percentage, which ends with ``%``."""
     number = value.strip()
     if number.endswith("%"):
         share = amount("per cent", zero=False, at_most=100)(number[:-1])
@@ -108,12 +111,12 @@ def share_or_count(value: str) -> FailureLimit:
 
 
 def listed(value: str) -> tuple[str, ...]:
-    """Take *value* as the only one of a list."""
+    """Return a tuple of *value* alone; for a flag that may be given more than once."""
     return (text(value),)
 
 
 def count_or_auto(value: str) -> int | str:
-    """Read a whole number from 1 up, or the word ``auto``, which is left as it is."""
+    """Parse a whole number of 1 or more, or the word ``auto``, which is returned as it is."""
     if value.strip().lower() == "auto":
         return "auto"
     try:
@@ -124,7 +127,7 @@ def count_or_auto(value: str) -> int | str:
 
 
 def show(value: object) -> str:
-    """Render *value* so that its parser reads the same value again; None is ``none``."""
+    """Render *value* so that its parser returns the same value again; None is ``none``."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -136,7 +139,19 @@ def show(value: object) -> str:
     return str(value)
 
 
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return *parse* as a ``type=`` of argparse, which shows only errors of its own kind."""
+
+    def convert(value: str) -> T:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
 def quoted(value: str) -> str:
-    """Return *value* as an error shows it: on one line, in quotes, cut if it is long."""
-    # repr keeps control characters out of the terminal; a pasted file is not worth showing.
+    """Return *value* for an error's sentence: on one line, in quotes, at most 80 characters."""
+    # repr keeps control characters out of the terminal; the rest of a pasted file helps no user.
     return repr(value if len(value) <= 80 else value[:77] + "...")

@@ -1,18 +1,21 @@
-"""Names of providers: ours in any case, and those that other packages registered."""
+"""Read the names of providers, and find what each of them needs.
+
+Names of ours are read in any case; other packages register theirs by entry points.
+"""
 
 from __future__ import annotations
 
 from cloud_tasks import registry
 from cloud_tasks.settings.parse import quoted
 
-#: Providers of ours, whatever they are for.
+#: Providers of this package, for queues or for termination notices.
 BUILT_IN: tuple[str, ...] = tuple(
     dict.fromkeys([*registry.names("queue"), *registry.names("probe")])
 )
 
 
 def provider_name(value: str) -> str:
-    """Read the name of a provider in any case; it is spelled as it was registered."""
+    """Parse the name of a provider in any case; returns it as it was registered."""
     name = value.strip()
     if name.upper() in BUILT_IN:
         return name.upper()
@@ -24,8 +27,8 @@ def provider_name(value: str) -> str:
     raise ValueError(f"{quoted(value)} is none of {', '.join(known)}")
 
 
-def instead_of(name: str) -> list[str]:
-    """Return the providers that have queues if *name* is none of them; else nothing."""
+def alternatives_to(name: str) -> list[str]:
+    """Return the providers that have queues, if *name* has none; else an empty list."""
     ours = registry.names("queue")
     if name in ours:
         return []
@@ -38,16 +41,16 @@ def required_settings(name: str | None) -> tuple[str, ...]:
 
     Imports the provider's module. Returns nothing for a name without queues.
     """
-    if name is None or instead_of(name):
+    if name is None or alternatives_to(name):
         return ()
     required: tuple[str, ...] = registry.load("queue", name).required_settings
     return required
 
 
 def _registered(*kinds: str) -> list[str]:
-    """Return the names that other packages registered, without those that are ours."""
-    # Reading the metadata of every installed distribution takes tens of milliseconds: done for
-    # names only that are not ours.
+    """Return the names that other packages registered, without those of this package."""
+    # Reading the metadata of every installed distribution takes tens of milliseconds, so it is
+    # done only for names that are not of this package.
     from importlib.metadata import entry_points
 
     found = {

@@ -1,4 +1,4 @@
-"""The reference page of the settings, and their values for a listing.
+"""Write the reference page of the settings, and list their values.
 
 ``python -m cloud_tasks.settings.reference > docs/reference/settings.md`` writes the page anew.
 """
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cloud_tasks.settings.draft import Origin
+from cloud_tasks.settings.derive import Origin
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS
 
-# What a bar must be written as inside a Markdown table.
+# A bar inside a Markdown table.
 _BAR = r"\|"
 
 _HEAD = """\
@@ -52,10 +52,10 @@ class SettingValue:
 
     Attributes:
         name: of the setting.
-        value: that holds.
+        value: the one in force.
         origin: who gave it.
-        flag: by which it can be given.
-        variable: by which it can be given, if there is one.
+        flag: its flag.
+        variable: its environment variable; None: it has none.
     """
 
     name: str
@@ -66,7 +66,7 @@ class SettingValue:
 
 
 def values(resolved: Resolved) -> list[SettingValue]:
-    """Return every setting with its value and where that came from, in the table's order."""
+    """Return every setting with its value and its origin, in the table's order."""
     return [
         SettingValue(
             name=name,
@@ -80,7 +80,7 @@ def values(resolved: Resolved) -> list[SettingValue]:
 
 
 def page() -> str:
-    """Return the reference page, MyST Markdown."""
+    """Return the reference page in MyST Markdown."""
     parts = [_HEAD]
     for group, rows in groupby(ROWS.values(), key=lambda row: row.group):
         parts.append(f"\n## {group}\n\n{_table(rows)}")
@@ -102,7 +102,7 @@ def _prose(text: str) -> str:
 
 
 def _flags(row: Row) -> str:
-    value = row.metavar if row.bare is None else f"[{row.metavar}]"
+    value = row.metavar if row.flag_value is None else f"[{row.metavar}]"
     suffix = "" if row.is_boolean else f" {value}"
     return ", ".join(f"`{flag}{suffix}`" for flag in row.option_strings)
 

@@ -1,7 +1,10 @@
-"""From command line, environment and program to :class:`Settings`.
+"""Resolve the :class:`Settings` of a worker from command line, environment and program.
 
-Command line > environment > defaults of the program's parser > table. All texts go through the
-same parser of the table, so a wrong value gives the same sentence wherever it came from.
+    command line > environment > ``set_defaults`` of the program's parser > default of the table
+
+All texts go through the same parser of the table, so a wrong value gives the same sentence
+wherever it came from. The parser may be the program's own: our flags are added to it, and its
+Namespace holds both.
 """
 
 from __future__ import annotations
@@ -13,25 +16,24 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.settings.derive import derive
-from cloud_tasks.settings.draft import Draft, Origin
+from cloud_tasks.settings.derive import Draft, Origin, derive
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS, Settings
 
-# Stands in the Namespace for what the command line didn't say. Because it is there, argparse
-# puts no default in its place, neither ours nor one of set_defaults.
+# The value in the Namespace of a flag that was not given. With it there argparse fills in no
+# default, neither ours nor one of set_defaults.
 _UNSET: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What one worker runs by.
+    """The settings of one worker and their origins.
 
     Attributes:
         settings: the values.
         origins: who gave each of them.
         args: the Namespace: the program's own arguments, and ours with their final values.
-        warnings: sentences to log when logging is set up.
+        warnings: sentences to log once logging is set up.
         from_queue: tasks come from the provider's queue: there is neither a task file nor a
             source of the program's own.
     """
@@ -44,7 +46,7 @@ class Resolved:
 
 
 class _Value(argparse.Action):
-    """A flag of ours that takes a value. Kept as text: it is parsed with all others later."""
+    """A flag of ours that takes a value; it stays a text until all are parsed by the table."""
 
     def __call__(
         self,
@@ -71,16 +73,16 @@ class _Values(argparse.Action):
 
 
 class _Boolean(argparse.BooleanOptionalAction):
-    """A flag of ours that takes none."""
+    """A flag of ours that takes no value."""
 
 
-# By their class, our flags are known again in a parser that has them already, was copied, or
-# got them from a parent.
+# Their class tells our flags apart in a parser that has them already, was copied, or got them from
+# a parent.
 _OURS = (_Value, _Values, _Boolean)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of all settings to *parser*, once however often it is called.
+    """Add the flags of all settings to *parser*; may be called more than once.
 
     Raises:
         ConfigurationError: the parser defines one of the flags or destinations itself.
@@ -116,8 +118,11 @@ def _check_for_clashes(parser: argparse.ArgumentParser) -> None:
 
 
 def _foreign_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    # No public way leads to a parser's arguments, and without a check two with one destination
-    # would silently overwrite each other. A subparser's values overwrite those of its parent.
+    """Yield the arguments that are not ours, those of subparsers included.
+
+    A parser has no public list of its arguments, and without a check two with one destination
+    would silently overwrite each other. A subparser's values overwrite those of its parent.
+    """
     for action in parser._actions:
         if isinstance(action, _OURS):
             continue
@@ -128,25 +133,25 @@ def _foreign_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Actio
 
 
 def _program_default(parser: argparse.ArgumentParser, name: str) -> Any:
-    """Return what the program's ``set_defaults`` says of *name*, or None."""
+    """Return the value of *name* in the program's ``set_defaults``, or None."""
     default = parser.get_default(name)
     return None if default in ("", argparse.SUPPRESS) else default
 
 
 def _add(group: Any, row: Row, program_default: Any) -> None:
-    # SUPPRESS, so that the program's own parse_args() shows nothing that wasn't said, and
+    # SUPPRESS, so that the program's own parse_args() returns nothing that was not given, and
     # formatters have no default to print a second time.
     default = argparse.SUPPRESS if program_default is None else program_default
     options: dict[str, Any] = {"action": _Boolean}
     if not row.is_boolean:
-        # The type is there for formatters that show it.
+        # The type is for formatters that show it.
         options = {"action": _Value, "metavar": row.metavar, "type": str}
         if row.repeated:
             options["action"] = _Values
-        elif row.bare is not None:
-            options |= {"nargs": "?", "const": row.bare}
+        elif row.flag_value is not None:
+            options |= {"nargs": "?", "const": row.flag_value}
     action = group.add_argument(*row.flags, dest=row.name, default=default, **options)
-    # Set afterwards: before Python 3.13 the boolean action appends the default in its own way.
+    # Set afterwards, because before Python 3.13 the boolean action appends a default of its own.
     action.help = row.help_text(None if program_default is None else "%(default)s")
 
 
@@ -159,7 +164,7 @@ def resolve(
     has_task_source: bool = False,
     require_tasks: bool = True,
 ) -> Resolved:
-    """Find the value of every setting; adds our flags to *parser* if they are missing.
+    """Resolve the value of every setting; adds our flags to *parser* if they are missing.
 
     Args:
         parser: the program's parser, or a fresh one.
@@ -167,11 +172,11 @@ def resolve(
         environ: the environment; None: that of this process.
         executor: the program's keyword: a name, an executor object, or None.
         has_task_source: the program gives a source of tasks.
-        require_tasks: it is an error if tasks, or a queue for events, come from nowhere.
+        require_tasks: it is an error if there is no place for tasks, or no queue for events.
 
     Raises:
         ConfigurationError: our flags and the parser's own clash.
-        SystemExit: a value is wrong; the parser has printed its usage and all that is wrong.
+        SystemExit: a value is wrong; the parser has printed its usage and all problems.
     """
     add_arguments(parser)
     unset = argparse.Namespace(**dict.fromkeys(ROWS, _UNSET))
@@ -194,7 +199,7 @@ def resolve(
 def reject(
     parser: argparse.ArgumentParser, origins: Mapping[str, Origin], name: str, sentence: str
 ) -> NoReturn:
-    """Refuse the value of the setting *name* for a reason that only its user can know.
+    """Refuse the value of the setting *name* for a reason that was found after resolving.
 
     Raises:
         ConfigurationError: the program gave the value.
@@ -223,7 +228,7 @@ def _collect(
 
 
 def _parsed(row: Row, given: object) -> Any:
-    # As text, also what a program gave with a type: one way for all.
+    # As text even if the program gave a value with a type, so that all go through one parser.
     if row.repeated and isinstance(given, list | tuple):
         return tuple(value for each in given for value in row.parse(str(each)))
     return row.parse(str(given))
@@ -235,9 +240,9 @@ def _given(
     args: argparse.Namespace,
     environ: Mapping[str, str],
 ) -> tuple[Origin, object]:
-    said = getattr(args, row.name)
-    if said is not _UNSET:
-        return "command line", said
+    value = getattr(args, row.name)
+    if value is not _UNSET:
+        return "command line", value
     if row.env and environ.get(row.env):
         return "environment", environ[row.env]
     program = _program_default(parser, row.name)

@@ -1,4 +1,4 @@
-"""What a row of the table of settings is, and how one is written down."""
+"""Describe one setting: a :class:`Row`, and :func:`setting`, which writes one in the table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cloud_tasks.settings.parse import Parse, boolean, show
 
 T = TypeVar("T")
 
-#: Every variable starts so, unless a row writes its name whole.
+#: The start of every variable's name, unless a row gives the whole name.
 PREFIX = "RMS_CLOUD_TASKS_"
 
 
@@ -20,17 +20,17 @@ class Row:
 
     Attributes:
         name: field of Settings and destination in the Namespace.
-        default: what holds if nobody says anything.
+        default: the value if it is given nowhere.
         help: its meaning, in one sentence without a full stop.
         group: heading in ``--help`` and on the reference page.
-        flags: the flag, then its other spellings; without the ``--no-`` forms.
-        env: the variable, whole; None: it has none.
-        parse: from text to value.
-        metavar: stands for the value in ``--help``; None for booleans, which take none.
-        auto: how the default is derived, where it is.
-        told: tasks find it in ``worker_data``.
-        bare: what the flag without a value stands for; None: it needs one.
-        repeated: the flag may be given more than once; its value is the tuple of all.
+        flags: the flag, then its aliases; without the ``--no-`` forms.
+        env: the whole name of the variable; None: it has none.
+        parse: turns the text of the flag or the variable into the value.
+        metavar: placeholder of the value in ``--help``; None for booleans, which take no value.
+        auto: for a derived default, the rule in words.
+        exposed: tasks find it as an attribute of ``worker_data``.
+        flag_value: the value of the flag if it is given without one; None: it needs one.
+        repeated: the flag may be given more than once; the value is the tuple of all.
     """
 
     name: str
@@ -42,44 +42,44 @@ class Row:
     parse: Parse
     metavar: str | None
     auto: str | None
-    told: bool
-    bare: str | None = None
+    exposed: bool
+    flag_value: str | None = None
     repeated: bool = False
 
     @property
     def is_boolean(self) -> bool:
-        """It takes no value: ``--flag`` or ``--no-flag``."""
+        """The flag takes no value: ``--flag`` or ``--no-flag``."""
         return self.metavar is None
 
     @property
     def flag(self) -> str:
-        """The spelling by which errors and lists name it: the first long one."""
+        """The spelling for errors and lists: the first long one."""
         return next(flag for flag in self.flags if flag.startswith("--"))
 
     @property
     def option_strings(self) -> tuple[str, ...]:
-        """All that a command line may say, with the ``--no-`` forms."""
+        """All spellings that the command line accepts, with the ``--no-`` forms."""
         if not self.is_boolean:
             return self.flags
         return (*self.flags, *(f"--no-{f[2:]}" for f in self.flags if f.startswith("--")))
 
     @property
     def default_text(self) -> str:
-        """The default, for people."""
+        """The default, for help texts and the reference page."""
         return self.auto or show(self.default)
 
     def help_text(self, default: str | None = None) -> str:
-        """Return what ``--help`` says; every ``%`` is doubled, as argparse gives it a meaning.
+        """Return the text for ``--help``; each ``%`` is doubled, because argparse expands it.
 
         Args:
-            default: what to show as the default, in argparse's words; None: the row's own.
+            default: shown as the default, in argparse's notation; None: the row's own.
         """
         shown = default or _escaped(self.default_text)
         variable = f"[env: {self.env}] " if self.env else ""
         return f"{_escaped(self.help)} {variable}[default: {shown}]"
 
     def complaint(self, sentence: str) -> str:
-        """Say what is wrong with its value: the same words for the flag and the variable."""
+        """Return the error that its value is wrong; it names the flag and the variable."""
         variable = f" ({self.env})" if self.env else ""
         return f"argument {self.flag}{variable}: {sentence}"
 
@@ -96,28 +96,28 @@ def setting(
     parse: Parse = boolean,
     metavar: str | None = None,
     flag: str | None = None,
-    also: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
     env: str | None = None,
     auto: str | None = None,
-    told: bool = True,
-    bare: str | None = None,
+    exposed: bool = True,
+    flag_value: str | None = None,
     repeated: bool = False,
 ) -> T:
-    """Make a row; see :class:`Row`.
+    """Return a dataclass field that carries a row; see :class:`Row` for the other arguments.
 
     Args:
         default: of the field's type.
         help: see Row.
         group: see Row.
         parse: see Row; the default makes a boolean.
-        metavar: needed by everything but booleans.
-        flag: the flag where it is not the field's name with hyphens.
-        also: other spellings of the flag.
-        env: the variable where it is not the field's name in capitals; the prefix is put before
+        metavar: see Row; needed by everything but booleans.
+        flag: the flag, if it is not the field's name with hyphens.
+        aliases: other spellings of the flag.
+        env: the variable, if it is not the field's name in capitals; :data:`PREFIX` is put before
             it unless it starts with ``RMS_``. Empty: no variable.
         auto: see Row.
-        told: see Row.
-        bare: see Row.
+        exposed: see Row.
+        flag_value: see Row.
         repeated: see Row.
     """
     row = {
@@ -126,11 +126,11 @@ def setting(
         "parse": parse,
         "metavar": metavar,
         "flag": flag,
-        "also": also,
+        "aliases": aliases,
         "env": env,
         "auto": auto,
-        "told": told,
-        "bare": bare,
+        "exposed": exposed,
+        "flag_value": flag_value,
         "repeated": repeated,
     }
     made: T = field(default=default, metadata=row)
@@ -138,7 +138,7 @@ def setting(
 
 
 def make_row(name: str, default: Any, metadata: Mapping[str, Any]) -> Row:
-    """Make the row of the field *name* from what :func:`setting` left in it."""
+    """Return the row of the field *name* from the *metadata* that :func:`setting` put there."""
     columns = dict(metadata)
     flag = columns.pop("flag") or f"--{name.replace('_', '-')}"
     env = columns.pop("env")
@@ -146,5 +146,5 @@ def make_row(name: str, default: Any, metadata: Mapping[str, Any]) -> Row:
         env = name.upper()
     if env and not env.startswith("RMS_"):
         env = PREFIX + env
-    flags = (flag, *columns.pop("also"))
+    flags = (flag, *columns.pop("aliases"))
     return Row(name=name, default=default, flags=flags, env=env or None, **columns)

@@ -1,1 +1,1 @@
-"""Notices that this machine will be taken away."""
+"""Watch for the provider's notice that this machine will be taken away."""

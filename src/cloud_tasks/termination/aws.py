@@ -1,4 +1,4 @@
-"""Spot notices of Amazon EC2, from its instance metadata service, version 2."""
+"""Watch for the spot notices of Amazon EC2, by its instance metadata service, version 2."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from cloud_tasks.termination.base import Notice
 from cloud_tasks.termination.metadata import Answer, MetadataError, MetadataService
 from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
-#: Seconds; the longest that the service grants.
+#: Lifetime of a token in seconds: the longest that the service grants. It is renewed a minute
+#: before its end.
 _TOKEN_LIFE = 21_600
 _TOKEN_MARGIN = 60
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 
 class AwsProbe(PollingProbe):
-    """Hears that a spot instance will be terminated, stopped or hibernated.
+    """Watches for the termination, stop or hibernation of a spot instance.
 
-    The notice comes two minutes ahead; before a hibernation it comes at the last moment. A
-    recommendation to rebalance says that the instance is likelier than others to be taken: it is
-    told once, isn't final, and nothing is killed for it.
+    The notice comes two minutes ahead; that of a hibernation comes at the last moment. A rebalance
+    recommendation says that the instance is likelier than others to be taken away: it is reported
+    once as a notice that isn't final, and kills nothing.
 
     Args:
         address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
             provider's variable is ``AWS_EC2_METADATA_SERVICE_ENDPOINT``.
         period: seconds from one round of questions to the next; Amazon advises five.
-        clock: for tests.
+        clock: replaced in tests.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class AwsProbe(PollingProbe):
         answer = self._ask("spot/instance-action")
         if answer.status == _NOT_FOUND:
             return None
-        told = answer.mapping()
-        end = _seconds(told.get("time"))
+        notice = answer.mapping()
+        end = _seconds(notice.get("time"))
         return Notice(
-            f"spot {told.get('action') or 'interruption'}",
+            f"spot {notice.get('action') or 'interruption'}",
             UNTOLD if end is None else self._left(end),
         )
 
@@ -67,11 +68,11 @@ class AwsProbe(PollingProbe):
         try:
             answer = self._ask_once(path)
             if answer.status == _UNAUTHORIZED:
-                # Tokens end early where the machine was asleep or its service was restarted.
+                # A token ends early if the machine was asleep, or its service was restarted.
                 self._token_until = -math.inf
                 answer = self._ask_once(path)
         except MetadataError:
-            # It may be the token that can't even be sent.
+            # The token itself may be the reason, if it can't be sent.
             self._token_until = -math.inf
             raise
         return answer
@@ -90,9 +91,9 @@ class AwsProbe(PollingProbe):
 
 
 def _seconds(text: object) -> float | None:
-    """Return what ISO 8601 *text* says, in seconds since the epoch; None if it is no such text."""
+    """Return the ISO 8601 time *text* in seconds since the epoch; None: it is no such time."""
     try:
-        # Python 3.10 doesn't know the Z; the service writes UTC, with or without it.
+        # Python 3.10 can't parse the Z; the service writes UTC, with or without it.
         moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):

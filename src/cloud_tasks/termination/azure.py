@@ -1,4 +1,4 @@
-"""Notices of Azure, from the scheduled events of its instance metadata service."""
+"""Watch for the termination notices of Azure: scheduled events of its metadata service."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from cloud_tasks.termination.base import Notice
 from cloud_tasks.termination.metadata import Answer, MetadataError, MetadataService
 from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
-#: The machine goes for good. After a reboot or a redeployment it is back, while the event stays
-#: listed for minutes: a worker that obeyed it would end again and again.
+#: Events that end the machine for good. Others are ignored: after a reboot or a redeployment the
+#: machine is back while the event stays listed for minutes, which would end each new worker.
 _ENDS = {"Preempt": "spot preempt", "Terminate": "terminate"}
 _EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 _NAME = re.compile(r"[\w.-]+")
 _COMPUTE = "/metadata/instance/compute/{}?api-version=2021-02-01&format=text"
-#: Azure turns the service on at the first question, and may take so long to answer it.
+#: Seconds that the first answer may take, because Azure starts the service at the first request.
 _FIRST_ANSWER = 120.0
 
 
 class AzureProbe(PollingProbe):
-    """Hears that this machine is evicted or deleted.
+    """Watches for the eviction or deletion of this machine.
 
-    An eviction is told 30 s ahead at best. Events of other machines of the same scale set arrive
-    as well and are passed over, as soon as the service has told this machine's own name.
+    An eviction is announced 30 s ahead at best. Events of other machines of the same scale set
+    arrive as well; they are ignored once the service has answered with this machine's own name.
 
     Args:
         address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
             provider has no variable for it.
         period: seconds from one question to the next; Azure advises one.
-        clock: for tests.
+        clock: replaced in tests.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class AzureProbe(PollingProbe):
         return self._ask(_COMPUTE.format("vmId")).content()
 
     def _learn_name(self) -> None:
-        # Without it all events count as ours, which errs on the safe side.
+        # Without the name all events count as this machine's, which is the safe side.
         with contextlib.suppress(MetadataError):
             name = self._ask(_COMPUTE.format("name")).content()
-            if _NAME.fullmatch(name):  # rubbish would hide the events that are ours
+            if _NAME.fullmatch(name):  # a wrong name would hide this machine's events
                 self._name = name.casefold()
 
     def _events(self) -> Notice | None:
@@ -73,12 +73,12 @@ class AzureProbe(PollingProbe):
 
     def _time_left(self, not_before: object) -> float:
         if not not_before:
-            return 0.0  # left empty once the event has begun
+            return 0.0  # empty once the event has begun
         try:
             moment = parsedate_to_datetime(str(not_before))
         except (ValueError, OverflowError):
             return UNTOLD
-        if moment.tzinfo is None:  # as "-0000" is read, which is UTC all the same
+        if moment.tzinfo is None:  # "-0000", which is UTC, is parsed like this
             moment = moment.replace(tzinfo=timezone.utc)
         return self._left(moment.timestamp())
 

@@ -1,4 +1,4 @@
-"""Notices of Google Compute Engine, from its metadata server."""
+"""Watch for the termination notices of Google Compute Engine, by its metadata server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
 
 class GcpProbe(PollingProbe):
-    """Hears that a spot machine is preempted, or that maintenance of its host will end it.
+    """Watches for the preemption of a spot machine, and for host maintenance that ends a machine.
 
-    Google promises 30 s from a preemption to its end and tells no time, so every second counts.
-    Maintenance that moves the machine while it runs ends nothing and is no notice.
+    Google promises 30 s between the notice and the end and names no time, so it is asked every
+    second. Maintenance that moves the machine while it runs is no notice.
 
     Args:
         address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
             provider's variable is ``GCE_METADATA_HOST``.
         period: seconds from one round of questions to the next.
-        clock: for tests.
+        clock: replaced in tests.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Questions to the metadata service of a machine in a cloud: plain HTTP, one request at a time.
+"""Request data from the metadata service of a cloud machine: plain HTTP, one request at a time.
 
-``http.client`` and nothing above it: it knows no proxies and follows no redirects. Both would
-send a question, and the token with it, away from the machine.
+It uses ``http.client`` because that knows no proxies and follows no redirects. Both would send a
+request, and the token in it, away from the machine.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from urllib.parse import urlsplit
 
 from cloud_tasks.errors import ConfigurationError
 
-#: Beats the providers' own variables; a stand-in for any provider is tried with it.
+#: The variable with the address of a stand-in for any provider; it beats the provider's own.
 OVERRIDE = "RMS_CLOUD_TASKS_METADATA_ENDPOINT"
-#: Where each of the three providers has its service. Google's name for it is not used: looking a
-#: name up has no time limit, and on a machine elsewhere it would be asked of a stranger.
+#: The address of the service at each of the three providers. Google's name for it is not used: a
+#: name look-up has no time limit, and elsewhere the request would go to a foreign machine.
 ADDRESS = "http://169.254.169.254"
 #: Seconds that connecting, sending, and each part of the answer may take.
 TIMEOUT = 2.0
+#: Bytes of the longest answer.
 _LARGEST = 1 << 20
 
 
 class MetadataError(Exception):
-    """There is no answer, or none that makes sense. No probe lets it out."""
+    """There is no answer, or not the expected one. Probes catch it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service said to one request, whatever its status."""
+    """The answer of the service to one request, with any status."""
 
     path: str
     status: int
@@ -49,10 +50,10 @@ class Answer:
         return self.text.strip()
 
     def mapping(self) -> dict[str, Any]:
-        """Return the text as the JSON object that it is.
+        """Return the JSON object in the text.
 
         Raises:
-            MetadataError: the status isn't 200, or the text is something else.
+            MetadataError: the status isn't 200, or the text is no JSON object.
         """
         try:
             value = json.loads(self.content())
@@ -64,19 +65,19 @@ class Answer:
 
 
 class MetadataService:
-    """The metadata service of this machine, or what stands in for it.
+    """The metadata service of this machine, or a stand-in for it.
 
     Its address is the first of: *address*, the variable :data:`OVERRIDE`, the provider's own
-    *variable*, :data:`ADDRESS`. An empty variable is unset. ``http://`` may be left out.
+    *variable*, :data:`ADDRESS`. An empty variable counts as unset. ``http://`` may be left out.
 
     Raises:
-        ConfigurationError: that is no address.
+        ConfigurationError: the address is none.
     """
 
     def __init__(self, address: str | None = None, *, variable: str | None = None) -> None:
         given = [("address", address), *((v, os.environ.get(v)) for v in (OVERRIDE, variable) if v)]
         name, text = next(((n, t) for n, t in given if t), ("address", ADDRESS))
-        #: For messages.
+        #: As shown in messages.
         self.address = text if "://" in text else f"http://{text}"
         split = _split(self.address)
         if split is None:
@@ -86,15 +87,15 @@ class MetadataService:
         self._host, self._port, self._prefix = split
 
     def ask(self, path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
-        """Send one request and return the answer. Blocks for a few seconds at the longest.
+        """Send one request and return the answer; blocks for a few seconds at most.
 
         Args:
-            path: with its query, if any; begins with a slash.
+            path: path and query; begins with a slash.
             headers: of the request.
             method: of the request; it has no body.
 
         Raises:
-            MetadataError: there was no answer, or it was no HTTP.
+            MetadataError: there was no answer, or not one of HTTP.
         """
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         try:
@@ -104,7 +105,7 @@ class MetadataService:
             if response.length or len(body) == _LARGEST:
                 raise MetadataError(f"{path}: the answer is cut off, or longer than 1 MiB")
             return Answer(path, response.status, body.decode("utf-8", "replace"))
-        # ValueError: a name that can't be looked up, a token that can't be sent.
+        # ValueError: a host name that can't be encoded, a token that can't be sent.
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise MetadataError(f"{path}: {str(error) or type(error).__name__}") from error
         finally:
@@ -112,7 +113,7 @@ class MetadataService:
 
 
 def _split(address: str) -> tuple[str, int, str] | None:
-    """Return host, port, and what stands before every path; None if *address* is no address."""
+    """Return the host, the port and the prefix of all paths; None: *address* is none."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port or http.client.HTTP_PORT

@@ -1,4 +1,4 @@
-"""The loop that all probes of metadata services have in common."""
+"""Poll a metadata service for notices: the loop of all three providers' probes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from cloud_tasks.termination.metadata import MetadataError, MetadataService
 
 logger = logging.getLogger(__name__)
 
-#: Seconds from a notice to the kill where the provider tells no time: 30 s are promised.
+#: Seconds from a notice to the kill if the provider names no time; it promises 30 s.
 UNTOLD = 25.0
-#: Seconds before the announced end at which tasks are killed, so that they can be handed back.
+#: Seconds before the announced end at which tasks are killed, to leave time to hand them back.
 MARGIN = 5.0
 _MINUTE = 60.0
 
-#: Asks one thing by one request; raises :class:`MetadataError`.
+#: Makes one request for a notice; raises :class:`MetadataError`.
 Question = Callable[[], Notice | None]
 
 
 class PollingProbe(TerminationProbe):
-    """Asks a metadata service for as long as it is waited for.
+    """Polls a metadata service while ``wait`` is called.
 
-    Trouble with the service is never an error: it is logged, and asking goes on.
+    Trouble with the service is never an error: it is logged, and polling goes on.
 
     Args:
-        service: is asked.
+        service: to poll.
         period: seconds from one round of questions to the next.
-        clock: for the time that is left until an announced end.
-        patience: seconds without an answer that are worth no warning.
+        clock: measures the time that is left until an announced end.
+        patience: seconds without an answer before the first warning.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class PollingProbe(TerminationProbe):
         self._period = period
         self._clock = Clock() if clock is None else clock
         self._trouble = _Trouble(service.address, self._clock, patience)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @abc.abstractmethod
     def _questions(self) -> Sequence[Question]:
-        """Return what a round asks; what may be final comes first."""
+        """Return the questions of a round; those for final notices come first."""
 
     @abc.abstractmethod
     def _ask_id(self) -> str:
-        """Ask what this machine is called; raises :class:`MetadataError`."""
+        """Return the name of this machine; raises :class:`MetadataError`."""
 
     def wait(self, stop: threading.Event) -> Notice | None:
         """Block until there is a notice, or *stop* is set: then return None.
@@ -71,7 +71,7 @@ class PollingProbe(TerminationProbe):
         return None
 
     def instance_id(self) -> str | None:
-        """Return the provider's name for this machine; None if the service doesn't say."""
+        """Return the provider's name for this machine; None: the service gives none."""
         try:
             return self._ask_id() or None
         except MetadataError:
@@ -85,39 +85,39 @@ class PollingProbe(TerminationProbe):
             try:
                 notice = question()
             except MetadataError as error:
-                # The next one may be answered all the same.
+                # The next question may be answered even so.
                 trouble = trouble or error
                 continue
-            if notice is not None and self._is_news(notice):
+            if notice is not None and self._is_new(notice):
                 return notice
-        self._trouble.note(trouble)
+        self._trouble.record(trouble)
         return None
 
-    def _is_news(self, notice: Notice) -> bool:
+    def _is_new(self, notice: Notice) -> bool:
         if notice.final:
             return True
-        known = notice.kind in self._told
-        self._told.add(notice.kind)
+        known = notice.kind in self._reported
+        self._reported.add(notice.kind)
         return not known
 
     def _left(self, end: float) -> float:
-        """Return the seconds until tasks are killed if the machine goes at *end*, wall time."""
+        """Return the seconds until tasks are killed if the machine ends at *end*, in wall time."""
         return max(0.0, end - self._clock.wall() - MARGIN)
 
 
 class _Trouble:
-    """Says that a service gives no answer, and that it does again: at most once a minute."""
+    """Log that a service gives no answer, at most once a minute, and that it answers again."""
 
     def __init__(self, address: str, clock: Clock, patience: float) -> None:
         self._address = address
         self._clock = clock
         self._patience = patience
         self._since: float | None = None
-        self._said = -math.inf
+        self._logged = -math.inf
         self._warned = False
 
-    def note(self, error: MetadataError | None) -> None:
-        """Take in how a round went."""
+    def record(self, error: MetadataError | None) -> None:
+        """Record the result of a round; None: all questions were answered."""
         if error is not None:
             self._failed(error)
         elif self._since is not None:
@@ -129,12 +129,12 @@ class _Trouble:
         now = self._clock.monotonic()
         if self._since is None:
             self._since = now
-        if now - self._since < self._patience or now - self._said < _MINUTE:
+        if now - self._since < self._patience or now - self._logged < _MINUTE:
             return
         logger.log(
             logging.DEBUG if self._warned else logging.WARNING,
-            "no answer from the metadata service at %s: spot notices can't be heard (%s)",
+            "no answer from the metadata service at %s: spot notices can't be received (%s)",
             self._address,
             error,
         )
-        self._said, self._warned = now, True
+        self._logged, self._warned = now, True

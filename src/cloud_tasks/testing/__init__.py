@@ -1,4 +1,4 @@
-"""What tests of this package, and of adapters for it, are made with. Needs pytest."""
+"""Test suites and fakes for executors, queues and sources, ours and others'. Needs pytest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-# Otherwise a suite of ours that fails in somebody's tests says AssertionError and nothing more.
+# Otherwise a failing suite of ours, run in another project, shows a bare AssertionError.
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
@@ -27,20 +27,20 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T | None], timeout: float = 30.0, *, what: str = "") -> T:
-    """Wait until *condition* returns something true, and return it.
+    """Wait until *condition* returns a true value, and return it.
 
     Args:
-        condition: looked at every few milliseconds.
+        condition: called every few milliseconds.
         timeout: seconds.
-        what: was waited for, in words, for the failure's text.
+        what: the condition in words, for the text of the failure.
 
     Raises:
-        AssertionError: it never came true.
+        AssertionError: it was not true within *timeout*.
     """
     deadline = time.monotonic() + timeout
     while True:
-        # The last look comes after the deadline: a machine that was busy elsewhere meanwhile has
-        # not shown that the condition fails.
+        # The last call comes after the deadline, because a pause of a busy machine before it does
+        # not prove that the condition fails.
         last = time.monotonic() > deadline
         value = condition()
         if value:

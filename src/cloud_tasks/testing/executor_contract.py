@@ -1,6 +1,6 @@
-"""What every executor must hold to, as a suite to run on yours.
+"""Test that an executor keeps the contract of ``Executor``.
 
-A third party's executor is tested by::
+To test your own executor, write::
 
     class TestMine(ExecutorContract):
         pass
@@ -36,8 +36,8 @@ from cloud_tasks.testing.executor_harness import AT_ONCE, WAIT, Pool, all_slots_
 from cloud_tasks.worker_data import WorkerData
 
 
-class bool_:  # noqa: N801: NumPy's spelling
-    """Like NumPy's bool: true or false, and no bool."""
+class bool_:
+    """Like NumPy's bool: true or false, but not a bool."""
 
     def __init__(self, value: bool) -> None:
         self._value = value
@@ -47,7 +47,7 @@ class bool_:  # noqa: N801: NumPy's spelling
 
 
 class ExecutorContract:
-    """The suite; wants the fixtures ``pool`` (shared) and ``new_executor`` (makes another)."""
+    """The suite; needs the fixtures ``pool`` (shared) and ``new_executor`` (makes another)."""
 
     @pytest.mark.parametrize(
         ("retry", "meaning"),
@@ -142,7 +142,7 @@ class ExecutorContract:
             assert pool.ends(Exited, tasks.exits, code="so be it").exit_code == 1
             assert "so be it" in eventually(lambda: capfd.readouterr().err)
 
-    # pytest reports threads that end with an exception; Python does not mind this one.
+    # pytest reports threads that end with an exception; Python ignores SystemExit in one.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_sys_exit_in_a_thread_of_the_task_ends_the_thread_alone(self, pool: Pool) -> None:
         assert pool.ends(Completed, tasks.exits_in_thread).result == "went on"
@@ -172,7 +172,7 @@ class ExecutorContract:
         pool.needs("background")
         with all_slots_taken(pool, tmp_path):
             waiting = pool.submit(tasks.returns, value=(False, 1))
-            # Those that hand tasks on ahead of need keep what they have handed on.
+            # An executor that sends tasks ahead can't cancel those that it has sent.
             spare = [pool.submit(tasks.returns, value=(False, 2)) for _ in range(9)]
             assert spare[-1].cancel()
             waiting.cancel()

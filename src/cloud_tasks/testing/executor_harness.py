@@ -1,4 +1,4 @@
-"""A running executor in few words, for tests."""
+"""Start an executor for a test, and use it in few words."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.worker_data import WorkerData
 
-#: Of the ``pool`` fixture.
+#: Options of the ``pool`` fixture.
 SHARED_OPTIONS = ExecutorOptions(slots=2, max_result_bytes=2**20, exit_grace=3.0)
-#: Seconds within which everything here must be over.
+#: Seconds after which a test of the suite fails.
 WAIT = 40.0
-#: Seconds that pass for "at once" on a machine that has other things to do: less than any task
-#: here sleeps, or a grace lasts, so that whatever waits for one of these is found out.
+#: Seconds that count as "at once" on a busy machine: less than any task here sleeps, and less than
+#: any grace period, so that waiting for one of these fails the test.
 AT_ONCE = 20.0
 
 Need = Literal[
@@ -47,7 +47,7 @@ Ending = TypeVar("Ending")
 
 
 class Pool:
-    """A running executor, and short words to use it."""
+    """A running executor with methods for tests."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -57,7 +57,7 @@ class Pool:
             self._missing.add("background")
 
     def needs(self, *needs: Need) -> None:
-        """Skip the test if the executor lacks one of *needs*, and say so."""
+        """Skip the test if the executor lacks one of *needs*."""
         for need in needs:
             if need in self._missing:
                 pytest.skip(f"{type(self.executor).__name__} {_LACKS[need]}")
@@ -70,23 +70,23 @@ class Pool:
         max_runtime: float | None = None,
         **data: Any,
     ) -> Future[Outcome]:
-        """Have *function*, of an importable module, run over *data*."""
+        """Submit a task that calls *function*, of an importable module, with *data*."""
         name = f"{function.__module__}:{getattr(function, '__qualname__', '')}"
         task = Task(task_id, {"do": name, **data})
         return self.executor.submit(task, max_runtime=max_runtime)
 
     def run(self, function: UserFunction, **keywords: Any) -> Outcome:
-        """Submit, and wait for the outcome."""
+        """Submit a task and wait for its outcome."""
         return self.submit(function, **keywords).result(WAIT)
 
     def ends(self, expected: type[Ending], function: UserFunction, **keywords: Any) -> Ending:
-        """Run, and check that the outcome is an *expected*."""
+        """Run a task and check that the type of its outcome is *expected*."""
         outcome = self.run(function, **keywords)
         assert isinstance(outcome, expected), outcome
         return outcome
 
     def still_works(self) -> None:
-        """Check that further tasks, one a slot at least, complete."""
+        """Check that further tasks, more than there are slots, complete."""
         futures = [
             self.submit(tasks.returns, value=(False, n)) for n in range(self.executor.slots + 1)
         ]
@@ -102,7 +102,7 @@ def running(
     function: UserFunction = tasks.perform,
     worker_data: WorkerData | None = None,
 ) -> Iterator[Pool]:
-    """Start *executor*, and shut it down at the end."""
+    """Start *executor* for a ``with`` block, and shut it down at its end."""
     executor.start(
         specify(function), worker_data or WorkerData(), options or ExecutorOptions(slots=2)
     )
@@ -114,7 +114,7 @@ def running(
 
 @contextlib.contextmanager
 def all_slots_taken(pool: Pool, folder: Path) -> Iterator[list[Future[Outcome]]]:
-    """Keep every slot of *pool* busy; the tasks complete at the end."""
+    """Keep every slot of *pool* busy for a ``with`` block; the tasks complete at its end."""
     release = folder / "release"
     futures = [
         pool.submit(tasks.holds, started=str(folder / f"started-{n}"), release=str(release))

@@ -1,4 +1,4 @@
-"""Task functions for the executors' contract; light, since every fresh process imports it."""
+"""Task functions for the contract of executors; light, because fresh processes import it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def wait_for(path: str | Path) -> None:
 
 
 def returns(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Return just what the test asks for."""
+    """Return the value that the test asks for."""
     return data["value"]
 
 
 def returns_task_data(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Tell what the task sees of itself."""
+    """Return what the task can read of its own id and data."""
     return False, {
         "task_id": task_id,
         "by key": [data["task_id"], data["data"] == data],
@@ -47,7 +47,7 @@ def returns_task_data(task_id: str, data: dict[str, Any], worker_data: WorkerDat
 
 
 async def is_async(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Be a coroutine function, by mistake."""
+    """Do nothing, as a coroutine function, which is a mistake."""
     return False, None
 
 
@@ -64,14 +64,14 @@ def raises(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> NoRet
 
 
 class TwoArgumentsError(Exception):
-    """Can be pickled but not unpickled."""
+    """An exception that can be pickled but not unpickled."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
 
 
 class UnpicklableError(Exception):
-    """Can't be pickled."""
+    """An exception that can't be pickled."""
 
     def __init__(self) -> None:
         super().__init__("it holds a lock")
@@ -79,7 +79,7 @@ class UnpicklableError(Exception):
 
 
 class SpeechlessError(Exception):
-    """Can't be shown."""
+    """An exception whose ``__str__`` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -93,7 +93,7 @@ _EXCEPTIONS = {
 
 
 def raises_own(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> NoReturn:
-    """Raise an exception that no pickle survives."""
+    """Raise an exception that pickle can't carry to another process."""
     raise _EXCEPTIONS[data["which"]]()
 
 
@@ -103,7 +103,7 @@ def exits(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> NoRetu
 
 
 def exits_in_thread(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Call ``sys.exit`` where it ends a thread only."""
+    """Call ``sys.exit`` in a thread, where it ends only the thread."""
     thread = threading.Thread(target=sys.exit, args=(5,))
     thread.start()
     thread.join()
@@ -111,7 +111,7 @@ def exits_in_thread(task_id: str, data: dict[str, Any], worker_data: WorkerData)
 
 
 def sleeps(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Sleep too long, having touched ``data["started"]``."""
+    """Touch ``data["started"]`` and sleep too long."""
     if "started" in data:
         Path(data["started"]).touch()
     time.sleep(_PATIENCE)
@@ -119,7 +119,7 @@ def sleeps(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
 
 
 def holds(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Touch ``data["started"]`` and go on when ``data["release"]`` appears."""
+    """Touch ``data["started"]`` and wait until ``data["release"]`` appears."""
     Path(data["started"]).touch()
     wait_for(data["release"])
     return False, "released"
@@ -128,8 +128,8 @@ def holds(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
 def watches_flags(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
     """Touch ``data["started"]`` and run until the shutdown request.
 
-    Tell when the last look was begun that did not show it: how long a look takes, and what goes
-    on between two, is the machine's affair.
+    Returns, as ``missed``, when the last read began that did not show the request: the duration of
+    a read, and a pause between two, depend on the machine.
     """
     missed = time.monotonic()
     before = [worker_data.received_shutdown_request, worker_data.received_termination_notice]
@@ -146,7 +146,7 @@ def watches_flags(task_id: str, data: dict[str, Any], worker_data: WorkerData) -
 
 
 def spoils_worker_data(task_id: str, data: dict[str, Any], worker_data: WorkerData) -> Any:
-    """Tell what it was given and overwrite it."""
+    """Return the worker data that it was given, and overwrite them."""
     given = {"colour": worker_data.colour, "args.n": worker_data.args.n}
     worker_data.colour = "spoilt"
     worker_data.args.n = -1

@@ -1,4 +1,4 @@
-"""Queues in memory that keep every promise of a queue, and break what a test asks them to break.
+"""Fake the queues of a provider in memory; a test can make their requests fail.
 
 ::
 
@@ -57,7 +57,7 @@ class FakeQueue(MessageQueue):
                 left = deadline - time.monotonic()
                 if left <= 0 or self.closed:
                     break
-                # The leases may end by a clock that can't wake anybody.
+                # Short, because a fake clock that ends a lease wakes no thread.
                 self._server.changed.wait(min(left, 0.01))
             return taken
 
@@ -129,7 +129,7 @@ class FakeQueue(MessageQueue):
     def _each(
         self, operation: str, n: int, size: int, one: Callable[[Stored, int], Failure | None]
     ) -> list[Failure]:
-        """Do *one* for each index below *n*, in requests of *size*."""
+        """Call *one* for each index below *n*, in requests of *size*."""
         failures: list[Failure] = []
 
         def some(stored: Stored, indexes: range) -> None:
@@ -166,7 +166,7 @@ class FakeQueue(MessageQueue):
 
 
 class FakeAdmin(QueueAdmin):
-    """Sets up a queue of *server*."""
+    """The administration of a queue of *server*."""
 
     def __init__(self, name: str, server: FakeServer) -> None:
         super().__init__(name)
@@ -193,7 +193,7 @@ class FakeAdmin(QueueAdmin):
 
 
 class FakeProvider(QueueProvider):
-    """The queues of *server*, or of one of its own; ``exactly_once`` drops repeats by key."""
+    """The queues of *server*, or of a new one; ``exactly_once`` drops repeats by key."""
 
     limits = LIMITS
 

@@ -1,4 +1,4 @@
-"""The server's side of the queues in memory: what they hold, and what a test does to them."""
+"""Store the messages of fake queues, and inject the faults that a test asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError, QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import Failure, QueueLimits, QueueSpec
 
-#: Small enough for a test to go beyond them.
+#: Small enough for a test to exceed them.
 LIMITS = QueueLimits(
     receive=10,
     settle=10,
@@ -27,7 +27,7 @@ LIMITS = QueueLimits(
 
 @dataclass(slots=True)
 class Copy:
-    """One message in a queue; ``handle`` is that of the latest delivery, 0 if there was none."""
+    """A message in a queue; ``handle`` is that of the latest delivery, 0 if there was none."""
 
     message_id: str
     body: bytes
@@ -39,7 +39,7 @@ class Copy:
 
 @dataclass(slots=True)
 class Fault:
-    """What is to happen to the next *left* calls (or messages) of an operation."""
+    """An error for the next *left* requests, or a failure for the next *left* messages."""
 
     left: float
     error: QueueError | None = None
@@ -56,7 +56,7 @@ class Fault:
 
 
 class Stored:
-    """One queue as the server has it; a test looks into it and breaks it. *spec* made it."""
+    """A queue on the server, created with *spec*; a test inspects it and injects faults."""
 
     def __init__(self, server: FakeServer, spec: QueueSpec) -> None:
         self.spec = spec
@@ -68,27 +68,27 @@ class Stored:
         self._server = server
 
     def refuse(self, operation: str, n: float, error: QueueError) -> None:
-        """Have the next *n* requests of *operation* raise *error*; nothing of them is done."""
+        """Make the next *n* requests of *operation* raise *error* without being carried out."""
         self.refusals[operation] = Fault(n, error=error)
 
     def drop_answers(self, operation: str, n: float) -> None:
-        """Have the next *n* requests of *operation* be done and look as if they were not."""
+        """Lose the answers of the next *n* requests of *operation*, which are carried out."""
         error = QueueUnavailableError("the answer was lost on its way")
         self.dropped[operation] = Fault(n, error=error)
 
     def fail_messages(self, operation: str, n: float, reason: str, *, lost: bool = False) -> None:
-        """Have the next *n* messages of *operation* fail while their neighbours are dealt with."""
+        """Make the next *n* messages of *operation* fail; others in the same request succeed."""
         self.failures[operation] = Fault(n, failure=Failure(0, reason, lost))
 
     def duplicate(self, n: int) -> None:
-        """Make a visible second copy of the first *n* messages, whoever holds them."""
+        """Add a visible second copy of the first *n* messages, leased or not."""
         with self._server.changed:
             again = [Copy(c.message_id, c.body, c.key) for c in list(self.copies)[:n]]
             self.copies += again
             self._server.changed.notify_all()
 
     def lose_leases(self) -> None:
-        """Take all deliveries away from their holders: they are visible, and can't be settled."""
+        """End all leases: the messages are visible, and their deliveries can't be settled."""
         with self._server.changed:
             for held in self.copies:
                 held.hidden_until, held.handle = -math.inf, 0
@@ -104,14 +104,17 @@ class Stored:
 
 @dataclass(slots=True)
 class FakeServer:
-    """What several providers share: named queues, limits, and a clock by which leases end.
+    """The server behind one or more fake providers.
 
     Attributes:
-        clock: a waiting ``receive`` waits by the machine's clock all the same.
-        limits: of all queues made from now on.
-        counts_attempts: deliveries tell which they are.
-        trouble: asked before each request, by queue and operation; an error that it returns is
+        clock: measures leases; a ``receive`` that waits uses the machine's clock.
+        limits: of all queues created from now on.
+        counts_attempts: deliveries have a number.
+        trouble: called with queue and operation before each request; an error that it returns is
             raised.
+        queues: by name.
+        changed: notified of each change; its lock protects the queues.
+        numbers: for names and handles of messages.
     """
 
     clock: Clock = field(default_factory=Clock)

@@ -1,6 +1,6 @@
-"""A stand-in on 127.0.0.1 for the metadata services of the three providers.
+"""Fake the metadata services of the three providers on 127.0.0.1.
 
-It is as strict as they are about tokens and headers. Its switches give notices and make trouble::
+It is as strict about tokens and headers as they are. Methods give notices and inject faults::
 
     with MetadataServer() as server:
         probe = AwsProbe(address=server.address)
@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-#: An answer: status and text.
+#: HTTP status and text.
 Answer = tuple[int, str]
 
 _TOKEN = "/latest/api/token"
@@ -29,12 +29,12 @@ _GCP = "/computeMetadata/v1/instance/"
 _AZURE = "/metadata/"
 _EVENTS = f"{_AZURE}scheduledevents"
 INSTANCE_ID = "i-0123456789abcdef0"
-#: Of the machine on Azure.
+#: Name of the machine on Azure.
 NAME = "workers_7"
 
 
 class Fault(enum.Enum):
-    """What the service does instead of answering."""
+    """A reaction of the service in place of an answer."""
 
     ERROR = "answers with status 500"
     GARBAGE = "answers with status 200 and bytes that mean nothing"
@@ -43,12 +43,12 @@ class Fault(enum.Enum):
 
 
 class MetadataServer:
-    """Serves all three providers at once, from its own thread, while it is entered.
+    """A server for all three providers at once, in its own thread; a context manager.
 
     Attributes:
-        requests: what was asked so far, in order, such as ``PUT /latest/api/token``.
-        texts: what is answered, by path without a query; all else is 404. To be changed freely.
-        fault: what it does instead.
+        requests: the requests so far, in order, such as ``PUT /latest/api/token``.
+        texts: the answers, by path without a query; other paths are 404. Tests may change it.
+        fault: the reaction to the next requests; None: answer.
     """
 
     def __init__(self) -> None:
@@ -77,11 +77,11 @@ class MetadataServer:
 
     @property
     def address(self) -> str:
-        """As probes and ``RMS_CLOUD_TASKS_METADATA_ENDPOINT`` take it; stays over a restart."""
+        """The URL, for probes and ``RMS_CLOUD_TASKS_METADATA_ENDPOINT``; a restart keeps it."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Take connections, after :meth:`stop` again at the same address."""
+        """Accept connections; after :meth:`stop` at the same address again."""
         self._released.clear()
         self._server = _Server(self, self._port)
         self._port = self._server.server_port
@@ -90,7 +90,7 @@ class MetadataServer:
         ).start()
 
     def stop(self) -> None:
-        """Refuse connections; a stalled request ends."""
+        """Refuse connections, and end stalled requests."""
         self._released.set()
         if self._server is not None:
             self._server.shutdown()
@@ -98,26 +98,26 @@ class MetadataServer:
             self._server = None
 
     def interrupt(self, action: str = "terminate", *, seconds: float = 120.0) -> None:
-        """On AWS: the spot instance will be terminated, stopped or hibernated."""
+        """Announce on AWS that the spot instance will be terminated, stopped or hibernated."""
         end = datetime.fromtimestamp(time.time() + seconds, timezone.utc)
-        told = {"action": action, "time": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        self.texts[f"{_AWS}spot/instance-action"] = json.dumps(told)
+        body = {"action": action, "time": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        self.texts[f"{_AWS}spot/instance-action"] = json.dumps(body)
 
     def recommend_rebalance(self) -> None:
-        """On AWS: the spot instance is at risk."""
-        told = {"noticeTime": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
-        self.texts[f"{_AWS}events/recommendations/rebalance"] = json.dumps(told)
+        """Announce on AWS that the spot instance is at risk."""
+        body = {"noticeTime": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        self.texts[f"{_AWS}events/recommendations/rebalance"] = json.dumps(body)
 
     def expire_tokens(self) -> None:
-        """On AWS: all tokens that were given are worth nothing any more."""
+        """Invalidate all tokens of AWS."""
         self._tokens.clear()
 
     def preempt(self) -> None:
-        """On GCP: the spot machine is preempted."""
+        """Announce on GCP that the spot machine is preempted."""
         self.texts[f"{_GCP}preempted"] = "TRUE"
 
     def announce_maintenance(self, event: str = "TERMINATE_ON_HOST_MAINTENANCE") -> None:
-        """On GCP: the host is going to be maintained."""
+        """Announce on GCP a maintenance of the host."""
         self.texts[f"{_GCP}maintenance-event"] = event
 
     def schedule(
@@ -127,8 +127,8 @@ class MetadataServer:
         seconds: float | None = 30.0,
         resources: Sequence[str] = (NAME,),
     ) -> None:
-        """On Azure: an event of that type *seconds* from now; None: it has begun."""
-        told = {
+        """Schedule an event on Azure *seconds* from now; None: it has begun."""
+        body = {
             "EventId": secrets.token_hex(8),
             "EventType": event,
             "ResourceType": "VirtualMachine",
@@ -136,13 +136,13 @@ class MetadataServer:
             "EventStatus": "Started" if seconds is None else "Scheduled",
             "NotBefore": "" if seconds is None else formatdate(time.time() + seconds, usegmt=True),
         }
-        self.texts[_EVENTS] = json.dumps({"DocumentIncarnation": 2, "Events": [told]})
+        self.texts[_EVENTS] = json.dumps({"DocumentIncarnation": 2, "Events": [body]})
 
     def answer(self, request: _Request) -> Answer | None:
-        """Return what *request* is answered; None: the connection is closed without a word."""
+        """Return the answer to *request*; None: close the connection without one."""
         path, _, query = request.path.partition("?")
         self.requests.append(f"{request.command} {path}")
-        fault = self.fault  # looked at once, as a test may change it meanwhile
+        fault = self.fault  # read once, because a test may change it meanwhile
         if fault is Fault.STALL:
             self._released.wait()
         if fault in {Fault.STALL, Fault.HANG_UP}:
@@ -195,7 +195,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _reply(self) -> None:
         answer = self.server.service.answer(self)
-        # Whoever asked may have gone meanwhile.
+        # The client may have closed the connection meanwhile.
         with contextlib.suppress(ConnectionError):
             if answer is not None:
                 status, text = answer
@@ -206,4 +206,4 @@ class _Request(BaseHTTPRequestHandler):
                 self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,6 +1,6 @@
-"""What every provider's queues must hold to, as a suite to run on yours.
+"""Test that a provider's queues keep the contract of ``MessageQueue`` and ``QueueAdmin``.
 
-A third party's provider is tested by::
+To test your own provider, write::
 
     class TestMine(QueueContract):
         honours_delay = True
@@ -9,8 +9,7 @@ A third party's provider is tested by::
         def new_provider(self):
             return lambda: MyProvider(endpoint_url="http://127.0.0.1:1234")
 
-Each call of ``new_provider`` stands for another worker. Each test makes a queue of its own and
-deletes it.
+Each call of ``new_provider`` stands for another worker. Each test creates and deletes a queue.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ BODIES = [
 
 
 class QueueContract(QueueRequests):
-    """The suite; wants the fixture ``new_provider``.
+    """The suite; needs the fixture ``new_provider``.
 
-    What a provider can't do, a subclass says by the attributes of
-    :class:`~cloud_tasks.testing.queue_harness.QueueHarness`; the tests in question are skipped.
+    A subclass declares what the provider can't do by the attributes of
+    :class:`~cloud_tasks.testing.queue_harness.QueueHarness`; the tests of that are skipped.
     """
 
     def test_what_was_sent_is_received(self, queue: MessageQueue, other: MessageQueue) -> None:
@@ -58,7 +57,7 @@ class QueueContract(QueueRequests):
         assert queue.receive(5, wait=0.0, lease=LONG) == []
         began = time.monotonic()
         assert queue.receive(5, wait=3.0, lease=LONG) == []
-        # Coming back much too early means many requests a day for nothing.
+        # A queue that returns much too early causes many requests a day in vain.
         assert min(1.5, queue.limits.longest_wait) <= time.monotonic() - began < 3.0 + SOON
 
     def test_a_waiting_receive_gets_a_message_as_soon_as_it_is_sent(
@@ -77,7 +76,7 @@ class QueueContract(QueueRequests):
         n = self._more_than(queue.limits.receive)
         put(queue, ["x"] * n)
         for asked, most in ((2, 2), (n + 9, queue.limits.receive)):
-            # None at all is an ordinary answer of a server that is busy.
+            # An empty list is an ordinary answer of a busy server.
             some = eventually(partial(queue.receive, asked, wait=5.0, lease=LONG), SOON)
             assert len(some) <= most
 
@@ -158,7 +157,7 @@ class QueueContract(QueueRequests):
             failures = queue.ack(lost)
         elif how == "release":
             failures = queue.release(lost)
-        else:  # which must not shorten the other's lease
+        else:  # this must not shorten the other's lease
             failures = queue.extend(lost, self.lease)
         assert all(failure.lost for failure in failures)
         assert arrivals(queue, 1, within=1.2 * self.lease if how == "extend" else 1.0) == []

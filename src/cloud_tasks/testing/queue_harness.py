@@ -1,4 +1,4 @@
-"""Queues of a test's own, and short words to use them."""
+"""Create queues for a test, and use them in few words."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ LONG = 60.0
 
 
 def outgoing(bodies: Sequence[str | bytes]) -> list[Outgoing]:
-    """Make messages of *bodies*, each with a key of its own."""
+    """Return messages with *bodies*, each with a new key."""
     encoded = [body.encode() if isinstance(body, str) else body for body in bodies]
     return [Outgoing(body, uuid.uuid4().hex) for body in encoded]
 
 
 def put(queue: MessageQueue, bodies: Sequence[str | bytes]) -> None:
-    """Send *bodies*, which must be accepted."""
+    """Send *bodies*, and check that all are accepted."""
     assert queue.send(outgoing(bodies)) == []
 
 
 def arrivals(
     queue: MessageQueue, n: int, *, within: float = SOON, lease: float = LONG
 ) -> list[Message]:
-    """Receive until *n* messages are there or *within* seconds are over; once at least."""
+    """Receive until there are *n* messages or *within* seconds are over; at least once."""
     arrived: list[Message] = []
     deadline = time.monotonic() + within
     left = within
@@ -56,22 +56,22 @@ def arrivals(
 
 
 def take(queue: MessageQueue, n: int, *, lease: float = LONG) -> list[Message]:
-    """Receive *n* messages, which must be there."""
+    """Receive *n* messages, and check that there are as many."""
     arrived = arrivals(queue, n, lease=lease)
     assert len(arrived) == n
     return arrived
 
 
 class QueueHarness:
-    """What the suite needs: a provider's abilities, and queues of the test's own."""
+    """The base of the suites: the provider's abilities, and fixtures for queues."""
 
-    #: Messages tell which delivery they are.
+    #: Messages have the number of their delivery.
     counts_attempts = True
     #: A second message of the same key is dropped.
     drops_repeats = False
     #: No other receiver gets a message before its lease is over.
     exact_leases = True
-    #: Settling a delivery that has meanwhile gone to another takes nothing from the other.
+    #: Settling a delivery whose message was delivered again does nothing to the newer delivery.
     guards_lost_leases = True
     #: ``release`` keeps a message back for the delay.
     honours_delay = False
@@ -84,8 +84,8 @@ class QueueHarness:
 
     @pytest.fixture
     def new_provider(self) -> NewProvider:
-        """Return what makes providers: one for each worker."""
-        raise NotImplementedError("say in the subclass how your provider is made")
+        """Return a function that makes providers, one for each worker."""
+        raise NotImplementedError("override new_provider in the subclass")
 
     @pytest.fixture
     def name(self) -> str:
@@ -94,7 +94,7 @@ class QueueHarness:
 
     @pytest.fixture
     def admin(self, new_provider: NewProvider, name: str) -> Iterator[QueueAdmin]:
-        """Make a queue and one for its dead letters, and delete them at the end."""
+        """Create a queue and its dead-letter queue, and delete them at the end."""
         provider = new_provider()
         dead, admin = provider.admin(dead_name(name)), provider.admin(name)
         dead.create(QueueSpec(lease=60))
@@ -124,7 +124,7 @@ class QueueHarness:
     def _in_time(
         self, queue: MessageQueue, do: Callable[[list[Message]], list[Failure]]
     ) -> tuple[Message, float]:
-        """Take a message of its own for a short lease, and *do* something before that is over.
+        """Receive a new message for a short lease, and call *do* before the lease is over.
 
         Returns:
             The message, and the seconds of the lease.
@@ -138,8 +138,8 @@ class QueueHarness:
             if time.monotonic() - began < lease:
                 assert failures == []
                 return held, lease
-            # The machine was so busy that the lease may have been over by then: nothing was
-            # shown, and the message is wherever it is.
+            # On a busy machine the lease may have been over by then, which proves nothing: a longer
+            # one is tried next.
             queue.ack([held, *arrivals(queue, 1, within=lease + SOON)])
             lease *= 2
 

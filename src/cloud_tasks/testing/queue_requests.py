@@ -1,4 +1,4 @@
-"""The part of the queues' suite that is about requests: their size, their errors, the set-up."""
+"""Test the requests of queues: their size, their errors, and the administration."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from cloud_tasks.testing.queue_harness import (
     take,
 )
 
-#: What a worker asks of a queue that may not be there.
+#: Requests of a worker to a queue that may not exist.
 REQUESTS: dict[str, Callable[[MessageQueue], object]] = {
     "check": lambda queue: queue.check(),
     "receive": lambda queue: queue.receive(1, wait=0.0, lease=LONG),
     "send": lambda queue: queue.send(outgoing(["x"])),
 }
 
-#: What a test may send in all.
+#: Bytes that a test may send in all.
 MANY_BYTES = 50_000_000
 
 
 class QueueRequests(QueueHarness):
-    """Requests of any size, in any number, to queues that are there or not."""
+    """The tests about requests, as a part of the suite."""
 
     def test_a_check_tells_what_the_messages_will(self, queue: MessageQueue) -> None:
         info = queue.check()

@@ -1,10 +1,8 @@
-"""What every task source promises, as tests that are inherited.
+"""Test that a task source keeps the contract of ``TaskSource``.
 
-A source that takes tasks back says so by its limits, and its promises are others in part: the
-tests that don't apply are skipped with that as the reason.
-
-Subclass :class:`SourceContract` in a test module, say how to make a source of given tasks, and
-pytest collects the rest.
+Subclass :class:`SourceContract` in a test module and override ``source`` and ``slow_source``;
+pytest collects the inherited tests. A source that takes tasks back declares so in its limits;
+tests that don't apply to it, or only to it, are skipped.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ _SOON = 20.0
 
 @dataclass(slots=True)
 class Drained:
-    """All that a source gave.
+    """The entries that were received from a source, and its error.
 
     Attributes:
         tasks: the tasks, in order.
         malformed: the entries that are no tasks, in order.
         error: what ended the source before its end, or None.
-        batches: how many entries each ``receive`` gave.
+        batches: number of entries of each ``receive``.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -67,12 +65,12 @@ def drain(source: TaskSource, *, n: int = 7) -> Drained:
 
 
 def tasks(count: int) -> list[Task]:
-    """Make *count* tasks that every format can write down."""
+    """Return *count* tasks that every format can hold."""
     return [Task(f"t{i}", {"number": f"{i}", "text": 'grün, "x"'}) for i in range(count)]
 
 
 def receive(source: TaskSource, n: int) -> list[Delivery]:
-    """Receive *n* tasks, which must be there."""
+    """Receive *n* tasks, and check that the source has as many."""
     deliveries: list[Delivery] = []
     while len(deliveries) < n:
         batch = source.receive(n - len(deliveries))
@@ -82,32 +80,32 @@ def receive(source: TaskSource, n: int) -> list[Delivery]:
 
 
 class SourceContract:
-    """The promises of a source, whatever it reads from."""
+    """The suite."""
 
-    #: The source can be without tasks and yet be no mistake.
+    #: A source without tasks is no error.
     may_be_empty = True
-    #: Tasks come in the order in which they were put there.
+    #: Tasks are received in their order.
     keeps_order = True
-    #: How the position of the thirteenth entry begins.
+    #: The beginning of the position of the thirteenth entry.
     thirteenth = "entry 13"
 
     def same(self, found: Sequence[Task], expected: Sequence[Task]) -> bool:
-        """Compare tasks, with their order if the source keeps it."""
+        """Return whether tasks are equal, in the same order if the source keeps it."""
         if self.keeps_order:
             return list(found) == list(expected)
         return sorted(map(repr, found)) == sorted(map(repr, expected))
 
     def source(self, tasks: Sequence[Task], directory: Path, bad_before: int = -1) -> TaskSource:
-        """Make a source of *tasks*, with an entry that is no task before one of them."""
+        """Return a source of *tasks*, with a malformed entry before that of an index."""
         raise NotImplementedError
 
     def slow_source(
         self, first: Task, directory: Path
     ) -> tuple[TaskSource, Callable[[], None], Callable[[], None]]:
-        """Make a source that gives *first* and then waits.
+        """Return a source that gives *first* and then waits.
 
         Returns:
-            The source, what starts whoever feeds it, and what lets it come to its end.
+            The source, a function that starts its feeder, and one that lets the source end.
         """
         raise NotImplementedError
 
@@ -166,7 +164,7 @@ class SourceContract:
         assert rest == tasks(4)[1:]
 
     def requeuing(self, count: int, directory: Path) -> TaskSource:
-        """Make and open a source of *count* tasks that takes them back."""
+        """Return an open source of *count* tasks; skip the test if it takes no task back."""
         source = self.source(tasks(count), directory)
         if not source.limits.requeues:
             pytest.skip("it takes no task back")
@@ -230,7 +228,7 @@ class SourceContract:
         source, start, finish = self.slow_source(first, tmp_path)
         start()
         source.open()
-        batch = source.receive(10)  # would block for ever if it waited for a second one
+        batch = source.receive(10)  # blocks for ever in a source that waits for a second task
         finish()
         assert [delivery.task for delivery in batch.deliveries] == [first]
         source.ack(batch.deliveries)

@@ -1,7 +1,4 @@
-"""The program that a user writes around one function.
-
-``from cloud_tasks.worker import Worker, WorkerData`` is all that it needs.
-"""
+"""Names for a user's program: ``from cloud_tasks.worker import Worker, WorkerData``."""
 
 from cloud_tasks.worker.worker import Worker
 from cloud_tasks.worker_data import WorkerData

@@ -1,35 +1,51 @@
-"""From settings to objects. Adapters get plain values; none of them sees a setting."""
+"""Build a run: the one place that reads settings, looks names up and makes objects.
+
+::
+
+    Worker(...)     make_plan()   settings ─► executor, tasks: all that can be checked at once
+    worker.run()    build()       executor, console, event sinks, probes, selection, options ─► Run
+
+This file reads from top to bottom: the two steps, then a function for each part. Nothing here opens
+a file, sends a request or starts a thread; :class:`~cloud_tasks.runtime.run.Run` does that. The
+parts get plain values: none of them knows the settings.
+"""
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import logging
 import math
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.clock import Clock
+from cloud_tasks.display.console import Console
+from cloud_tasks.display.run_info import RunInfo
+from cloud_tasks.display.screen import is_drawn
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.jsonl import JsonlSink
 from cloud_tasks.events.queue import QueueSink
-from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor, ExecutorOptions
-from cloud_tasks.executors.function import FunctionSpec
+from cloud_tasks.executors.common.call import UserFunction
+from cloud_tasks.executors.function import FunctionSpec, specify
 from cloud_tasks.executors.thread_limits import thread_limits
+from cloud_tasks.outcome import Outcome
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.queues.base import QueueProvider, dead_name, events_name
 from cloud_tasks.queues.job import with_retries
-from cloud_tasks.runtime.completer import OnOutcome
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.selection.base import SelectAll, Selection
 from cloud_tasks.selection.by_id import SelectByTaskId
-from cloud_tasks.selection.resume import Findings, SelectUnfinished
+from cloud_tasks.selection.resume import SelectUnfinished
 from cloud_tasks.settings.derive import usable_cores
+from cloud_tasks.settings.resolve import Resolved, reject, resolve
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
@@ -37,38 +53,121 @@ from cloud_tasks.sources.cloud_queue.settler import Settler
 from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.local import make_source
-from cloud_tasks.termination.base import TerminationProbe
-from cloud_tasks.termination.simulated import SimulatedProbe
-from cloud_tasks.text import plural, safe
+from cloud_tasks.task import Delivery
+from cloud_tasks.termination.base import SimulatedProbe, TerminationProbe
+from cloud_tasks.worker.banner import ResumeReporter
+from cloud_tasks.worker.run_artifacts import RunArtifacts
 from cloud_tasks.worker_data import WorkerData
 
-if TYPE_CHECKING:
-    from cloud_tasks.selection.finished import FinishedTasks
-from cloud_tasks.display.console import Console
-from cloud_tasks.display.run_info import RunInfo
-from cloud_tasks.display.screen import is_drawn
-from cloud_tasks.worker.run_artifacts import RunArtifacts
+logger = logging.getLogger(__name__)
 
 _GIB = 2**30
 _MIB = 2**20
+#: Seconds of a message's longest hold that a task can't use: it may wait before it runs, and its
+#: end must be reported.
+_AROUND_A_TASK = 200.0
 
 
-def executor_class(name: str) -> type[Executor]:
-    """Return the executor registered as *name*.
+# -- the two steps
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings of a worker and the parts that are checked before it runs.
+
+    Attributes:
+        function: the user's.
+        resolved: the settings, and who gave each of them.
+        executor: a class of ours, or the object that the program passed.
+        source: of the tasks; not open.
+        artifacts: the run directory and the task logs.
+        clock: of the run.
+        stats: of the run.
+    """
+
+    function: FunctionSpec
+    resolved: Resolved
+    executor: Any
+    source: TaskSource
+    artifacts: RunArtifacts
+    clock: Clock
+    stats: Stats
+
+
+def make_plan(
+    process_task: UserFunction,
+    *,
+    executor: Any,
+    task_source: Any,
+    args: Sequence[str] | None,
+    argparser: argparse.ArgumentParser | None,
+) -> Plan:
+    """Resolve the settings and check them; the arguments are those of ``Worker``.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: a keyword can't work, or the parser's flags clash with ours.
+        SystemExit: a setting is wrong; the parser has printed which.
     """
-    found: type[Executor] = registry.load("executor", name)
+    function = specify(process_task)
+    parser = argparser or argparse.ArgumentParser()
+    has_task_source = task_source is not None
+    resolved = resolve(parser, args, os.environ, executor=executor, has_task_source=has_task_source)
+    settings = resolved.settings
+    if executor is None or isinstance(executor, str):
+        executor = _load_executor(parser, resolved)
+    clock = Clock()
+    stats = Stats(clock)
+    source = _make_source(task_source, settings, stats, clock)
+    if resolved.from_queue:
+        _check_runtime(parser, resolved)
+    artifacts = RunArtifacts(settings, args, clock, resumable=not resolved.from_queue)
+    return Plan(function, resolved, executor, source, artifacts, clock, stats)
+
+
+def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
+    """Make the run of *plan*, its executor and its console.
+
+    Raises:
+        ConfigurationError: the program's executor is an object of the wrong kind.
+    """
+    settings = plan.resolved.settings
+    executor = _make_executor(plan.executor)
+    console = _make_console(plan, executor)
+
+    def on_outcome(delivery: Delivery, outcome: Outcome) -> None:
+        plan.artifacts.on_outcome(delivery, outcome)
+        console.on_outcome(delivery, outcome)
+
+    run = Run(
+        plan.function,
+        worker_data,
+        source=plan.source,
+        executor=executor,
+        sinks=[JsonlSink(settings.event_log_file)] if settings.event_log_to_file else [],
+        remote_sinks=[_make_queue_sink(settings)] if settings.event_log_to_queue else [],
+        probes=_make_probes(settings),
+        options=_make_options(settings, plan.source, plan.artifacts.task_logs),
+        clock=plan.clock,
+        stats=plan.stats,
+        on_outcome=on_outcome,
+        all_outcomes=settings.verbose,
+    )
+    return run, executor, console
+
+
+# -- the executor
+
+
+def _load_executor(parser: argparse.ArgumentParser, resolved: Resolved) -> type[Executor]:
+    try:
+        found: type[Executor] = registry.load("executor", resolved.settings.executor)
+    except ConfigurationError as error:
+        reject(parser, resolved.origins, "executor", str(error))
     return found
 
 
-def make_executor(choice: Any) -> Executor:
-    """Return the executor for a class, an object of ours, or a ``concurrent.futures.Executor``.
-
-    Raises:
-        ConfigurationError: it is none of these.
-    """
+def _make_executor(choice: Any) -> Executor:
+    """Return the executor for a class, an object of ours, or a ``concurrent.futures.Executor``."""
     if isinstance(choice, type) and issubclass(choice, Executor):
         return choice()
     if isinstance(choice, Executor):
@@ -83,60 +182,160 @@ def make_executor(choice: Any) -> Executor:
     )
 
 
-def make_task_source(
-    task_source: Any, settings: Settings, *, slots: int, stats: Stats, clock: Clock
-) -> TaskSource:
-    """Return the source of a program's keyword, else of the settings; it opens nothing yet.
+# -- where tasks come from
+
+
+def _make_source(task_source: Any, settings: Settings, stats: Stats, clock: Clock) -> TaskSource:
+    """Return the source of the program's keyword, else that of the settings.
 
     Raises:
-        ConfigurationError: it is nothing that tasks can come from.
+        ConfigurationError: the keyword is of a kind that can't give tasks.
     """
     chosen = settings.task_file if task_source is None else task_source
     if chosen is not None:
         return make_source(chosen, task_format=settings.task_format)
-
-    return make_queue_source(
-        settings, slots=slots, mean_time=lambda: stats.mean_run_time, clock=clock
-    )
+    return _make_queue_source(settings, stats, clock)
 
 
-def make_run(
-    function: FunctionSpec,
-    worker_data: WorkerData,
-    settings: Settings,
-    *,
-    source: TaskSource,
-    executor: Executor,
-    clock: Clock,
-    stats: Stats,
-    on_outcome: OnOutcome,
-    task_logs: str | None,
-) -> Run:
-    """Build a run from its parts; *task_logs* is the folder for what tasks print, if any."""
-    return Run(
-        function,
-        worker_data,
-        source=source,
-        executor=executor,
-        sinks=_sinks(settings),
-        remote_sinks=_remote_sinks(settings),
-        probes=_probes(settings),
-        options=_options(settings, source, task_logs),
+def _make_queue_source(settings: Settings, stats: Stats, clock: Clock) -> QueueSource:
+    provider = _make_provider(settings)
+    name = str(settings.queue_name)
+    queue, dead = provider.queue(name), provider.queue(dead_name(name))
+    # A drain ends the retries of a receive; those of settling go on until the source is closed.
+    draining, ending = threading.Event(), threading.Event()
+    return QueueSource(
+        with_retries(queue, draining, notify=logger.warning),
+        Settler(
+            with_retries(queue, ending, notify=logger.warning),
+            with_retries(dead, ending, notify=logger.warning),
+            stop=ending,
+            clock=clock,
+        ),
+        lease=float(settings.lease or 0.0),
+        policy=PrefetchPolicy(
+            slots=settings.num_simultaneous_tasks,
+            mean_time=lambda: stats.mean_run_time,
+            max_tasks=settings.max_num_tasks,
+            idle=settings.exit_when_idle,
+        ),
+        stop=draining,
         clock=clock,
-        stats=stats,
-        on_outcome=on_outcome,
-        all_outcomes=settings.verbose,
     )
 
 
-def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
+def _make_provider(settings: Settings) -> QueueProvider:
+    return _provider_class(settings)(
+        project_id=settings.project_id,
+        endpoint_url=settings.endpoint_url,
+        exactly_once=settings.exactly_once_queue,
+    )
+
+
+def _provider_class(settings: Settings) -> type[QueueProvider]:
+    found: type[QueueProvider] = registry.load("queue", str(settings.provider))
+    return found
+
+
+def _check_runtime(parser: argparse.ArgumentParser, resolved: Resolved) -> None:
+    """Reject a ``max_runtime`` for which the provider can't hold a task."""
+    settings = resolved.settings
+    hold = _provider_class(settings).limits.longest_hold
+    longest = hold - _AROUND_A_TASK
+    if settings.max_runtime <= longest:
+        return
+    unlimited = [
+        f"--provider {name} or "
+        for name in registry.names("queue")
+        if math.isinf(registry.load("queue", name).limits.longest_hold)
+    ]
+    reject(
+        parser,
+        resolved.origins,
+        "max_runtime",
+        f"must be {longest:.0f} or less, for {settings.provider} gives a task to another worker "
+        f"after {hold / 3600:g} hours, running or not: split the tasks, or use "
+        f"{''.join(unlimited)}--task-file",
+    )
+
+
+# -- which of them run
+
+
+def _make_selection(settings: Settings, source: TaskSource) -> Selection:
+    """Return the selection by ``--task-id`` or ``--resume``; the first beats the second.
+
+    A file is searched to its end for further tasks with these ids; a function of the program,
+    whose tasks may be endless, until each id was found.
+    """
+    if settings.task_id:
+        return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
+    if settings.resume is None:
+        return SelectAll()
+    from cloud_tasks.selection.finished import FinishedTasks
+
+    previous = FinishedTasks(settings.event_log_file)
+    rerun_failed = settings.resume == "failed"
+    reporter = ResumeReporter(
+        previous,
+        str(source),
+        rerun_failed=rerun_failed,
+        limit=settings.max_num_tasks,
+        whole=not settings.tasks_to_skip,
+    )
+    return SelectUnfinished(
+        previous,
+        rerun_failed=rerun_failed,
+        on_plan=reporter.report_plan,
+        on_end=reporter.warn,
+    )
+
+
+# -- where events go, and what announces the machine's end
+
+
+def _make_queue_sink(settings: Settings) -> QueueSink:
+    queue = _make_provider(settings).queue(events_name(str(settings.queue_name)))
+    # Retried without end: a worker that can't report waits, and loses nothing meanwhile.
+    budgets = {"send": math.inf}
+    return QueueSink(with_retries(queue, threading.Event(), notify=logger.warning, budgets=budgets))
+
+
+def _make_probes(settings: Settings) -> list[TerminationProbe]:
+    probes: list[TerminationProbe] = []
+    after = settings.simulate_spot_termination_after
+    if after is not None:
+        probes.append(SimulatedProbe(after, settings.simulate_spot_termination_delay))
+    if settings.is_spot and (probe := _make_provider_probe(settings)) is not None:
+        probes.append(probe)
+    return probes
+
+
+def _make_provider_probe(settings: Settings) -> TerminationProbe | None:
+    if settings.provider is None:
+        return None
+    try:
+        kind: type[TerminationProbe] = registry.load("probe", settings.provider)
+    except ConfigurationError:
+        return None  # a provider of another package may have queues only
+    return kind()
+
+
+def _read_instance_id(settings: Settings) -> str | None:
+    probe = _make_provider_probe(settings)
+    return None if probe is None else probe.instance_id()
+
+
+# -- limits, rules and the console
+
+
+def _make_options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
     return RunOptions(
-        executor=_executor_options(settings, task_logs),
+        executor=_make_executor_options(settings, task_logs),
         max_runtime=settings.max_runtime,
         grace=settings.shutdown_grace_period,
         skip=settings.tasks_to_skip or 0,
         limit=settings.max_num_tasks,
-        selection=make_selection(settings, source),
+        selection=_make_selection(settings, source),
         rules=RetryRules(
             on_exit=settings.retry_on_exit,
             on_exception=settings.retry_on_exception,
@@ -146,11 +345,11 @@ def _options(settings: Settings, source: TaskSource, task_logs: str | None) -> R
         ),
         failure_limit=settings.max_failures,
         keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _instance_id(settings),
+        instance_id=lambda: _read_instance_id(settings),
     )
 
 
-def _executor_options(settings: Settings, task_logs: str | None) -> ExecutorOptions:
+def _make_executor_options(settings: Settings, task_logs: str | None) -> ExecutorOptions:
     memory = settings.max_memory_allowed_per_task
     return ExecutorOptions(
         slots=settings.num_simultaneous_tasks,
@@ -163,255 +362,24 @@ def _executor_options(settings: Settings, task_logs: str | None) -> ExecutorOpti
     )
 
 
-def _sinks(settings: Settings) -> list[EventSink]:
-    return [JsonlSink(settings.event_log_file)] if settings.event_log_to_file else []
-
-
-def _remote_sinks(settings: Settings) -> list[EventSink]:
-    if not settings.event_log_to_queue:
-        return []
-
-    return [make_event_queue(settings)]
-
-
-def _probes(settings: Settings) -> list[TerminationProbe]:
-    probes: list[TerminationProbe] = []
-    after = settings.simulate_spot_termination_after
-    if after is not None:
-        probes.append(SimulatedProbe(after, settings.simulate_spot_termination_delay))
-    if settings.is_spot and (probe := _provider_probe(settings)) is not None:
-        probes.append(probe)
-    return probes
-
-
-def _provider_probe(settings: Settings) -> TerminationProbe | None:
-    if settings.provider is None:
-        return None
-    try:
-        kind: type[TerminationProbe] = registry.load("probe", settings.provider)
-    except ConfigurationError:
-        return None  # another package's provider may have queues only
-    return kind()
-
-
-def _instance_id(settings: Settings) -> str | None:
-    probe = _provider_probe(settings)
-    return None if probe is None else probe.instance_id()
-
-
-# MERGED: From settings to a provider's queues: where tasks come from, and where events go.
-
-logger = logging.getLogger(__name__)
-
-
-#: Seconds that a task may wait before it runs, and that telling its end may take.
-_AROUND_A_TASK = 200.0
-
-
-def unfit_runtime(settings: Settings) -> str | None:
-    """Say why tasks can't be held for ``max_runtime``; None: they can.
-
-    Raises:
-        ConfigurationError: no such provider.
-    """
-    hold = _provider_class(settings).limits.longest_hold
-    longest = hold - _AROUND_A_TASK
-    if settings.max_runtime <= longest:
-        return None
-    unlimited = [
-        f"--provider {name} or "
-        for name in registry.names("queue")
-        if math.isinf(registry.load("queue", name).limits.longest_hold)
-    ]
-    return (
-        f"must be {longest:.0f} or less, for {settings.provider} gives a task to another worker "
-        f"after {hold / 3600:g} hours, running or not: split the tasks, or use "
-        f"{''.join(unlimited)}--task-file"
-    )
-
-
-def _provider_class(settings: Settings) -> type[QueueProvider]:
-    found: type[QueueProvider] = registry.load("queue", str(settings.provider))
-    return found
-
-
-def make_provider(settings: Settings) -> QueueProvider:
-    """Return the queues that *settings* name."""
-    return _provider_class(settings)(
-        project_id=settings.project_id,
-        endpoint_url=settings.endpoint_url,
-        exactly_once=settings.exactly_once_queue,
-    )
-
-
-def make_queue_source(
-    settings: Settings, *, slots: int, mean_time: Callable[[], float | None], clock: Clock
-) -> QueueSource:
-    """Return the tasks of the queue that *settings* name; nothing is asked of it yet."""
-    provider = make_provider(settings)
-    name = str(settings.queue_name)
-    queue = provider.queue(name)
-    dead = provider.queue(dead_name(name))
-    draining, ending = threading.Event(), threading.Event()
-    return QueueSource(
-        with_retries(queue, draining, notify=logger.warning),
-        Settler(
-            with_retries(queue, ending, notify=logger.warning),
-            with_retries(dead, ending, notify=logger.warning),
-            stop=ending,
-            clock=clock,
-        ),
-        lease=float(settings.lease or 0.0),
-        policy=PrefetchPolicy(
-            slots=slots,
-            mean_time=mean_time,
-            max_tasks=settings.max_num_tasks,
-            idle=settings.exit_when_idle,
-        ),
-        stop=draining,
-        clock=clock,
-    )
-
-
-def make_event_queue(settings: Settings) -> QueueSink:
-    """Return the sink for the event queue that *settings* name."""
-    queue = make_provider(settings).queue(events_name(str(settings.queue_name)))
-    # A worker that can't tell what it did waits; it doesn't lose anything meanwhile.
-    budgets = {"send": math.inf}
-    return QueueSink(with_retries(queue, threading.Event(), notify=logger.warning, budgets=budgets))
-
-
-# MERGED: From settings to the choice of tasks, and what is said of it: ``--task-id``,
-# MERGED: ``--resume``.
-console = logging.getLogger("cloud_tasks.console")
-
-
-def make_selection(settings: Settings, source: TaskSource) -> Selection:
-    """Return which tasks of *source* the settings want; nothing is read yet.
-
-    ``--task-id`` beats ``--resume``: who asks for a task gets it, finished or not. A file is read
-    to its end for further tasks of these ids; a function of the program's, whose tasks may be
-    endless, until each was found.
-    """
-    if settings.task_id:
-        return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
-    if settings.resume is None:
-        return SelectAll()
-    from cloud_tasks.selection.finished import FinishedTasks
-
-    record = FinishedTasks(settings.event_log_file)
-    again = settings.resume == "failed"
-    voice = _Voice(
-        record,
-        str(source),
-        failed_again=again,
-        most=settings.max_num_tasks,
-        whole=not settings.tasks_to_skip,
-    )
-    return SelectUnfinished(record, rerun_failed=again, on_plan=voice.begin, on_end=voice.warn)
-
-
-class _Voice:
-    """Says what is resumed; *whole*: no task of the source is kept from being compared."""
-
-    def __init__(
-        self,
-        record: FinishedTasks,
-        source: str,
-        *,
-        failed_again: bool,
-        most: int | None,
-        whole: bool,
-    ) -> None:
-        self._record = record
-        self._source = safe(source)
-        self._failed_again = failed_again
-        self._most = most
-        self._whole = whole
-
-    def begin(self, found: Findings | None) -> None:
-        """Say what will be done; None: it turns out task by task."""
-        record = self._record
-        log = safe(str(record.path))
-        if record.bad_lines:
-            logger.warning(
-                "%s in %s are no events: passed over", plural(record.bad_lines, "line"), log
-            )
-        if not (record.done or record.failed):
-            why = f"there is no {log}" if record.missing else f"{log} tells of no task that ended"
-            console.info("nothing to resume: %s; all tasks are run", why)
-        elif found is None:
-            console.info(
-                "resuming from %s: it has done %s · failed %s%s; tasks are compared as they come",
-                log,
-                f"{record.done:,}",
-                f"{record.failed:,}",
-                self._again,
-            )
-        else:
-            console.info("resuming from %s: %s", log, self._counts(found))
-            self.warn(found)
-
-    @property
-    def _again(self) -> str:
-        return " (run again)" if self._failed_again else ""
-
-    def _counts(self, found: Findings) -> str:
-        left = found.others + (found.failed if self._failed_again else 0)
-        parts = [
-            f"done {found.done:,}",
-            f"failed {found.failed:,}{self._again if found.failed else ''}",
-            f"to run {left:,}",
-        ]
-        if self._most is not None and self._most < left:
-            parts[-1] = f"to run {self._most:,} of {left:,} (--max-num-tasks)"
-        if found.changed:
-            parts.append(f"changed {found.changed:,}")
-        return " · ".join(parts)
-
-    def warn(self, found: Findings) -> None:
-        """Say what its user may not have meant."""
-        if self._whole and found.no_overlap and (self._record.done or self._record.failed):
-            logger.warning(
-                "none of the tasks that %s tells of is in %s: is it the log of another job?",
-                safe(str(self._record.path)),
-                self._source,
-            )
-        if found.changed:
-            names = ", ".join(repr(safe(name, 80)) for name in found.names)
-            more = found.changed - len(found.names)
-            logger.warning(
-                "%s other data than when last run, so run again: %s%s",
-                "1 task has" if found.changed == 1 else f"{found.changed:,} tasks have",
-                names,
-                f" and {more:,} more" if more else "",
-            )
-
-
-# MERGED: The console of a run, made for its settings, its executor and what is kept of it.
-
-
-def make_console(
-    name: str, stats: Stats, settings: Settings, executor: Executor, keeping: RunArtifacts
-) -> Console:
-    """Return the console of a run of the function *name*; it says nothing yet."""
-    able = executor.capabilities
-    facts = RunInfo(
-        name=name,
-        # The executor's own number holds once it has started.
+def _make_console(plan: Plan, executor: Executor) -> Console:
+    settings, able = plan.resolved.settings, executor.capabilities
+    info = RunInfo(
+        name=plan.function.name,
+        # The executor's own number is right once it has started.
         slots=lambda: 1 if able.needs_main_thread else executor.slots,
         running=executor.running,
         max_runtime=settings.max_runtime,
         isolated=able.isolates_crashes,
-        logs_command=keeping.see,
-        debug_command=keeping.alone,
+        logs_command=plan.artifacts.logs_command,
+        debug_command=plan.artifacts.debug_command,
     )
-    # The debugger has the terminal to itself, whatever else was asked for.
+    # The debugger needs the whole terminal, whatever --progress says.
     mode = "off" if settings.pdb else settings.progress
     taken = able.needs_main_thread or settings.verbose
     return Console(
-        stats,
-        facts,
+        plan.stats,
+        info,
         drawn=is_drawn(mode, terminal_taken=taken),
         lines=mode != "off",
         verbose=settings.verbose,

@@ -1,43 +1,38 @@
-"""The composition root: the one place that reads settings, looks names up and builds objects."""
+"""Run a worker once: logging, signals and printing around a :class:`~cloud_tasks.runtime.run.Run`.
+
+::
+
+    start() or run() ─► _prepared()  logging, signals, run directory, build(), banner
+                            │
+                        _run_and_report()  console on, Run.run(), console off, summary
+                            │
+    main() ─► exit code ◄───┘
+
+Signals and stop() may come at any time, also before there is a run: they wait in a queue.
+"""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from cloud_tasks.clock import Clock
+from cloud_tasks.display.console import Console
 from cloud_tasks.display.messages import summary_lines
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.executors.common.call import UserFunction
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
-from cloud_tasks.executors.function import specify
-from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import signal_handlers
-from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.settings.reference import values
-from cloud_tasks.settings.resolve import reject, resolve
-from cloud_tasks.settings.table import Settings, worker_data_values
+from cloud_tasks.settings.table import worker_data_values
 from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
-from cloud_tasks.task import Delivery
-from cloud_tasks.worker.banner import banner
-from cloud_tasks.worker.build import (
-    executor_class,
-    make_console,
-    make_executor,
-    make_run,
-    make_task_source,
-)
-from cloud_tasks.worker.process_setup import gc_frozen, root_logger_set_up
-from cloud_tasks.worker.run_artifacts import RunArtifacts
+from cloud_tasks.worker.banner import print_banner
+from cloud_tasks.worker.build import Plan, build
+from cloud_tasks.worker.process_setup import gc_frozen, in_thread, root_logger_set_up
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
@@ -45,77 +40,33 @@ console = logging.getLogger("cloud_tasks.console")
 
 
 class Program:
-    """What is behind a :class:`~cloud_tasks.worker.worker.Worker`, which says what each does."""
+    """The one run of a :class:`~cloud_tasks.worker.worker.Worker`, which documents the methods.
 
-    def __init__(
-        self,
-        process_task: UserFunction,
-        *,
-        executor: Any,
-        task_source: Any,
-        args: Sequence[str] | None,
-        argparser: argparse.ArgumentParser | None,
-    ) -> None:
-        self._function = specify(process_task)
-        parser = argparser or argparse.ArgumentParser()
-        self._resolved = resolve(
-            parser, args, os.environ, executor=executor, has_task_source=task_source is not None
-        )
-        self._executor = executor if not isinstance(executor, str | None) else self._load(parser)
-        self._check_source(parser, task_source)
-        self._keeping = RunArtifacts(
-            self._resolved.settings, args, self._clock, resumable=not self._resolved.from_queue
-        )
-        self.data = WorkerData(self._resolved.args, **worker_data_values(self._resolved.settings))
+    Attributes:
+        data: passed to the tasks.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        resolved = plan.resolved
+        self.data = WorkerData(resolved.args, **worker_data_values(resolved.settings))
         self._run: Run | None = None
-        #: What the run came to, its trouble included, was said.
-        self._told = False
-        #: To stop: each is passed on to the run once there is one.
+        #: The end of the run, its error included, was printed.
+        self._reported = False
+        #: Requests to stop, which are passed on to the run once there is one.
         self._requests: deque[tuple[StopReason, bool]] = deque()
-
-    def _check_source(self, parser: argparse.ArgumentParser, task_source: Any) -> None:
-        """Make sure, without asking anybody far away, that tasks can come from there."""
-        settings = self._resolved.settings
-        self._clock = Clock()
-        self._stats = Stats(self._clock)
-        self._source = make_task_source(
-            task_source,
-            settings,
-            slots=settings.num_simultaneous_tasks,
-            stats=self._stats,
-            clock=self._clock,
-        )
-        if self._resolved.from_queue:
-            self._check_runtime(parser, settings)
-
-    def _check_runtime(self, parser: argparse.ArgumentParser, settings: Settings) -> None:
-        from cloud_tasks.worker.build import unfit_runtime
-
-        sentence = unfit_runtime(settings)
-        if sentence is not None:
-            reject(parser, self._resolved.origins, "max_runtime", sentence)
-
-    def _load(self, parser: argparse.ArgumentParser) -> type:
-        name = self._resolved.settings.executor
-        try:
-            return executor_class(name)
-        except ConfigurationError as error:
-            reject(parser, self._resolved.origins, "executor", str(error))
 
     async def start(self) -> RunSummary:
         """Run beside the caller's event loop, or in its thread if the executor needs that."""
-        with self._prepared() as run:
+        with self._prepared() as (run, screen):
             if run.needs_main_thread:
-                return self._report(run.run)
-            # It brings asyncio, which the others do without.
-            from cloud_tasks.worker.process_setup import in_thread
-
-            return await in_thread(run, lambda: self._report(run.run))
+                return self._run_and_report(run, screen)
+            return await in_thread(run, lambda: self._run_and_report(run, screen))
 
     def run(self) -> RunSummary:
         """Run, and block."""
-        with self._prepared() as run:
-            return self._report(run.run)
+        with self._prepared() as (run, screen):
+            return self._run_and_report(run, screen)
 
     def main(self) -> NoReturn:
         """Run, then end the process with the run's exit code."""
@@ -123,112 +74,97 @@ class Program:
             code = self.run().exit_code
         except CloudTasksError as error:
             if is_loading():
-                raise  # a child can't go on, and tells its parent why
-            if not self._told:
+                raise  # this is a child that imports the program: its parent reports the error
+            if not self._reported:
                 print(f"error: {error}", file=sys.stderr)  # noqa: T201
             misused = isinstance(error, ConfigurationError)
             early = USAGE if misused else TROUBLE
             code = early if error.summary is None else error.summary.exit_code
-        if code == TASKS_NOT_DONE and self._resolved.settings.exit_zero:
+        if code == TASKS_NOT_DONE and self._plan.resolved.settings.exit_zero:
             code = 0
         sys.exit(code)
 
     def stop(self, reason: str = "", *, now: bool = False) -> None:
-        """Ask the run, from any thread, to end."""
+        """Ask the run to end; from any thread."""
         logger.info("stop requested%s", f": {reason}" if reason else "")
-        self._request(StopReason.REQUESTED, now=now)
+        self._request_stop(StopReason.REQUESTED, now=now)
 
-    def _request(self, reason: StopReason, *, now: bool = False) -> None:
-        # Also called by signal handlers, which may interrupt it anywhere: a lock can't help.
+    def _request_stop(self, reason: StopReason, *, now: bool = False) -> None:
+        # Also called by signal handlers, which may interrupt it anywhere: no lock may be held.
         self._requests.append((reason, now))
-        self._pass_on()
+        self._pass_on_requests()
 
-    def _blocked_in_source(self) -> bool:
-        return self._run is not None and self._run.blocked_in_source
-
-    def _pass_on(self) -> None:
+    def _pass_on_requests(self) -> None:
         run = self._run
         while run is not None and self._requests:
             with contextlib.suppress(IndexError):  # another thread was faster
                 reason, now = self._requests.popleft()
                 run.stop(reason, now=now)
 
+    def _blocked_in_source(self) -> bool:
+        return self._run is not None and self._run.blocked_in_source
+
     @contextlib.contextmanager
-    def _prepared(self) -> Iterator[Run]:
-        """Make the run, with logging and signals set up around it and put back afterwards."""
+    def _prepared(self) -> Iterator[tuple[Run, Console]]:
+        """Build the run, with logging and signals set up around it and restored afterwards."""
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
         if self._run is not None:
             raise ConfigurationError("a Worker runs once: make another one for another run")
-        settings = self._resolved.settings
+        plan = self._plan
         with contextlib.ExitStack() as stack:
-            stack.enter_context(root_logger_set_up(settings.verbose))
-            stack.enter_context(signal_handlers(self._request, self._blocked_in_source))
-            self._stats.begin()
-            executor = make_executor(self._executor)
-            self._console = make_console(
-                self._function.name, self._stats, settings, executor, self._keeping
+            stack.enter_context(root_logger_set_up(plan.resolved.settings.verbose))
+            stack.enter_context(signal_handlers(self._request_stop, self._blocked_in_source))
+            plan.stats.begin()
+            run, executor, screen = build(plan, self.data)
+            stack.callback(plan.artifacts.close)
+            plan.artifacts.open(self._start_details)
+            self._run = run
+            print_banner(
+                plan.function.name,
+                plan.source,
+                self._executor_name(),
+                plan.resolved,
+                executor.capabilities,
             )
-            stack.callback(self._keeping.close)
-            self._keeping.open(self._told_of_start)
-            self._run = make_run(
-                self._function,
-                self.data,
-                settings,
-                source=self._source,
-                executor=executor,
-                clock=self._clock,
-                stats=self._stats,
-                on_outcome=self._on_outcome,
-                task_logs=self._keeping.task_logs,
-            )
-            self._say_hello(executor.capabilities)
-            self._pass_on()
+            self._pass_on_requests()
             stack.enter_context(gc_frozen())
-            yield self._run
+            yield run, screen
 
-    def _on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._keeping.hear(delivery, outcome)
-        self._console.on_outcome(delivery, outcome)
-
-    def _told_of_start(self) -> dict[str, Any]:
-        """Return what a run directory keeps of how it was started."""
-        resolved = self._resolved
+    def _start_details(self) -> dict[str, Any]:
+        """Return the details of the start that a run directory records."""
+        plan = self._plan
+        settings = plan.resolved.settings
         return {
-            "function": self._function.name,
-            "executor": resolved.settings.executor,
-            "slots": resolved.settings.num_simultaneous_tasks,
-            "source": str(self._source),
-            "settings": [asdict(value) for value in values(resolved)],
+            "function": plan.function.name,
+            "executor": settings.executor,
+            "slots": settings.num_simultaneous_tasks,
+            "source": str(plan.source),
+            "settings": [asdict(value) for value in values(plan.resolved)],
         }
 
-    def _say_hello(self, capabilities: Capabilities) -> None:
-        resolved = self._resolved
-        executor = resolved.settings.executor
-        if not isinstance(self._executor, type):
-            executor = f"{type(self._executor).__module__.partition('.')[0]}.{executor}"
-        for line in banner(self._function.name, self._source, executor, resolved, capabilities):
-            console.info(line)
-        for warning in resolved.warnings:
-            logger.warning(warning)
-        for value in values(resolved):
-            logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
+    def _executor_name(self) -> str:
+        name, executor = self._plan.resolved.settings.executor, self._plan.executor
+        if isinstance(executor, type):
+            return name
+        return f"{type(executor).__module__.partition('.')[0]}.{name}"
 
-    def _report(self, run: Callable[[], RunSummary]) -> RunSummary:
-        """Run, and say what came of it."""
+    def _run_and_report(self, run: Run, screen: Console) -> RunSummary:
+        """Run, with the progress on *screen*, and print the summary."""
+        artifacts = self._plan.artifacts
         summary: RunSummary | None = None
         try:
-            self._console.start()
-            summary = run()
+            screen.start()
+            summary = run.run()
         except CloudTasksError as error:
             summary = error.summary
             raise
         finally:
-            self._console.stop()
+            screen.stop()
             if summary is not None:
-                self._keeping.ended(summary)
-                for line in [*summary_lines(summary), *self._keeping.closing_lines(summary)]:
+                artifacts.record_end(summary)
+                for line in [*summary_lines(summary), *artifacts.closing_lines(summary)]:
                     console.info(line)
-            # Asked here: later the log's level is what it was before the run.
-            self._told = summary is not None and console.isEnabledFor(logging.INFO)
+            # Checked here, because later the log's level is that before the run.
+            self._reported = summary is not None and console.isEnabledFor(logging.INFO)
         return summary

@@ -1,4 +1,4 @@
-"""What a run keeps beside its events, and what it can say of that to whoever reads its end."""
+"""Keep the run directory and the task logs of a run, and suggest commands that use them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.system.append_file import lock
 from cloud_tasks.task import Delivery
 
-#: A run that ended so has done all that it was asked to.
+#: The reasons to stop of a run that has done all that it was asked to.
 _COMPLETE = (StopReason.DONE, StopReason.MAX_NUM_TASKS)
 
 
 class RunArtifacts:
-    """The run directory and the task logs of one run, as its settings want them.
+    """The run directory and the task logs of one run, as far as its settings ask for them.
 
     Args:
         settings: of the worker.
-        args: the command line that it was given; None: that of this process.
+        args: the command line that the worker was given; None: that of this process.
         clock: for the times.
-        resumable: its tasks come from where they can be read again.
+        resumable: the source of its tasks can be read again.
     """
 
     def __init__(
@@ -39,85 +39,85 @@ class RunArtifacts:
     ) -> None:
         self._settings = settings
         self._resumable = resumable and settings.event_log_to_file and settings.task_file != "-"
-        self.command = RerunCommand(args)
-        self._record = None if settings.run_dir is None else RunWriter(settings.run_dir, clock)
+        self._command = RerunCommand(args)
+        self._writer = None if settings.run_dir is None else RunWriter(settings.run_dir, clock)
+        #: Descriptor of the locked folder of task logs; -1: there is none.
         self._folder = -1
 
     @property
     def task_logs(self) -> str | None:
-        """The folder for what tasks print; None: it is not kept."""
+        """The folder for the output of tasks; None: it is not kept."""
         if not self._settings.task_logs:
             return None
         if self._settings.run_dir is not None:
             return str(RunDir(self._settings.run_dir).logs)
         return str(logs_beside(self._settings.event_log_file))
 
-    def open(self, tell: Callable[[], Mapping[str, Any]]) -> None:
-        """Make what is missing, and keep other workers out of it.
+    def open(self, details: Callable[[], Mapping[str, Any]]) -> None:
+        """Create the folders, lock them against other workers, and record the start.
 
         Args:
-            tell: returns what is noted of the start.
+            details: returns what is recorded besides the command; called only if there is a run
+                directory.
 
         Raises:
-            EventLogError: it can't be written to, or another worker uses it.
+            EventLogError: a folder can't be written to, or another worker uses it.
         """
-        if self._record is not None:
-            self._record.open()
-            self._record.record_start({"command": self.command.words, **tell()})
+        if self._writer is not None:
+            self._writer.open()
+            self._writer.record_start({"command": self._command.words, **details()})
         if self.task_logs is not None:
-            self._folder = _take_folder(self.task_logs)
+            self._folder = _lock_folder(self.task_logs)
 
-    def hear(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Keep a task that failed; any thread."""
-        if self._record is not None:
-            self._record.on_outcome(delivery, outcome)
+    def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Record a task that failed; any thread."""
+        if self._writer is not None:
+            self._writer.on_outcome(delivery, outcome)
 
-    def ended(self, summary: RunSummary) -> None:
-        """Note what the run came to."""
-        if self._record is not None:
-            self._record.record_end(summary.to_dict())
+    def record_end(self, summary: RunSummary) -> None:
+        """Record the summary of the run."""
+        if self._writer is not None:
+            self._writer.record_end(summary.to_dict())
 
     def close(self) -> None:
-        """Let others in. May be called more than once."""
-        if self._record is not None:
-            self._record.close()
+        """Release the locks. May be called more than once."""
+        if self._writer is not None:
+            self._writer.close()
         folder, self._folder = self._folder, -1
         if folder >= 0:
             os.close(folder)
 
-    # -- what can be said of it
-
     @property
     def name(self) -> str | None:
-        """By which the commands that look at a run find this one; None: nothing is kept."""
+        """The RUN of `cloud_tasks report` and other commands; None: nothing is kept."""
         settings = self._settings
         if not settings.event_log_to_file:
             return None
         name = settings.event_log_file if settings.run_dir is None else settings.run_dir
         return f"./{name}" if name.startswith("-") else name
 
-    def see(self, task_id: str) -> str | None:
-        """Return the command that shows what a task printed; None: it is not kept."""
+    def logs_command(self, task_id: str) -> str | None:
+        """Return the command that shows the output of a task; None: it is not kept."""
         if self.task_logs is None or self.name is None:
             return None
         end_of_flags = ["--"] if task_id.startswith("-") else []
         return shlex.join(["cloud_tasks", "logs", self.name, *end_of_flags, task_id])
 
-    def alone(self, task_id: str) -> str | None:
-        """Return the command that runs one task in the debugger; None: there is no such thing."""
-        return self.command.for_task(task_id, "--debug") if self._resumable else None
+    def debug_command(self, task_id: str) -> str | None:
+        """Return the command that runs one task in the debugger; None: it is unknown."""
+        return self._command.for_task(task_id, "--debug") if self._resumable else None
 
     def _leaves_work(self, summary: RunSummary) -> bool:
-        """Tell whether a later run could go on where this one ended."""
+        """Return whether a later run could go on where this one ended."""
         began = summary.ended > 0 or summary.stop_reason is not StopReason.FAILED
         cut_short = summary.stop_reason not in _COMPLETE
         return cut_short and began and self._resumable and not self._settings.task_id
 
     def closing_lines(self, summary: RunSummary) -> list[str]:
-        """Say what to do next: go on, look at the failures, look at the whole."""
+        """Return the lines that suggest the next commands: resume, failures, report."""
         lines = []
         if self._leaves_work(summary):
-            command = self.command.resumed()
+            command = self._command.resumed()
             lines.append(f"  go on with:  {command or 'the same command and --resume'}")
         if self.name is None:
             return lines
@@ -132,8 +132,12 @@ class RunArtifacts:
         return lines
 
 
-def _take_folder(path: str) -> int:
-    """Make the folder of task logs, make sure that it can be written to, and lock it."""
+def _lock_folder(path: str) -> int:
+    """Create and lock the folder of task logs; returns its descriptor, -1 on Windows.
+
+    Raises:
+        EventLogError: it can't be written to, or another worker uses it.
+    """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):

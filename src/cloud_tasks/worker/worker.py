@@ -1,7 +1,7 @@
-"""What a user's program makes and runs.
+"""Run a user's function: the class :class:`Worker`.
 
-Children of executors import the program, and with it this module, but never make a worker. So it
-imports nothing by itself: what a run takes is loaded when there is one.
+Children of executors import the user's program, and with it this module, but never make a worker.
+So it imports nothing at its top; :mod:`~cloud_tasks.worker.build` is loaded when a worker is made.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Worker:
     """Runs one function over many tasks.
 
-    Constructing one parses the command line and checks all settings, and changes nothing
-    outside. A worker runs once.
+    The constructor parses the command line and checks all settings; it opens nothing. A worker
+    runs once.
 
     Args:
         process_task: called as ``process_task(task_id, task_data, worker_data)``; returns
@@ -48,26 +48,28 @@ class Worker:
         args: Sequence[str] | None = None,
         argparser: argparse.ArgumentParser | None = None,
     ) -> None:
+        from cloud_tasks.worker.build import make_plan
         from cloud_tasks.worker.program import Program
 
-        self._program = Program(
+        plan = make_plan(
             process_task,
             executor=executor,
             task_source=task_source,
             args=args,
             argparser=argparser,
         )
+        self._program = Program(plan)
 
     @property
     def data(self) -> WorkerData:
-        """What tasks get as ``worker_data``; attributes set before the start reach them."""
+        """The ``worker_data`` of the tasks; attributes that are set before the start reach them."""
         return self._program.data
 
     @data.setter
     def data(self, data: WorkerData) -> None:
         self._program.data = data
 
-    #: Programs written for rms-cloud-tasks reach for it by this name.
+    #: The name of it in programs that were written for rms-cloud-tasks.
     _data = data
 
     async def start(self) -> RunSummary:
@@ -82,7 +84,7 @@ class Worker:
         return await self._program.start()
 
     def run(self) -> RunSummary:
-        """Do as :meth:`start` does, and block; also where an event loop runs already.
+        """Run as :meth:`start` does, and block; works also where an event loop runs already.
 
         Raises:
             CloudTasksError: the worker or its source failed; tasks that fail raise nothing.

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.cli.load_queue import task_queue_spec
 from cloud_tasks.errors import (
     ConfigurationError,
     QueueRefusedError,
@@ -22,8 +21,9 @@ from cloud_tasks.errors import (
 from cloud_tasks.loading.entries import Entry, LoadResult, message_of
 from cloud_tasks.loading.loader import Loader, LoadOptions
 from cloud_tasks.loading.sender import Batches, Sender
-from cloud_tasks.queues.base import QueueLimits
+from cloud_tasks.queues.base import QueueLimits, QueueSpec
 from cloud_tasks.queues.job import JobQueues
+from cloud_tasks.settings.table import default_lease
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Task
@@ -79,6 +79,13 @@ def tasks(count: int, **data: Any) -> list[dict[str, Any]]:
     return [{"task_id": f"t{n}", "data": {"n": n, **data}} for n in range(count)]
 
 
+def task_queue_spec(max_runtime: float, max_attempts: int, lease: float | None = None) -> QueueSpec:
+    """Return how `load_queue` creates the queue "moon"."""
+    lease = default_lease(max_runtime) if lease is None else lease
+    job = JobQueues("FAKE", FakeProvider(), "moon")
+    return job.task_queue_spec(lease=lease, max_attempts=max_attempts)
+
+
 def test_all_tasks_arrive_and_the_queues_are_made(desk: Desk) -> None:
     loader = desk.load(tasks(95))
     assert sorted(desk.ids) == sorted(f"t{n}" for n in range(95))
@@ -91,7 +98,7 @@ def test_all_tasks_arrive_and_the_queues_are_made(desk: Desk) -> None:
 
 
 def test_the_task_queue_is_made_for_its_tasks(desk: Desk) -> None:
-    desk.load([], spec=task_queue_spec(50.0, 3, None, "moon-dead"))
+    desk.load([], spec=task_queue_spec(50.0, 3))
     made = desk.stored.spec
     assert (made.lease, made.retention) == (60, 14 * 86400)
     assert (made.dead_letter, made.max_deliveries) == ("moon-dead", 13)
@@ -104,16 +111,16 @@ def test_the_task_queue_is_made_for_its_tasks(desk: Desk) -> None:
 def test_the_lease_is_that_of_the_workers(
     max_runtime: float, lease: float | None, seconds: int
 ) -> None:
-    assert task_queue_spec(max_runtime, 5, lease, "dead").lease == seconds
+    assert task_queue_spec(max_runtime, 5, lease).lease == seconds
 
 
 def test_tries_without_end_need_no_dead_letter_queue() -> None:
-    assert task_queue_spec(600.0, 0, None, "dead").dead_letter is None
+    assert task_queue_spec(600.0, 0).dead_letter is None
 
 
 def test_a_queue_that_is_there_is_left_as_it_is(desk: Desk) -> None:
-    desk.load(tasks(3), spec=task_queue_spec(50.0, 3, None, "moon-dead"))
-    loader = desk.load(tasks(3), spec=task_queue_spec(5.0, 9, None, "moon-dead"))
+    desk.load(tasks(3), spec=task_queue_spec(50.0, 3))
+    loader = desk.load(tasks(3), spec=task_queue_spec(5.0, 9))
     assert loader.result.created == []
     assert desk.stored.spec.max_deliveries == 13
 

@@ -36,8 +36,7 @@ from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import Limits
 from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Batch, Malformed
-from cloud_tasks.termination.base import Notice, TerminationProbe
-from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.termination.base import Notice, SimulatedProbe, TerminationProbe
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker_data import WorkerData
 
@@ -104,7 +103,9 @@ class Bench:
             remote_sinks=list(remote_sinks),
             probes=list(probes),
             options=RunOptions(
-                executor=ExecutorOptions(slots=2), rules=RetryRules(requeues=True), **options
+                executor=ExecutorOptions(slots=2),
+                rules=RetryRules(requeues=True),
+                **{"max_runtime": 600.0, "grace": 30.0, **options},
             ),
             clock=clock,
             stats=self.stats,

@@ -35,7 +35,7 @@ def test_help_shows_the_programs_arguments_and_ours() -> None:
     text = help_of(parser)
     assert "--colour COLOUR theirs" in text
     assert (
-        "--max-runtime SECONDS kill a task that runs longer "
+        "--max-runtime SECONDS kill a task that runs longer than this "
         "[env: RMS_CLOUD_TASKS_MAX_RUNTIME] [default: 600]" in text
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud_tasks import registry
-from cloud_tasks.settings.providers import BUILT_IN, instead_of, provider_name
+from cloud_tasks.settings.providers import BUILT_IN, alternatives_to, provider_name
 
 
 @pytest.fixture
@@ -55,5 +55,5 @@ def test_names_of_other_packages_are_spelled_as_registered(text: str, name: str)
 
 @pytest.mark.usefixtures("_other_package")
 def test_a_provider_of_notices_alone_has_no_queues() -> None:
-    assert instead_of("hill") == instead_of("GCP") == []
-    assert instead_of("AZURE") == instead_of("dale") == ["AWS", "GCP", "Hill", "hill"]
+    assert alternatives_to("hill") == alternatives_to("GCP") == []
+    assert alternatives_to("AZURE") == alternatives_to("dale") == ["AWS", "GCP", "Hill", "hill"]

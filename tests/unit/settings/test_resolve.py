@@ -356,4 +356,4 @@ def test_the_file_of_a_runs_failures_is_not_its_task_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     argv = ["--run-dir", "run", "--task-file", "./run/failures.jsonl"]
-    assert "notes its own failures" in error_of(capsys, argv=argv)
+    assert "records its own failures" in error_of(capsys, argv=argv)

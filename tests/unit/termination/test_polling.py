@@ -142,7 +142,7 @@ def test_trouble_is_told_once_and_so_is_its_end(
     eventually(lambda: len(server.requests) > 20)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
-        f"no answer from the metadata service at {server.address}: spot notices can't be heard "
+        f"no answer from the metadata service at {server.address}: spot notices can't be received "
         "(/latest/api/token: HTTP status 500)"
     )
     assert warnings(caplog) == [line]

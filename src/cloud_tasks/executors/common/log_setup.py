@@ -13,15 +13,22 @@ from typing import Any
 
 #: The logger of sentences for a person, which are printed without level and logger name.
 CONSOLE = "cloud_tasks.console"
-_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _CLOCK = "%H:%M:%S"
+#: The loggers of this package. Their names mean nothing to a user.
+_OURS = "cloud_tasks"
 
 
 class Formatter(logging.Formatter):
-    """Format a record as one line that names its task; a record of CONSOLE is its message only."""
+    """Format a record as one line with the id of its task, if any; a traceback follows.
+
+    A record of CONSOLE is its message only. ::
+
+        12:00:00 warning: 1 task has other data than when last run       (a logger of ours)
+        12:00:00 WARNING mymodule [task-0042]: the text                  (any other)
+    """
 
     def __init__(self) -> None:
-        super().__init__(_LINE, _CLOCK)
+        super().__init__("%(asctime)s", _CLOCK)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of *record*, its traceback included."""
@@ -31,17 +38,21 @@ class Formatter(logging.Formatter):
         return f"{clock}{record.getMessage()}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
-        """Return the first line."""
+        """Return the first line of *record*."""
+        ours = record.name.partition(".")[0] == _OURS
+        who = record.levelname.lower() if ours else f"{record.levelname} {record.name}"
         task_id = getattr(record, "task_id", None)
-        if task_id is None:
-            return super().formatMessage(record)
-        name = str(task_id)
-        if not name.isprintable():
-            from cloud_tasks.text import safe  # imported late: a child rarely needs it
+        where = "" if task_id is None else f" [{_on_one_line(str(task_id))}]"
+        return f"{record.asctime} {who}{where}: {record.message}"
 
-            name = safe(name, len(name))
-        where = f"{record.levelname} {record.name} [{name}]"
-        return f"{record.asctime} {where}: {record.message}"
+
+def _on_one_line(text: str) -> str:
+    """Write control characters and line ends as escapes, for a terminal."""
+    if text.isprintable():
+        return text
+    from cloud_tasks.text import safe  # not at the top, because child processes import this module
+
+    return safe(text, len(text))
 
 
 def stderr_handler() -> logging.Handler:

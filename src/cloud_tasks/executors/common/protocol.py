@@ -61,7 +61,7 @@ def frame(cookie: bytes, kind: int, body: bytes) -> bytes:
 
 
 class BootMessage:
-    """Everything that a child needs to know before its first task; pickled by the worker.
+    """The first message to a child: its function, worker_data and settings. Sent pickled.
 
     A plain class, because importing dataclasses or typing costs a fresh process 3 ms or more.
 

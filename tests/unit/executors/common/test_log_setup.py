@@ -29,6 +29,13 @@ def test_a_line_has_clock_level_name_and_message() -> None:
     assert rest == "WARNING mymodule: text"
 
 
+def test_a_line_of_ours_shows_no_logger() -> None:
+    shown = line(name="cloud_tasks.runtime.lifecycle")
+    assert shown.partition(" ")[2] == "warning: text"
+    assert line(name="cloud_tasks.x", task_id="t").endswith(" warning [t]: text")
+    assert line(name="cloud_tasksmith").endswith(" WARNING cloud_tasksmith: text")
+
+
 def test_a_line_of_a_task_names_it() -> None:
     assert line(task_id="task-0042").endswith("WARNING mymodule [task-0042]: text")
 

@@ -1,4 +1,4 @@
-"""``cloud_tasks demo --queue``, as a person runs it who has no account."""
+"""``examples/queue_demo``, as a person runs it who has no account."""
 
 from __future__ import annotations
 
@@ -16,33 +16,28 @@ from typing import Any
 
 import psutil
 import pytest
+from e2e.examples import command, load
 from e2e.program import environment
 
-from cloud_tasks.cli import demo_processes
-from cloud_tasks.cli.demo_job import KNOWN_ANSWER, TASKS, Account
-from cloud_tasks.queues.base import Outgoing, QueueSpec
 from cloud_tasks.system.processes import runs
 from cloud_tasks.testing import eventually
-from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer
 
-COMMAND = [sys.executable, "-m", "cloud_tasks", "demo", "--queue"]
-INSTALL = "pip install 'cloud-tasks[demo]'"
+queue_demo = load("queue_demo")
+KNOWN_ANSWER, TASKS = queue_demo.KNOWN_ANSWER, queue_demo.TASKS
+
+INSTALL = "pip install -r "
 #: Seconds that the whole demo may take where much else runs; alone it takes a tenth of it.
 WAIT = 240.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: The first worker goes on until it is ended, however slowly the test comes to that.
-NO_NOTICE = """
-if "demo" in sys.orig_argv:
-    from cloud_tasks.cli import demo_job
-    demo_job._SOONEST = demo_job._LATEST = 1000.0
-"""
+NO_NOTICE = "--notice-after=1000"
 
 
 @pytest.fixture
 def installed() -> None:
-    if not all(importlib.util.find_spec(name) for name in demo_processes.NEEDED):
+    if not all(importlib.util.find_spec(name) for name in queue_demo.NEEDED):
         if os.environ.get("CLOUD_TASKS_REQUIRE_EMULATORS") == "1":
             pytest.fail(f"packages are missing: {INSTALL}")
         pytest.skip(f"packages are missing: {INSTALL}")
@@ -51,7 +46,7 @@ def installed() -> None:
 @contextmanager
 def started(folder: Path, *words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [*COMMAND, *words],
+        command("queue_demo", *words),
         cwd=folder,
         env={**environment(), **variables},
         stdout=subprocess.PIPE,
@@ -182,7 +177,7 @@ def test_a_missing_package_is_told_in_one_line(tmp_path: Path, missing: list[str
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("moment", ["it listens on", "first worker"])
 def test_ctrl_c_ends_everything(tmp_path: Path, moment: str) -> None:
-    with started(tmp_path, **prepared(tmp_path, NO_NOTICE)) as process:
+    with started(tmp_path, NO_NOTICE) as process:
         until(process, moment)
         processes = descendants(process)
         os.killpg(process.pid, signal.SIGINT)
@@ -193,14 +188,15 @@ def test_ctrl_c_ends_everything(tmp_path: Path, moment: str) -> None:
     eventually(lambda: gone(processes), WAIT, what="its processes are gone")
 
 
-#: Python calls back when it lets go of an import's lock, and drops what is raised in there.
+#: Python calls back when it lets go of an import's lock, and drops what is raised in there. The
+#: example looks for moto before it starts anything.
 CTRL_C_IN_AN_IMPORT = """
 import signal, weakref
 class Lock:
     pass
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "botocore.session" and "demo" in sys.orig_argv:
+        if name == "moto" and any("queue_demo" in word for word in sys.orig_argv):
             lock = Lock()
             sys.callback = weakref.ref(lock, lambda ref: signal.raise_signal(signal.SIGINT))
             del lock
@@ -218,7 +214,7 @@ def test_ctrl_c_is_heard_while_python_imports(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_sigterm_ends_running_tasks_too(tmp_path: Path) -> None:
-    with started(tmp_path, **prepared(tmp_path, NO_NOTICE)) as process:
+    with started(tmp_path, NO_NOTICE) as process:
         processes = with_running_tasks(process)
         process.terminate()
         _, err = process.communicate(timeout=WAIT)
@@ -229,7 +225,7 @@ def test_sigterm_ends_running_tasks_too(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_killed_demo_takes_its_processes_with_it(tmp_path: Path) -> None:
-    with started(tmp_path, **prepared(tmp_path, NO_NOTICE)) as process:
+    with started(tmp_path, NO_NOTICE) as process:
         processes = with_running_tasks(process)
         assert len(processes) >= 3  # the stand-in, a worker, a child of it
         process.kill()
@@ -241,16 +237,16 @@ def test_a_killed_demo_takes_its_processes_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("role", "sentence"),
     [
-        ("server", "the stand-in for SQS ended with exit code -9"),
-        ("worker", "the first worker ended with exit code -9"),
+        ("moto.server", "the stand-in for SQS ended with exit code -9"),
+        ("cloud_tasks worker", "the first worker ended with exit code -9"),
     ],
 )
 def test_the_death_of_a_part_is_told_and_ends_the_rest(
     tmp_path: Path, role: str, sentence: str
 ) -> None:
-    with started(tmp_path, **prepared(tmp_path, NO_NOTICE)) as process:
+    with started(tmp_path, NO_NOTICE) as process:
         processes = with_running_tasks(process)
-        named = [p for p, words in processes.items() if f"d.main(sys.argv)) {role}" in words]
+        named = [p for p, words in processes.items() if "runpy" in words and role in words]
         # What a worker has just forked bears its name until it is something of its own.
         (victim,) = [p for p in named if parent_of(p) == process.pid]
         victim.kill()
@@ -264,18 +260,13 @@ def test_the_death_of_a_part_is_told_and_ends_the_rest(
 def test_a_flag_of_a_worker_is_refused(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, "--task-file", "tasks.json")
     assert code == 2
-    assert "cloud_tasks demo --queue" in err
+    assert "queue_demo.py" in err
 
 
-def told(*events: dict[str, Any]) -> Account:
-    provider = FakeProvider(FakeServer())
-    provider.admin("events").create(QueueSpec())
-    queue = provider.queue("events")
-    bodies = [json.dumps(event).encode() for event in events]
-    assert not queue.send([Outgoing(body, f"{n}") for n, body in enumerate(bodies)])
-    account = Account()
-    account.read(queue)
-    return account
+def told(folder: Path, *events: dict[str, Any]) -> Any:
+    file = folder / "events.log"
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    return queue_demo.Account(file)
 
 
 def completed(
@@ -290,19 +281,33 @@ def completed(
     }
 
 
-def test_a_task_that_was_done_twice_counts_once() -> None:
-    account = told(completed(1, "a"), completed(1, "b"), completed(2, "c"))
+def test_a_task_that_was_done_twice_counts_once(tmp_path: Path) -> None:
+    account = told(tmp_path, completed(1, "a"), completed(1, "b"), completed(2, "c"))
     assert (account.total, account.repeats) == (2, 1)
 
 
-def test_an_event_that_comes_twice_is_no_task_done_twice() -> None:
-    account = told(completed(1, "a"), completed(1, "a"))
+def test_an_event_that_comes_twice_is_no_task_done_twice(tmp_path: Path) -> None:
+    account = told(tmp_path, completed(1, "a"), completed(1, "a"))
     assert (account.total, account.repeats) == (1, 0)
 
 
-def test_a_task_that_asked_for_another_try_is_not_done() -> None:
-    assert told(completed(1, "a", retry=True)).total == 0
+def test_a_task_that_asked_for_another_try_is_not_done(tmp_path: Path) -> None:
+    assert told(tmp_path, completed(1, "a", retry=True)).total == 0
 
 
-def test_the_right_sum_of_too_few_tasks_is_wrong() -> None:
-    assert not told(completed(1, "a", result=KNOWN_ANSWER)).is_right
+def test_the_right_sum_of_too_few_tasks_is_wrong(tmp_path: Path) -> None:
+    assert not told(tmp_path, completed(1, "a", result=KNOWN_ANSWER)).is_right
+
+
+def test_the_command_says_where_the_example_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cloud_tasks", "demo", "--queue"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "python examples/queue_demo/queue_demo.py" in done.stderr

@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-from cloud_tasks.termination.base import Notice
-from cloud_tasks.termination.simulated import SimulatedProbe
+from cloud_tasks.termination.base import Notice, SimulatedProbe
 
 
 @pytest.mark.parametrize("delay", [None, 0.0, 5.0])

@@ -239,5 +239,5 @@ def test_the_lease_follows_from_the_longest_run_time(argv: str, lease: tuple[flo
 
 def test_a_spot_instance_of_nobody_knows_whom_is_a_warning() -> None:
     (warning,) = warnings(f"{FILE} --is-spot")
-    assert "no termination notice can be heard" in warning
+    assert "termination notices are not watched for" in warning
     assert warnings(f"{FILE} --is-spot --provider azure") == ()
