@@ -30,11 +30,8 @@ from cloud_tasks.sources.files.task_file import TaskFileSource
 def source_tasks(path: Path) -> Iterator[Any]:
     source = TaskFileSource(path)
     source.open()
-    ended = False
-    while not ended:
-        batch = source.receive(64)
+    for batch in source.batches(64):
         yield from batch.deliveries
-        ended = batch.ended
     source.close()
 
 
