@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.queues.base import events_name
-from cloud_tasks.selection.resume import Findings
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
@@ -18,6 +16,7 @@ from cloud_tasks.text import plural, safe
 
 if TYPE_CHECKING:
     from cloud_tasks.selection.finished import FinishedTasks
+    from cloud_tasks.selection.resume import Findings
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
@@ -72,6 +71,8 @@ def _places(settings: Settings) -> str:
     if settings.event_log_to_file:
         places.append(safe(settings.event_log_file))
     if settings.event_log_to_queue:
+        from cloud_tasks.queues.base import events_name  # a run without queues needs none of it
+
         places.append(f"the queue {safe(events_name(str(settings.queue_name)))}")
     return " and ".join(places) or "nowhere"
 
