@@ -29,23 +29,10 @@ def print_banner(
     resolved: Resolved,
     capabilities: Capabilities,
 ) -> None:
-    """Print the banner and the warnings of the settings; at level DEBUG all settings, too."""
-    for line in banner(function, source, executor, resolved, capabilities):
-        console.info(line)
-    for warning in resolved.warnings:
-        logger.warning(warning)
-    for value in values(resolved):
-        logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
+    """Print the banner and the warnings of the settings; at level DEBUG all settings, too.
 
-
-def banner(
-    function: str,
-    source: TaskSource,
-    executor: str,
-    resolved: Resolved,
-    capabilities: Capabilities,
-) -> list[str]:
-    """Return three lines, and one more for each limit that the executor does not enforce."""
+    The banner has three lines, and one more for each limit that the executor does not enforce.
+    """
     settings = resolved.settings
     slots = f"{plural(settings.num_simultaneous_tasks, 'slot')}, executor {executor}"
     hint = _idle_cores(resolved)
@@ -54,7 +41,7 @@ def banner(
     lines = [
         f"cloud_tasks {__version__}: {function} over {safe(str(source))}",
         f"  {slots}, at most {settings.max_runtime:g} s a task{hint}",
-        f"  events go to {_places(resolved.settings)}; Ctrl-C once lets running tasks finish",
+        f"  events go to {_places_of_events(settings)}; Ctrl-C once lets running tasks finish",
     ]
     if not capabilities.enforces_memory and settings.max_memory_allowed_per_task is not None:
         lines.append(f"  note: {executor} does not enforce the memory limit")
@@ -62,11 +49,15 @@ def banner(
         lines.append(f"  note: {executor} can't kill a task that runs too long")
     if not capabilities.captures_output and settings.task_logs:
         lines.append(f"  note: {executor} does not keep what tasks print (--task-logs)")
-    return lines
+    for line in lines:
+        console.info(line)
+    for warning in resolved.warnings:
+        logger.warning(warning)
+    for value in values(resolved):
+        logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
 
 
-def _places(settings: Settings) -> str:
-    """Return where the events go."""
+def _places_of_events(settings: Settings) -> str:
     places = []
     if settings.event_log_to_file:
         places.append(safe(settings.event_log_file))
@@ -81,9 +72,10 @@ def _idle_cores(resolved: Resolved) -> str:
     """Return a hint to the cores that the default of one slot leaves idle, if any."""
     if resolved.origins["num_simultaneous_tasks"] not in ("default", "derived"):
         return ""
-    there = cores.usable()
-    idle = there > resolved.settings.num_simultaneous_tasks
-    return f" ({there} cores here: --num-simultaneous-tasks auto uses them all)" if idle else ""
+    usable = cores.usable()
+    if usable <= resolved.settings.num_simultaneous_tasks:
+        return ""
+    return f" ({usable} cores here: --num-simultaneous-tasks auto uses them all)"
 
 
 class ResumeReporter:
@@ -91,7 +83,7 @@ class ResumeReporter:
 
     Args:
         previous: results of earlier runs; read by the time of the first call.
-        source: name of the source of tasks.
+        source: its name.
         rerun_failed: failed tasks run again.
         limit: ``--max-num-tasks``.
         whole: every task of the source is compared; none is skipped before.
@@ -109,6 +101,7 @@ class ResumeReporter:
         self._previous = previous
         self._source = safe(source)
         self._rerun_failed = rerun_failed
+        self._rerun_note = " (run again)" if rerun_failed else ""
         self._limit = limit
         self._whole = whole
 
@@ -129,21 +122,17 @@ class ResumeReporter:
                 log,
                 f"{previous.done:,}",
                 f"{previous.failed:,}",
-                self._again,
+                self._rerun_note,
             )
         else:
             console.info("resuming from %s: %s", log, self._counts(found))
             self.warn(found)
 
-    @property
-    def _again(self) -> str:
-        return " (run again)" if self._rerun_failed else ""
-
     def _counts(self, found: Findings) -> str:
         left = found.others + (found.failed if self._rerun_failed else 0)
         parts = [
             f"done {found.done:,}",
-            f"failed {found.failed:,}{self._again if found.failed else ''}",
+            f"failed {found.failed:,}{self._rerun_note if found.failed else ''}",
             f"to run {left:,}",
         ]
         if self._limit is not None and self._limit < left:

@@ -75,13 +75,8 @@ class Plan:
     """The settings of a worker and the parts that are checked before it runs.
 
     Attributes:
-        function: the user's.
-        resolved: the settings, and who gave each of them.
         executor: a class of ours, or the object that the program passed.
-        source: of the tasks; not open.
-        artifacts: the run directory and the task logs.
-        clock: of the run.
-        stats: of the run.
+        source: not open.
     """
 
     function: FunctionSpec
@@ -113,7 +108,10 @@ def make_plan(
     resolved = resolve(parser, args, os.environ, executor=executor, has_task_source=has_task_source)
     settings = resolved.settings
     if executor is None or isinstance(executor, str):
-        executor = _load_executor(parser, resolved)
+        try:
+            executor = registry.load("executor", settings.executor)
+        except ConfigurationError as error:
+            reject(parser, resolved.origins, "executor", str(error))
     clock = Clock()
     stats = Stats(clock)
     source = _make_source(task_source, settings, stats, clock)
@@ -157,14 +155,6 @@ def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
 # -- the executor
 
 
-def _load_executor(parser: argparse.ArgumentParser, resolved: Resolved) -> type[Executor]:
-    try:
-        found: type[Executor] = registry.load("executor", resolved.settings.executor)
-    except ConfigurationError as error:
-        reject(parser, resolved.origins, "executor", str(error))
-    return found
-
-
 def _make_executor(choice: Any) -> Executor:
     """Return the executor for a class, an object of ours, or a ``concurrent.futures.Executor``."""
     if isinstance(choice, type) and issubclass(choice, Executor):
@@ -185,11 +175,7 @@ def _make_executor(choice: Any) -> Executor:
 
 
 def _make_source(task_source: Any, settings: Settings, stats: Stats, clock: Clock) -> TaskSource:
-    """Return the source of the program's keyword, else that of the settings.
-
-    Raises:
-        ConfigurationError: the keyword is of a kind that can't give tasks.
-    """
+    """Return the source of the program's keyword, else that of the settings."""
     chosen = settings.task_file if task_source is None else task_source
     if chosen is not None:
         return make_source(chosen, task_format=settings.task_format)
@@ -333,15 +319,14 @@ def _make_provider_probe(settings: Settings) -> TerminationProbe | None:
     return kind()
 
 
-def _read_instance_id(settings: Settings) -> str | None:
-    probe = _make_provider_probe(settings)
-    return None if probe is None else probe.instance_id()
-
-
 # -- limits, rules and the console
 
 
 def _make_options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
+    def read_instance_id() -> str | None:
+        probe = _make_provider_probe(settings)
+        return None if probe is None else probe.instance_id()
+
     return RunOptions(
         executor=_make_executor_options(settings, task_logs),
         max_runtime=settings.max_runtime,
@@ -358,7 +343,7 @@ def _make_options(settings: Settings, source: TaskSource, task_logs: str | None)
         ),
         failure_limit=settings.max_failures,
         keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _read_instance_id(settings),
+        instance_id=read_instance_id,
     )
 
 
