@@ -93,13 +93,9 @@ class RunWriter:
 
     def record_end(self, summary: Mapping[str, Any]) -> None:
         """Append the end of the run, with its *summary*. A failure to write is logged."""
+        ended = timestamp(self._clock.wall())
         self._append_record(
-            {
-                "event": "end",
-                "ended": timestamp(self._clock.wall()),
-                "pid": os.getpid(),
-                "summary": summary,
-            }
+            {"event": "end", "ended": ended, "pid": os.getpid(), "summary": summary}
         )
 
     def _append_record(self, record: Mapping[str, Any]) -> None:
