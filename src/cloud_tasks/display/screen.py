@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from cloud_tasks.system.machine import MachineWatch
-
-
 #: A line of the area: texts and their styles.
 ScreenLine = Sequence[tuple[str, str]]
 #: Bytes of printed text that are shown without waiting for the next redraw.
@@ -192,9 +189,13 @@ class Screen:
             live.refresh()
 
     def _start(self) -> Live:
+        from rich.console import Console
         from rich.live import Live
 
-        console = _rich_console(self._terminal)
+        console = Console(
+            file=cast("IO[str]", self._terminal), force_terminal=True, force_interactive=True,
+            force_jupyter=False, highlight=False, markup=False, emoji=False, legacy_windows=False,
+        )  # fmt: skip
         self._live = live = Live(
             self._area, console=console, auto_refresh=False, transient=True, redirect_stdout=False,
             redirect_stderr=False, vertical_overflow="crop",
@@ -247,15 +248,6 @@ class _Terminal:
         return self._capture.terminal
 
 
-def _rich_console(file: _Terminal) -> RichConsole:
-    from rich.console import Console
-
-    return Console(
-        file=cast("IO[str]", file), force_terminal=True, force_interactive=True,
-        force_jupyter=False, highlight=False, markup=False, emoji=False, legacy_windows=False,
-    )  # fmt: skip
-
-
 def _text(area: Sequence[ScreenLine]) -> Text:
     from rich.text import Text
 
@@ -292,21 +284,17 @@ class _Verbatim:
 
 
 class Drawing:
-    """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws.
-
-    Args:
-        screen: shows it.
-        stats: the counts.
-        info: what else is known.
-    """
+    """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws."""
 
     def __init__(self, screen: Screen, stats: Stats, info: RunInfo) -> None:
+        from cloud_tasks.system.machine import MachineWatch
+
         self._screen = screen
         self._stats = stats
         self._info = info
         self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
-        self._watch = _machine_watch()
+        self._watch = MachineWatch()
         self._machine = self._watch.measure()
         self._machine_due = 0.0
         self._flood = False
@@ -347,9 +335,3 @@ class Drawing:
             machine=self._machine,
         )
         return area(state, self._screen.width, unicode=self._screen.speaks_unicode)
-
-
-def _machine_watch() -> MachineWatch:
-    from cloud_tasks.system.machine import MachineWatch
-
-    return MachineWatch()
