@@ -28,14 +28,7 @@ _HOUR = 3600
 def document(
     run_files: RunFiles, tally: Tally, reader: EventReader, starts: Sequence[Start]
 ) -> dict[str, Any]:
-    """Return the report of a run.
-
-    Args:
-        run_files: of the run.
-        tally: of all its events.
-        reader: that has read them to the end.
-        starts: of its workers, as far as they are recorded.
-    """
+    """Return the report of a run; *reader* has read all its events, *tally* has counted them."""
     hosts = _hosts(tally)
     end = tail(tally.rows, tally.axis)
     return {

@@ -151,26 +151,20 @@ class AttemptCounts:
         before = self._open.get(hash(task_id), 0) if self._open else 0
         if number is None and (before or not self._overflowed):
             number = before + 1
-        self._count(number, done)
-        if not done:
-            self._remember(task_id, before)
-        elif before:
-            del self._open[hash(task_id)]
-            self.rescued += 1
-        return number
-
-    def _count(self, number: int | None, done: bool) -> None:
         if number is None:
             self.unknown += 1
-            return
-        counts = self.by_number.setdefault(min(number, _HIGHEST_ATTEMPT), [0, 0])
-        counts[0 if done else 1] += 1
-
-    def _remember(self, task_id: str, before: int) -> None:
-        if before or len(self._open) < self._limit:
+        else:
+            counts = self.by_number.setdefault(min(number, _HIGHEST_ATTEMPT), [0, 0])
+            counts[0 if done else 1] += 1
+        if done:
+            if before:
+                del self._open[hash(task_id)]
+                self.rescued += 1
+        elif before or len(self._open) < self._limit:
             self._open[hash(task_id)] = before + 1
         else:
             self._overflowed = True
+        return number
 
 
 class Slowest:

@@ -161,8 +161,7 @@ class Tally:
         name = short_text(event.get("hostname"))
         host = self.hosts.get(name) or self._new_host(name)
         if is_attempt:
-            one = read_attempt(event, kind, when, name, self._timestamps)
-            self._add_attempt(event, one, host)
+            self._add_attempt(event, read_attempt(event, kind, when, name, self._timestamps), host)
         elif kind in _WORKER_EVENTS:
             self._add_note(event, kind, when, name, host)
 
