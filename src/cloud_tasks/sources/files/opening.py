@@ -16,7 +16,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, TypeAlias
 
 from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
 from cloud_tasks.sources.entries import shown
@@ -38,21 +38,9 @@ _GZIP = b"\x1f\x8b"
 #: zlib's window bits for gzip data only.
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
-
-class RawStream(Protocol):
-    """Binary file, or an object that behaves like one, that a feed reads from."""
-
-    def read(self, size: int, /) -> bytes | None:
-        """Return up to *size* bytes as soon as there are some; none at the end.
-
-        None means that a non-blocking file has no bytes yet.
-        """
-
-    def fileno(self) -> int:
-        """Return its descriptor; called only after a read returned None."""
-
-    def close(self) -> None:
-        """Close it."""
+#: Binary files that a feed reads from. A read that returns None has no bytes yet: it is a
+#: non-blocking file, which has a descriptor to wait for.
+RawStream: TypeAlias = io.RawIOBase | io.BufferedIOBase
 
 
 class ByteFeed:
@@ -123,11 +111,11 @@ def is_remote(path: object) -> bool:
     return is_fcpath(path) or (isinstance(path, str) and _SCHEME.match(path) is not None)
 
 
-def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
+def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None] | None]:
     """Fetch a remote file; blocks until all of it has come.
 
     Returns:
-        The local copy, and a function to call when it is no longer needed.
+        The local copy, and a function to call when it is no longer needed, if it has to be.
 
     Raises:
         SourceError: it can't be fetched.
@@ -140,7 +128,7 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
             f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
         ) from error
     # Without a cache of ours the copy belongs to the user's own cache, or is the file itself.
-    discard: Callable[[], None] = _do_nothing
+    discard: Callable[[], None] | None = None
     local: Any
     try:
         if is_fcpath(path):
@@ -153,7 +141,8 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
             local = FCPath(path, filecache=cache).retrieve()
     except Exception as error:
         # Every cloud SDK has its own tree of errors.
-        discard()
+        if discard:
+            discard()
         raise SourceError(
             f"{name} can't be fetched: {type(error).__name__}: {shown(str(error), 300)}"
         ) from error
@@ -243,10 +232,6 @@ def _why_not(error: OSError | ValueError) -> str:
 
 def _reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
-def _do_nothing() -> None:
-    """Do nothing."""
 
 
 class Gunzip(io.RawIOBase):

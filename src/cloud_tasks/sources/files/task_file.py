@@ -39,13 +39,24 @@ _LOOK_AHEAD = 1024 * 1024
 
 
 class Reader(Protocol):
-    """Reader of one format."""
+    """Reader of one format. An entry that is no task hurts no other."""
 
     def begin(self) -> None:
-        """Read the beginning; raise TaskFormatError if the file is not of the format."""
+        """Read up to the first entry.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the file is empty, or does not begin as the format does.
+        """
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each entry, or the problem with it."""
+        """Yield the task of each entry, or the problem with it.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the rest of the file can't be divided into entries: it is not of the
+                format, no UTF-8, or was cut off.
+        """
 
 
 class TaskFileSource(StreamSource):
