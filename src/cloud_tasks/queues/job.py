@@ -68,11 +68,9 @@ class JobQueues:
             lease: in seconds; a worker extends it while it holds a task.
             max_attempts: failed attempts after which a task is given up; 0: never.
         """
-        if max_attempts == 0:
-            return QueueSpec(lease=math.ceil(lease))
         return QueueSpec(
             lease=math.ceil(lease),
-            dead_letter=self.dead,
+            dead_letter=self.dead if max_attempts else None,
             max_deliveries=max_attempts + _SPARE_DELIVERIES,
         )
 

@@ -10,12 +10,12 @@ from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
 from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error
 from cloud_tasks.queues.pubsub.names import Names
+from cloud_tasks.queues.pubsub.queue import clipped
 
 #: Limits of the service for keeping an unread message, in seconds: 10 minutes to 31 days.
 _MIN_RETENTION, _MAX_RETENTION = 600, 31 * 86400
 #: Longest retention of servers that know the former limit only, such as the emulator.
 _OLD_MAX_RETENTION = 7 * 86400
-_MIN_LEASE, _MAX_LEASE = 10, 600
 _MIN_DELIVERIES, _MAX_DELIVERIES = 5, 100
 #: Seconds for creating and deleting, which takes the service longer than handling a message.
 _SETUP_TIMEOUT = 2 * TIMEOUT
@@ -70,7 +70,7 @@ class PubSubAdmin(QueueAdmin):
         fields = {
             "name": names.subscription,
             "topic": names.topic,
-            "ack_deadline_seconds": min(max(spec.lease, _MIN_LEASE), _MAX_LEASE),
+            "ack_deadline_seconds": clipped(spec.lease),
             "expiration_policy": {},  # never expires; the default is 31 days without use
             "enable_exactly_once_delivery": self._exactly_once,
         }
@@ -100,15 +100,14 @@ class PubSubAdmin(QueueAdmin):
 
     def _has_topic(self) -> bool:
         try:
-            self._connection.request("topic", "get_topic", {"topic": self._names.topic})
+            self._connection.read("topic")
         except QueueMissingError:
             return False
         return True
 
     def _has_subscription(self) -> bool:
-        fields = {"subscription": self._names.subscription}
         try:
-            found = self._connection.request("subscription", "get_subscription", fields)
+            found = self._connection.read("subscription")
         except QueueMissingError:
             return False
         if found.topic != self._names.topic:
@@ -121,8 +120,7 @@ class PubSubAdmin(QueueAdmin):
 
     def depth(self) -> Depth:
         """Return unknown numbers: only Google's monitoring counts messages, minutes late."""
-        fields = {"subscription": self._names.subscription}
-        self._connection.request("subscription", "get_subscription", fields)
+        self._connection.read("subscription")
         return Depth(None, None)
 
     def purge(self) -> None:
@@ -135,12 +133,13 @@ class PubSubAdmin(QueueAdmin):
 
     def delete(self) -> bool:
         """Delete subscription and topic; return False if there was neither."""
-        deleted = self._delete("subscription", self._names.subscription)
-        return self._delete("topic", self._names.topic) or deleted
+        deleted = self._delete("subscription")
+        return self._delete("topic") or deleted
 
-    def _delete(self, side: Side, name: str) -> bool:
+    def _delete(self, side: Side) -> bool:
+        fields: dict[str, Any] = {side: getattr(self._names, side)}
         try:
-            self._connection.request(side, f"delete_{side}", {side: name}, timeout=_SETUP_TIMEOUT)
+            self._connection.request(side, f"delete_{side}", fields, timeout=_SETUP_TIMEOUT)
         except QueueMissingError:
             return False
         return True

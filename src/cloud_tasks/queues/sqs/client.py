@@ -133,12 +133,7 @@ def _make_client(endpoint_url: str | None) -> Any:
 
 
 def as_queue_error(error: Exception, place: str) -> QueueError:
-    """Translate an error of the SDK into one of ours.
-
-    Args:
-        error: raised by the SDK.
-        place: description of queue and server.
-    """
+    """Translate an *error* of the SDK into one of ours; *place* describes queue and server."""
     from botocore import exceptions as sdk
     from botocore.parsers import ResponseParserError
 
@@ -155,7 +150,7 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
     if isinstance(error, sdk.CredentialRetrievalError | sdk.MetadataRetrievalError | RuntimeError):
         # Credentials of a role: the next request asks for them again.
         return QueueUnavailableError(f"no AWS credentials for {place} at the moment: {error}")
-    if _has_wrong_certificate(error):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return QueueRefusedError(f"{place} shows a certificate that isn't valid: {_reason(error)}")
     no_answer = (
         sdk.ConnectionError,
@@ -174,10 +169,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     return chain
-
-
-def _has_wrong_certificate(error: Exception) -> bool:
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def _reason(error: Exception) -> str:
