@@ -57,16 +57,7 @@ class LoadOptions:
 
 
 class Loader:
-    """One load of a source into the task queue of a job.
-
-    Args:
-        job: whose queue.
-        source: of the tasks.
-        options: of the load.
-
-    Attributes:
-        result: the counts so far.
-    """
+    """One load of a source into the task queue of a job; ``result`` has the counts so far."""
 
     def __init__(self, job: JobQueues, source: TaskSource, options: LoadOptions) -> None:
         self._job = job
@@ -314,11 +305,7 @@ def ledger_of(job: JobQueues, path: Path) -> Ledger:
 
 
 def create_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
-    """Create the missing queues of *job*; return their names.
-
-    Args:
-        job: whose queues.
-        spec: of the task queue.
+    """Create the missing queues of *job*, its task queue by *spec*; return their names.
 
     Raises:
         QueueError: it could not be done.

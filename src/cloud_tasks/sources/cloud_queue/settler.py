@@ -103,19 +103,21 @@ class Settler:
         """Call *operation* with the messages of *leases*; log those that could not be *done*."""
         if not leases:
             return
+        messages = [lease.message for lease in leases]
         lasting = min(lease.deadline for lease in leases) - self._clock.boot()
         try:
-            failures = operation(
-                [lease.message for lease in leases], budget=min(max(0.0, lasting), budget)
-            )
+            failures = operation(messages, budget=min(max(0.0, lasting), budget))
         except QueueError as error:
-            _warn(len(leases), len(leases), done, str(error))
-            return
-        if failures:
-            # One line for all: after a purge of the queue there is a failure for each task.
-            reason = failures[0].reason
-            short = reason if len(reason) <= _MAX_QUOTE else f"{reason[:_MAX_QUOTE]}..."
-            _warn(len(failures), len(leases), done, short)
+            failed, reason = len(messages), str(error)
+        else:
+            if not failures:
+                return
+            failed, reason = len(failures), failures[0].reason
+            if len(reason) > _MAX_QUOTE:
+                reason = f"{reason[:_MAX_QUOTE]}..."
+        # One line for all: after a purge of the queue there is a failure for each task.
+        text = "%d of %d tasks could not be %s and will come again: %s"
+        logger.warning(text, failed, len(messages), done, reason)
 
     def stop_retrying(self) -> None:
         """Make no request more than once from now on."""
@@ -126,9 +128,3 @@ class Settler:
         self.queue.close()
         if self._dead is not None:
             self._dead.close()
-
-
-def _warn(failed: int, total: int, done: str, reason: str) -> None:
-    logger.warning(
-        "%d of %d tasks could not be %s and will come again: %s", failed, total, done, reason
-    )

@@ -93,7 +93,6 @@ class QueueSource(TaskSource):
         self._buffer = PrefetchBuffer(policy, limits.receive, clock)
         self._settling = 0  # calls that settle, in any thread
         self._failure: SourceError | None = None
-        self._started = False
         self._draining = False
         self._close_now = False
         self._closed = False
@@ -143,9 +142,8 @@ class QueueSource(TaskSource):
         )
 
     def _start(self) -> None:
-        if self._started or self._draining:
+        if self._receiver.ident is not None or self._draining:
             return
-        self._started = True
         self._buffer.busy(until=self._clock.monotonic())
         self._leases.start()
         self._receiver.start()
@@ -206,8 +204,7 @@ class QueueSource(TaskSource):
 
     def has_lost(self, delivery: Delivery) -> bool:
         """Tell whether the lease of *delivery* is over."""
-        lease: Lease = delivery.receipt
-        return self._leases.is_lost(lease)
+        return self._leases.is_lost(delivery.receipt)
 
     def drain(self, *, now: bool = False) -> None:
         """Receive nothing more; buffered tasks go back when the request under way has ended."""
