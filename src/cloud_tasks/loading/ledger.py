@@ -42,9 +42,7 @@ _REMEDY = "remove it to load all of the tasks, or name another one with --ledger
 class Ledger:
     """The ledger file at *path*; ``open`` comes before ``record``.
 
-    Args:
-        path: of the file.
-        identity: says which queue it is about; a ledger of another one is refused.
+    *identity* says which queue it is about; a ledger of another one is refused.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str | bool | None]) -> None:

@@ -106,8 +106,7 @@ class Loader:
     def _load(self) -> None:
         previous = PreviousLoad([]) if self._ledger is None else self._ledger.open()
         try:
-            created = create_queues(self._job, self._options.spec)
-            self.result.created = created
+            self.result.created = created = create_queues(self._job, self._options.spec)
             if created:
                 self._on_message(f"made {', '.join(created)}")
             if self._ledger is not None and previous.count and self._job.name in created:

@@ -25,10 +25,7 @@ Item = TypeVar("Item", Message, Outgoing)
 def chunks(sized: Iterable[tuple[T, int]], max_items: int, max_bytes: int) -> Iterator[list[T]]:
     """Yield the items in order, in lists of at most *max_items* items and *max_bytes* bytes.
 
-    Args:
-        sized: each item with its size in bytes.
-        max_items: per list.
-        max_bytes: per list; an item that is larger gets a list of its own.
+    Each item comes with its size in bytes; one above *max_bytes* gets a list of its own.
     """
     chunk: list[T] = []
     room = max_bytes

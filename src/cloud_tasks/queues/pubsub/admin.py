@@ -26,9 +26,7 @@ _CLOCK_SKEW = 60
 class PubSubAdmin(QueueAdmin):
     """Administration of the queue that *connection* leads to.
 
-    Args:
-        connection: to its topic and subscription.
-        exactly_once: queues are created to deliver each message once.
+    With *exactly_once* it is created to deliver each message once.
     """
 
     def __init__(self, connection: Connection, *, exactly_once: bool = False) -> None:
@@ -53,11 +51,10 @@ class PubSubAdmin(QueueAdmin):
             # A topic without a subscription keeps no messages.
             self._create_topic(dead)
             self._create_subscription(dead, spec, None)
+            attempts = min(max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES)
             dead_letter_policy = {
                 "dead_letter_topic": dead.topic,
-                "max_delivery_attempts": min(
-                    max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES
-                ),
+                "max_delivery_attempts": attempts,
             }
         return self._create_subscription(self._names, spec, dead_letter_policy) or created
 
@@ -125,9 +122,8 @@ class PubSubAdmin(QueueAdmin):
 
     def purge(self) -> None:
         """Mark all messages up to now as acknowledged; the settings stay."""
-        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(
-            seconds=_CLOCK_SKEW
-        )
+        skew = datetime.timedelta(seconds=_CLOCK_SKEW)
+        until = datetime.datetime.now(datetime.timezone.utc) + skew
         fields = {"subscription": self._names.subscription, "time": until}
         self._connection.request("subscription", "seek", fields, timeout=_SETUP_TIMEOUT)
 

@@ -63,9 +63,7 @@ _PERMANENT = "PERMANENT_FAILURE"
 class PubSubQueue(MessageQueue):
     """The queue that *connection* leads to.
 
-    Args:
-        connection: to its topic and subscription.
-        exactly_once: a warning is logged if its subscription may deliver a message twice.
+    With *exactly_once* a warning is logged if its subscription may deliver a message twice.
     """
 
     limits = LIMITS
@@ -256,11 +254,9 @@ class PubSubQueue(MessageQueue):
                 "topic": self._names.topic,
                 "messages": [{"data": message.body} for message in chunk],
             }
-            size = sum(len(message.body) for message in chunk)
+            timeout = TIMEOUT + sum(len(message.body) for message in chunk) / _BYTES_PER_SECOND
             self._count("send")
-            self._connection.request(
-                "topic", "publish", fields, timeout=TIMEOUT + size / _BYTES_PER_SECOND
-            )
+            self._connection.request("topic", "publish", fields, timeout=timeout)
         return failures
 
     def close(self) -> None:

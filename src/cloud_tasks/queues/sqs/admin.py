@@ -22,12 +22,7 @@ _IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
 
 
 class SqsAdmin(QueueAdmin):
-    """Administration of the queue that SQS knows as *name*.
-
-    Args:
-        name: in SQS; the suffix ``.fifo`` makes it a queue that drops repeats.
-        connection: to SQS.
-    """
+    """Administration of the queue that SQS knows as *name*; ``.fifo`` at its end drops repeats."""
 
     def __init__(self, name: str, connection: Connection) -> None:
         super().__init__(name)

@@ -43,10 +43,7 @@ class Connection:
     """Connection to one SQS server, by an SDK client made at the first request; thread-safe.
 
     Credentials and region come from where boto3 looks for them, the region on an EC2 instance
-    also from its metadata service.
-
-    Args:
-        endpoint_url: of the server; None means the SDK's own settings.
+    also from its metadata service; without *endpoint_url* the server comes from there, too.
     """
 
     def __init__(self, endpoint_url: str | None = None) -> None:
@@ -67,12 +64,9 @@ class Connection:
             return self._client
 
     def request(self, operation: str, queue: str, **parameters: Any) -> dict[str, Any]:
-        """Make one request, without retries, and return the answer.
+        """Call a method of the SDK's client, without retries, and return the answer.
 
-        Args:
-            operation: name of the method of the SDK's client.
-            queue: the queue's name, for error messages.
-            **parameters: of the method.
+        *queue* is its name in errors.
 
         Raises:
             QueueUnavailableError: trying again may help.

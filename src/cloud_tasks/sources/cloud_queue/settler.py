@@ -30,11 +30,8 @@ _MAX_QUOTE = 100
 class Settler:
     """Settles leases that were dropped. Every method but the last two blocks; none raises.
 
-    Args:
-        queue: the queue of the messages.
-        dead: the dead-letter queue; None if there is none.
-        stop: set by :meth:`stop_retrying`; ends the retries of both queues.
-        clock: its ``boot`` is used.
+    *dead* is the dead-letter queue, if there is one. *stop* ends the retries of both queues; it is
+    set by :meth:`stop_retrying`.
     """
 
     def __init__(

@@ -59,15 +59,9 @@ _CHECK_INTERVAL = 0.2
 
 
 class QueueSource(TaskSource):
-    """The tasks in *queue*.
+    """The tasks in *queue*, whose retries end when *stop* is set; ``drain`` sets it.
 
-    Args:
-        queue: makes the requests; its retries end when *stop* is set.
-        settler: settles the messages of *queue*.
-        lease: seconds of a lease without an extension.
-        policy: how many tasks to hold.
-        stop: set by ``drain``.
-        clock: measures leases and idle time.
+    A lease without an extension lasts *lease* seconds, clipped to the provider's limits.
     """
 
     def __init__(

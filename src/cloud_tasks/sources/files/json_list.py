@@ -107,8 +107,7 @@ class JsonListReader:
     def _several(self, separator: str) -> Iterator[list[Delivery]]:
         """Yield the entries up to the last *separator* nearby, as long as all of them are good.
 
-        Args:
-            separator: the text between the last two entries, with a character of each: ``}, {``.
+        The separator is the text between the last two entries, with a character of each: ``}, {``.
         """
         if separator[0] != "}" or separator[-1] != "{":
             return

@@ -14,7 +14,7 @@ import select
 import stat
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -34,6 +34,11 @@ MAX_DEPTH = 200
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_WHY_NOT: Mapping[type, str] = {
+    FileNotFoundError: "does not exist",
+    IsADirectoryError: "is a directory, not a file",
+    PermissionError: "can't be read: you lack the permission",
+}
 _GZIP = b"\x1f\x8b"
 #: zlib's window bits for gzip data only.
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
@@ -149,7 +154,7 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None] | None]:
     return Path(local), discard
 
 
-def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
+def open_file(path: Path, name: str) -> ByteFeed:
     """Open a local file; blocks on a FIFO until it has a writer.
 
     Raises:
@@ -158,8 +163,9 @@ def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
     try:
         raw = path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
-        raise SourceError(f"{name} {_why_not(error)}") from error
-    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
+        why = _WHY_NOT.get(type(error)) or f"can't be opened: {_reason(error)}"
+        raise SourceError(f"{name} {why}") from error
+    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw)))
 
 
 def open_standard_input(name: str) -> ByteFeed:
@@ -218,16 +224,6 @@ def decompressed(feed: ByteFeed) -> ByteFeed:
         feed.close()
         raise TaskFormatError(f"{feed.name} is not UTF-8 but UTF-16 or binary: save it as UTF-8")
     return feed
-
-
-def _why_not(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist"
-    if isinstance(error, IsADirectoryError):
-        return "is a directory, not a file"
-    if isinstance(error, PermissionError):
-        return "can't be read: you lack the permission"
-    return f"can't be opened: {_reason(error)}"
 
 
 def _reason(error: OSError | ValueError) -> str:
