@@ -37,11 +37,7 @@ class ForkserverExecutor(SlotPool):
             )
 
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
         return Interpreter(
             "zygote",

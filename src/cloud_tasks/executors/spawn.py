@@ -18,11 +18,7 @@ class SpawnExecutor(SlotPool):
     descriptors_per_slot: ClassVar[int] = 4
 
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
         return Interpreter(
             "main",

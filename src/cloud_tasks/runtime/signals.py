@@ -28,8 +28,7 @@ class SourceInterrupted(BaseException):
 
 @contextlib.contextmanager
 def signal_handlers(
-    on_signal: Callable[[StopReason], None],
-    blocked_in_source: Callable[[], bool] = lambda: False,
+    on_signal: Callable[[StopReason], None], blocked_in_source: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
     """Call *on_signal* in the main thread for each stop signal, until the context ends.
 

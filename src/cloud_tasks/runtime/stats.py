@@ -11,15 +11,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.histogram import Histogram
-from cloud_tasks.outcome import (
-    Aborted,
-    Completed,
-    Exited,
-    Outcome,
-    OverMemory,
-    Raised,
-    TimedOut,
-)
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory, Raised, TimedOut
 from cloud_tasks.policy import Decision, FailureLimit, Settlement
 from cloud_tasks.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery

@@ -98,11 +98,7 @@ class SlotPool(Executor, abc.ABC):
 
     @abc.abstractmethod
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
         """Start a process that runs ``child.main`` on *end*, with *environment* added.
 
