@@ -34,7 +34,7 @@ from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import Reply, UserFunction, call, flush_streams, not_called
+from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.worker_data import WorkerData
 
@@ -241,7 +241,7 @@ class TaskRunner:
         try:
             task_id, data = self._load(body[protocol.TASK_HEAD.size :])
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's classes
-            reply = not_called(error)
+            reply = Reply(protocol.RAISED, describe(error))
         else:
             self._task_id = task_id
             reply = call(

@@ -59,9 +59,9 @@ class Reply:
 
     __slots__ = ("body", "cpu_time", "kind", "replaced_nan", "retry", "run_time", "started")
 
-    def __init__(self) -> None:
-        self.kind = protocol.DONE
-        self.body = b""
+    def __init__(self, kind: int, body: bytes) -> None:
+        self.kind = kind
+        self.body = body
         self.retry = False
         self.replaced_nan = False
         self.started = self.run_time = self.cpu_time = NOT_MEASURED
@@ -96,7 +96,7 @@ def call(
     Raises:
         Interruption: the executor ended the task.
     """
-    reply = Reply()
+    reply = Reply(protocol.DONE, b"")
     pid = os.getpid()
     mine = worker_data if single_use else worker_data.for_task()
     task_data = TaskData(task_id, data)
@@ -132,14 +132,6 @@ def call(
         reply.body = describe(error)
     reply.run_time = ended - begun
     reply.cpu_time = cpu_clock() - cpu + _children_cpu() - waited
-    return reply
-
-
-def not_called(error: BaseException) -> Reply:
-    """Return the reply for a task whose function could not be called because of *error*."""
-    reply = Reply()
-    reply.kind = protocol.RAISED
-    reply.body = describe(error)
     return reply
 
 
@@ -264,15 +256,16 @@ def _encode_refused(result: Any, error: Exception) -> str:
     raise BadResultError(f"the result can't be written as JSON: {problem or error}") from None
 
 
-def find_unencodable(value: Any) -> str | None:
+def find_unencodable(value: Any, where: str = "result", above: tuple[int, ...] = ()) -> str | None:
     """Describe the first part of *value* that JSON can't hold, and where it is; None: no such part.
 
     NaN and infinities do not count: they become null.
+
+    Args:
+        value: the value.
+        where: its name in the description.
+        above: the ids of the values that contain it, the outermost first.
     """
-    return _search(value, "result", 0, set())
-
-
-def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
     if value is None or isinstance(value, str | int | float):
         return _check_integer(value, where)
     if not isinstance(value, dict | list | tuple):
@@ -283,23 +276,13 @@ def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
         return f"{where} is a {name}"
     if id(value) in above:
         return f"{where} contains itself"
-    if depth >= _MAX_DEPTH:
+    if len(above) >= _MAX_DEPTH:
         return f"{where[:80]}… is nested more than {_MAX_DEPTH} deep"
-    above.add(id(value))
-    if isinstance(value, dict):
-        found = _search_mapping(value, where, depth, above)
-    else:
-        parts = (_search(v, f"{where}[{i}]", depth + 1, above) for i, v in enumerate(value))
-        found = next((p for p in parts if p is not None), None)
-    above.discard(id(value))
-    return found
-
-
-def _search_mapping(value: dict[Any, Any], where: str, depth: int, above: set[int]) -> str | None:
-    for key, item in value.items():
+    above = (*above, id(value))
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if not (key is None or isinstance(key, str | int | float)):
             return f"{where} has the key {key!r:.80}, which is a {type(key).__name__}"
-        found = _search(item, f"{where}[{key!r:.80}]", depth + 1, above)
+        found = find_unencodable(item, f"{where}[{key!r:.80}]", above)
         if found is not None:
             return found
     return None
