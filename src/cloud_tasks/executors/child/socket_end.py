@@ -106,6 +106,14 @@ def file_identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def identity_or_none(descriptor: int) -> tuple[int, int] | None:
+    """Return the identity of the file of *descriptor*; None if it is closed."""
+    try:
+        return file_identity(descriptor)
+    except OSError:
+        return None
+
+
 def _exit_without_socket() -> NoReturn:
     flush_streams()
     os._exit(_SOCKET_LOST)
