@@ -46,7 +46,6 @@ class Outbox:
     """The outbox of a run; ``put`` and ``stop_lingering`` may be called from any thread.
 
     Args:
-        source: settles deliveries.
         sinks: the remote sinks.
         on_full: called with True when too many events wait, with False when there is room again.
             It must neither block nor call this object.

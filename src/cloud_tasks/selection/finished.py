@@ -115,7 +115,6 @@ class FinishedTasks:
     recorded both as done and as failed counts as done.
 
     Attributes:
-        path: path of the log.
         done: number of ends of tasks that were done.
         failed: number of ends of tasks that failed.
         bad_lines: number of lines of the log that are not events.

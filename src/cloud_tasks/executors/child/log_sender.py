@@ -83,7 +83,6 @@ class SendingHandler(logging.Handler):
 
     Args:
         descriptor: the sending end of the worker's channel.
-        slot: of this process.
         task_id: returns the id of the task that runs, None between two tasks.
         patience: seconds that a record waits for room. After one has waited in vain, the next
             ones go to stderr at once until there is room.

@@ -74,8 +74,7 @@ def main(
 def isolate(*descriptors: int | None) -> None:
     """Leave the terminal and the worker's session, reset signals, and close stdin.
 
-    Args:
-        *descriptors: are made not inheritable, for processes that a task starts.
+    Processes that a task starts inherit none of *descriptors*.
     """
     for number in descriptors:
         if number is not None:

@@ -63,7 +63,6 @@ class TaskOutput:
 
     Args:
         folder: of the task logs.
-        slot: from 0.
         on_error: called with the number of each error of the files.
         reused: this process runs many tasks.
     """

@@ -20,13 +20,7 @@ _SOCKET_LOST = 70
 
 
 class SocketEnd:
-    """The child's end of the socket.
-
-    Args:
-        descriptor: of the socket.
-        cookie: goes into the head of every frame.
-        permits: the eventfd for tasks that are sent ahead; None: none are.
-    """
+    """The child's end of the socket; *permits* as in ``main.main``."""
 
     def __init__(self, descriptor: int, cookie: bytes, permits: int | None) -> None:
         self._descriptor = descriptor

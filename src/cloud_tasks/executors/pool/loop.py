@@ -51,16 +51,7 @@ _REPLY_PENDING = 0.005
 
 
 class PoolLoop:
-    """Runs jobs in children, and resolves them.
-
-    Args:
-        processes: the children.
-        poller: watches their descriptors.
-        flags: shows when a task's function was called.
-        crashes: collects what dead processes left behind.
-        options: of the executor.
-        reused: a child runs job after job.
-    """
+    """Runs jobs in children, and resolves them; *reused*: a child runs job after job."""
 
     def __init__(
         self,

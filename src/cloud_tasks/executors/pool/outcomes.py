@@ -30,12 +30,7 @@ def from_reply(
 ) -> tuple[Outcome, bool]:
     """Turn a reply into an outcome; the second value: the child asks to be replaced.
 
-    Args:
-        kind: ``protocol.DONE``, ``protocol.RAISED`` or ``protocol.EXITING``.
-        head: as unpacked by ``protocol.REPLY_HEAD``.
-        rest: the bytes behind it.
-        slot: index of the slot that ran the job.
-        elapsed: seconds since the slot was assigned.
+    The reply is of *kind*, with *rest* behind its head, *elapsed* seconds after the assignment.
     """
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = head
     if run_time > elapsed:
@@ -77,12 +72,8 @@ def after_death(
 ) -> Outcome:
     """Complete the *outcome* of a task whose process is dead, with measures and crash info.
 
-    Args:
-        outcome: without measures.
-        slot: index of the slot that ran it.
-        assigned_at: when the slot was assigned, monotonic.
-        started: when the function was called, by the same clock; None: it was not.
-        crash_info: see ``crash_info``.
+    *assigned_at* is when the slot was assigned, monotonic, and *started* when the function was
+    called, by the same clock; None: it was not.
     """
     now = time.monotonic()
     if isinstance(outcome, Exited | TimedOut | OverMemory):

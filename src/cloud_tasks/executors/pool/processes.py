@@ -53,9 +53,7 @@ class ChildProcesses:
     """All children of one pool.
 
     Args:
-        launch: starts a process.
         boot: returns the first message to a child of a slot.
-        poller: watches the descriptors of every child.
         flag_file: removed by the watchdog if the worker is killed.
         environment: variables that children have beside those of the worker.
         log: descriptor that children send log records to; None: there is none.
