@@ -7,6 +7,7 @@ a kit, and are unpickled once in each process.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 
@@ -50,7 +51,9 @@ def run_in_process(
         if digest not in _kits:
             _kits.clear()
             worker_data: WorkerData = pickle.loads(worker_data_payload)  # noqa: S301 - our own
-            flags = _map_flags(flag_file)
+            flags = None
+            with contextlib.suppress(OSError):  # this process is on another machine
+                flags = FlagPage(flag_file)
             worker_data.connect(flags)
             _kits[digest] = (pickle.loads(payload), worker_data, flags)  # noqa: S301
         task_id, data = pickle.loads(message)  # noqa: S301
@@ -59,10 +62,3 @@ def run_in_process(
         reply.started, reply.run_time, reply.cpu_time = time.time(), 0.0, 0.0
         return reply
     return run_in_thread(_kits[digest], Task(task_id, data), place, max_result_bytes)
-
-
-def _map_flags(path: str) -> FlagPage | None:
-    try:
-        return FlagPage(path)
-    except OSError:  # this process is on another machine
-        return None
