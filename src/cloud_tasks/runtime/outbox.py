@@ -123,9 +123,8 @@ class Outbox:
     def finish(self, timeout: Callable[[], float]) -> None:
         """Wait until all events are sent and all deliveries settled.
 
-        Args:
-            timeout: returns the seconds that this may take; called repeatedly, because it becomes
-                shorter at a stop.
+        *timeout* returns the seconds that this may take; it becomes shorter at a stop, so it is
+        called repeatedly.
 
         Raises:
             EventLogError: it took longer.

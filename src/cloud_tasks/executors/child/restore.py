@@ -121,9 +121,8 @@ class ProcessState:
     def restore(self, *, quickly: bool = False) -> bool:
         """Restore everything; False if that failed, so that the process must be replaced.
 
-        Args:
-            quickly: leave out the descriptors of stdout and stderr, whose system calls take half
-                as long as all the rest.
+        *quickly*: leave out the descriptors of stdout and stderr, whose system calls take half as
+        long as all the rest.
         """
         try:
             self._restore_signals()

@@ -81,17 +81,11 @@ def call(
 ) -> Reply:
     """Call *function* for one task, in the calling thread.
 
-    Args:
-        function: the user's function.
-        task_id: its first argument.
-        data: a copy becomes its second argument.
-        worker_data: a copy becomes its third argument.
-        max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
-        on_start: called right before the function.
-        on_raise: called with the exception that the function raised, before this returns.
-        cpu_clock: returns seconds of CPU of the process, or of the thread where tasks share a
-            process.
-        single_use: this process runs no other task, so the function gets *worker_data* itself.
+    It gets *task_id*, a copy of *data*, and a copy of *worker_data*, or that itself if
+    *single_use*: this process runs no other task. A result of more than *max_result_bytes* of JSON
+    is a failure; 0: no limit. *on_start* is called right before the function, *on_raise* with the
+    exception that it raised. *cpu_clock* returns the seconds of CPU of the process, or of the
+    thread where tasks share a process.
 
     Raises:
         Interruption: the executor ended the task.
@@ -259,12 +253,8 @@ def _encode_refused(result: Any, error: Exception) -> str:
 def find_unencodable(value: Any, where: str = "result", above: tuple[int, ...] = ()) -> str | None:
     """Describe the first part of *value* that JSON can't hold, and where it is; None: no such part.
 
-    NaN and infinities do not count: they become null.
-
-    Args:
-        value: the value.
-        where: its name in the description.
-        above: the ids of the values that contain it, the outermost first.
+    NaN and infinities do not count: they become null. *above* has the ids of the values that
+    contain *value*.
     """
     if value is None or isinstance(value, str | int | float):
         return _check_integer(value, where)
