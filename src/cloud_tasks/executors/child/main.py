@@ -139,7 +139,12 @@ class TaskRunner:
         self._reused = boot.reused
         self._flags = FlagPage(boot.flag_file)
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
-        self._output = self._make_output(boot.task_logs)
+        self._output: TaskOutput | None = None
+        if boot.task_logs is not None:
+            from cloud_tasks.executors.child.output import TaskOutput
+
+            on_error = self._flags.record_log_error
+            self._output = TaskOutput(boot.task_logs, self._slot, on_error, reused=self._reused)
         changes = None
         if self._reused:
             from cloud_tasks.executors.child.restore import ChangeTracker
@@ -168,13 +173,6 @@ class TaskRunner:
         from cloud_tasks.executors.child.log_sender import set_up
 
         set_up(plan, log, self._slot, lambda: self._task_id)
-
-    def _make_output(self, folder: str | None) -> TaskOutput | None:
-        if folder is None:
-            return None
-        from cloud_tasks.executors.child.output import TaskOutput
-
-        return TaskOutput(folder, self._slot, self._flags.record_log_error, reused=self._reused)
 
     def _load(self, payload: bytes) -> Any:
         """Unpickle *payload*, after loading the user's main program if it refers to that."""
@@ -268,9 +266,11 @@ class TaskRunner:
             flush_streams()
         if self._output is not None:
             self._output.flush_c()
+        # Amid very short tasks, the next one of which has arrived already.
+        quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
         # A process that can't be restored, or has grown too large, runs no further task.
         self._retire = self._state is not None and not (
-            self._state.restore(quickly=self._in_short_batch(reply)) and self._has_room()
+            self._state.restore(quickly=quickly) and self._has_room()
         )
         head = protocol.REPLY_HEAD.pack(
             job,
@@ -283,10 +283,6 @@ class TaskRunner:
             peak,
         )
         self._socket.write(reply.kind, head + reply.body)
-
-    def _in_short_batch(self, reply: Reply) -> bool:
-        """Return whether this was a very short task, and the next one has arrived already."""
-        return self._socket.has_more and reply.run_time < WORTH_MEASURING
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""

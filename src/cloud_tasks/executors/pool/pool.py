@@ -35,7 +35,7 @@ from typing import ClassVar
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
 from cloud_tasks.executors.common import log_setup, protocol
-from cloud_tasks.executors.common.call import describe
+from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
@@ -43,11 +43,11 @@ from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
-from cloud_tasks.executors.pool.outcomes import reply_outcome
+from cloud_tasks.executors.pool.outcomes import from_local_reply
 from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
-from cloud_tasks.outcome import NOT_MEASURED, Outcome
+from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -278,5 +278,5 @@ def _unsendable(error: Exception) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()
-    future.set_result(reply_outcome(protocol.RAISED, describe(error), False, False, NOT_MEASURED))
+    future.set_result(from_local_reply(Reply(protocol.RAISED, describe(error)), None, 0.0))
     return future
