@@ -132,7 +132,6 @@ class FuturesExecutor(Executor):
         return job.future
 
     def _start_waiting(self) -> None:
-        """Submit waiting jobs to the pool as long as slots are free."""
         while True:
             with self._condition:
                 if not self._waiting or not self._cells:
@@ -291,7 +290,6 @@ class FuturesExecutor(Executor):
         self._page.close()
 
     def _abandon(self) -> None:
-        """Resolve the futures of all tasks that still run."""
         with self._condition:
             running, finishing = list(self._running), list(self._finishing)
         for job in running:

@@ -30,7 +30,6 @@ class Intake:
 
     Args:
         source: the source, opened before ``begin``.
-        stats: counts the tasks that are not run.
         skip, limit, selection: as in :class:`~cloud_tasks.runtime.options.RunOptions`.
 
     Attributes:

@@ -135,7 +135,6 @@ class Stats:
             return limit.is_reached(failed, self._ended, self._expected())
 
     def _expected(self) -> int | None:
-        """Return the number of all tasks, known or estimated."""
         if self.total is None and self.guessed_total is not None:
             return max(self.guessed_total, self.submitted)
         return self.total

@@ -50,11 +50,8 @@ def main(
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
-    Args:
-        descriptor: our end of the socket.
-        cookie: goes into the head of every frame.
-        permits: the eventfd for tasks that are sent ahead, see ``protocol``.
-        log: the socket to send log records to, see ``log_sender``.
+    *permits* is the eventfd for tasks that are sent ahead, see ``protocol``, and *log* the socket
+    to send log records to, see ``log_sender``; None: there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.

@@ -34,13 +34,7 @@ _now = time.time
 
 
 class _TolerantFile(io.FileIO):
-    """A standard descriptor that drops what finds no room instead of raising.
-
-    Args:
-        descriptor: stays open when this is closed.
-        name: of the stream.
-        on_error: called with the error number each time.
-    """
+    """A standard descriptor that drops what finds no room instead of raising, and reports it."""
 
     def __init__(self, descriptor: int, name: str, on_error: Callable[[int], None]) -> None:
         super().__init__(descriptor, "wb", closefd=False)

@@ -55,10 +55,7 @@ class Interpreter:
     """A new interpreter with the options of this one, as the handle of a child.
 
     Args:
-        module: module of ``executors.child`` whose ``main`` it calls.
-        end: the child's end of the socket, its first argument.
-        cookie: its second argument.
-        inherited: further descriptors, its arguments by name.
+        module: module of ``executors.child`` whose ``main`` it calls with the other arguments.
         environment: variables that it has beside those of the worker.
 
     Raises:

@@ -391,7 +391,6 @@ class PoolLoop:
         self._scheduler.pipeline.take_back(child)
 
     def _request_exit(self, child: Child) -> None:
-        """Have an idle *child* end by itself."""
         self._processes.request_exit(child, self._options.exit_grace)
         self._scheduler.wake_by(child.deadline)
 

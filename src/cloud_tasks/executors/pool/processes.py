@@ -141,7 +141,6 @@ class ChildProcesses:
         return child
 
     def _launch_child(self, slot: Slot, inherited: Descriptors) -> Child:
-        """Start a process and send it the boot message."""
         serial = next(self._serials)
         cookie = secrets.token_bytes(protocol.COOKIE_BYTES)
         environment = {**self._variables, MARK: f"{self._run_id}.{serial}"}
