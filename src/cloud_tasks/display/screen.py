@@ -2,7 +2,7 @@
 
     descriptors 1, 2 ─► pipe (Capture) ─► WholeLines ─┐
     Console.print ────────────────────────────────────┼─► rich Live ─► terminal
-    Stats, RunInfo, MachineWatch ─► ProgressState ────┘
+    Stats, RunInfo, machine_use() ► ProgressState ────┘
 
 One thread draws, that of the console: ``Drawing.turn`` reads the pipe and redraws the area. Only
 ``open`` and ``give_back`` may be called by others.
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderResult
     from rich.live import Live
     from rich.text import Text
-
-    from cloud_tasks.system.machine import MachineWatch
 
 
 #: A line of the area: texts and their styles.
@@ -306,8 +304,10 @@ class Drawing:
         self._info = info
         self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
-        self._watch = _machine_watch()
-        self._machine = self._watch.measure()
+        from cloud_tasks.system.machine import machine_use  # late, because it imports psutil
+
+        self._machine_use = machine_use
+        self._machine = machine_use()
         self._machine_due = 0.0
         self._flood = False
 
@@ -330,7 +330,7 @@ class Drawing:
     def _area(self, now: float) -> list[Line]:
         if now >= self._machine_due:
             self._machine_due = now + _MACHINE_PERIOD
-            self._machine = self._watch.measure()
+            self._machine = self._machine_use()
         snapshot = self._stats.snapshot()
         slots, running = self._info.slots(), self._info.running()
         self._estimator.add(snapshot.elapsed, snapshot.ended)
@@ -347,9 +347,3 @@ class Drawing:
             machine=self._machine,
         )
         return area(state, self._screen.width, unicode=self._screen.speaks_unicode)
-
-
-def _machine_watch() -> MachineWatch:
-    from cloud_tasks.system.machine import MachineWatch
-
-    return MachineWatch()
