@@ -30,21 +30,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+#: Modules of the public names; the others are in ``errors``.
 _HOMES = {
-    "CloudTasksError": "cloud_tasks.errors",
-    "ConfigurationError": "cloud_tasks.errors",
-    "EventLogError": "cloud_tasks.errors",
-    "ExecutorBrokenError": "cloud_tasks.errors",
-    "HistoryError": "cloud_tasks.errors",
-    "QueueError": "cloud_tasks.errors",
-    "QueueMissingError": "cloud_tasks.errors",
-    "QueueRefusedError": "cloud_tasks.errors",
-    "QueueUnavailableError": "cloud_tasks.errors",
     "RunSummary": "cloud_tasks.summary",
-    "SourceError": "cloud_tasks.errors",
     "Task": "cloud_tasks.task",
     "TaskData": "cloud_tasks.task",
-    "TaskFormatError": "cloud_tasks.errors",
     "Worker": "cloud_tasks.worker",
     "WorkerData": "cloud_tasks.worker_data",
 }
@@ -71,14 +61,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    module = importlib.import_module(_HOMES.get(name, "cloud_tasks.errors"))
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *__all__})

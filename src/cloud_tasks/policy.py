@@ -7,15 +7,7 @@ import functools
 from dataclasses import dataclass
 
 from cloud_tasks.errors import unreachable
-from cloud_tasks.outcome import (
-    Aborted,
-    Completed,
-    Exited,
-    Outcome,
-    OverMemory,
-    Raised,
-    TimedOut,
-)
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory, Raised, TimedOut
 from cloud_tasks.task import Delivery
 
 #: Seconds before a task is tried again, at most.

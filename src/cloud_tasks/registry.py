@@ -12,25 +12,24 @@ from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
 
-#: Executors by the name that ``--executor`` takes.
-EXECUTORS: Mapping[str, str] = {
-    "loky": "cloud_tasks.executors.loky:LokyExecutor",
-    "spawn": "cloud_tasks.executors.spawn:SpawnExecutor",
-    "forkserver": "cloud_tasks.executors.forkserver:ForkserverExecutor",
-    "inline": "cloud_tasks.executors.inline:InlineExecutor",
-}
-
-#: Queues by the name that ``--provider`` takes.
-QUEUES: Mapping[str, str] = {
-    "AWS": "cloud_tasks.queues.sqs.provider:SqsProvider",
-    "GCP": "cloud_tasks.queues.pubsub.provider:PubSubProvider",
-}
-
-#: Probes for termination notices, by the name that ``--provider`` takes.
-PROBES: Mapping[str, str] = {
-    "AWS": "cloud_tasks.termination.aws:AwsProbe",
-    "GCP": "cloud_tasks.termination.gcp:GcpProbe",
-    "AZURE": "cloud_tasks.termination.azure:AzureProbe",
+_BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    # By the name that ``--executor`` takes.
+    "executor": {
+        "loky": "cloud_tasks.executors.loky:LokyExecutor",
+        "spawn": "cloud_tasks.executors.spawn:SpawnExecutor",
+        "forkserver": "cloud_tasks.executors.forkserver:ForkserverExecutor",
+        "inline": "cloud_tasks.executors.inline:InlineExecutor",
+    },
+    # By the name that ``--provider`` takes, as the probes for termination notices.
+    "queue": {
+        "AWS": "cloud_tasks.queues.sqs.provider:SqsProvider",
+        "GCP": "cloud_tasks.queues.pubsub.provider:PubSubProvider",
+    },
+    "probe": {
+        "AWS": "cloud_tasks.termination.aws:AwsProbe",
+        "GCP": "cloud_tasks.termination.gcp:GcpProbe",
+        "AZURE": "cloud_tasks.termination.azure:AzureProbe",
+    },
 }
 
 #: Entry-point group for each kind of adapter.
@@ -38,12 +37,6 @@ GROUPS: Mapping[str, str] = {
     "executor": "cloud_tasks.executors",
     "queue": "cloud_tasks.queues",
     "probe": "cloud_tasks.probes",
-}
-
-_BUILT_IN: Mapping[str, Mapping[str, str]] = {
-    "executor": EXECUTORS,
-    "queue": QUEUES,
-    "probe": PROBES,
 }
 
 

@@ -1,7 +1,7 @@
 """Write and read timestamps: ISO 8601 in UTC, as events and messages carry them.
 
 Three functions read them. :func:`parse_timestamp` raises for text that is none;
-:func:`timestamp_or_none` takes any value of a log; :class:`PlausibleTimestamps` is fast for
+:func:`timestamp_or_none` takes any value of a log; :func:`plausible_timestamp` is fast for
 millions of them and refuses times that no clock can have meant.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 #: Bounds of a plausible time, in seconds since the epoch: the years 2000 to 2200. A clock that was
 #: never set would stretch the time axis of a report over half a century.
 _EARLIEST, _LATEST = 9.466e8, 7.26e9
-#: Seconds that PlausibleTimestamps caches before it starts anew.
+#: Seconds whose text ``plausible_timestamp`` remembers.
 _MAX_CACHED = 4096
 #: Lengths of ``2026-11-21T19:07:44`` and of ``2026-11-21T19:07:44.123456``.
 _SECOND, _MICROSECOND = 19, 26
@@ -54,32 +54,21 @@ def timestamp_or_none(value: object) -> float | None:
         return None
 
 
-class PlausibleTimestamps:
-    """Parse timestamps of the years 2000 to 2200, fast where many share a second."""
+def plausible_timestamp(value: object) -> float | None:
+    """Return the seconds since the epoch of *value*; None if it is no time from 2000 to 2200.
 
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
+    Without an offset it is UTC. Fast where many share a second.
+    """
+    if type(value) is not str:
+        return None
+    try:
+        if value[_MICROSECOND:] == "+00:00" and value[_SECOND] == ".":
+            found = _parse_second(value[:_SECOND]) + float(value[_SECOND:_MICROSECOND])
+        else:
+            found = parse_timestamp(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if _EARLIEST < found < _LATEST else None
 
-    def parse(self, value: object) -> float | None:
-        """Return the seconds since the epoch of *value*; None if it is no plausible timestamp.
 
-        Without an offset it is UTC.
-        """
-        if type(value) is not str:
-            return None
-        try:
-            if value[_MICROSECOND:] == "+00:00" and value[_SECOND] == ".":
-                found = self._whole(value[:_SECOND]) + float(value[_SECOND:_MICROSECOND])
-            else:
-                found = parse_timestamp(value)
-        except (ValueError, OverflowError):
-            return None
-        return found if _EARLIEST < found < _LATEST else None
-
-    def _whole(self, text: str) -> float:
-        second = self._seconds.get(text)
-        if second is None:
-            if len(self._seconds) >= _MAX_CACHED:
-                self._seconds.clear()
-            second = self._seconds[text] = parse_timestamp(text)
-        return second
+_parse_second = functools.lru_cache(maxsize=_MAX_CACHED)(parse_timestamp)

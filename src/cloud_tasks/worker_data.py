@@ -108,9 +108,6 @@ class WorkerData:
         # Flags are a page of shared memory: the process that receives the copy connects its own.
         return {**self.__dict__, "_flags": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
         return f"WorkerData({', '.join(f'{k}={v!r}' for k, v in sorted(shown.items()))})"

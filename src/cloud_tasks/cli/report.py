@@ -17,7 +17,7 @@ from cloud_tasks.report.tally.tally import Tally
 from cloud_tasks.report.text import lines
 from cloud_tasks.system.append_file import draft_beside
 from cloud_tasks.text import safe
-from cloud_tasks.timestamps import PlausibleTimestamps
+from cloud_tasks.timestamps import plausible_timestamp
 
 
 def main(argv: list[str]) -> int:
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def _instant(value: str) -> float:
-    instant = PlausibleTimestamps().parse(value)
+    instant = plausible_timestamp(value)
     if instant is None:
         raise argparse.ArgumentTypeError(f"{value!r} is no time such as 2026-11-21T19:07:44")
     return instant

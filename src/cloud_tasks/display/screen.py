@@ -2,7 +2,7 @@
 
     descriptors 1, 2 ─► pipe (Capture) ─► WholeLines ─┐
     Console.print ────────────────────────────────────┼─► rich Live ─► terminal
-    Stats, RunInfo, MachineWatch ─► ProgressState ────┘
+    Stats, RunInfo, machine_use() ► ProgressState ────┘
 
 One thread draws, that of the console: ``Drawing.turn`` reads the pipe and redraws the area. Only
 ``open`` and ``give_back`` may be called by others.
@@ -287,15 +287,15 @@ class Drawing:
     """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws."""
 
     def __init__(self, screen: Screen, stats: Stats, info: RunInfo) -> None:
-        from cloud_tasks.system.machine import MachineWatch
+        from cloud_tasks.system.machine import machine_use  # late, because it imports psutil
 
         self._screen = screen
         self._stats = stats
         self._info = info
         self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
-        self._watch = MachineWatch()
-        self._machine = self._watch.measure()
+        self._machine_use = machine_use
+        self._machine = machine_use()
         self._machine_due = 0.0
         self._flood = False
 
@@ -318,7 +318,7 @@ class Drawing:
     def _area(self, now: float) -> list[Line]:
         if now >= self._machine_due:
             self._machine_due = now + _MACHINE_PERIOD
-            self._machine = self._watch.measure()
+            self._machine = self._machine_use()
         snapshot = self._stats.snapshot()
         slots, running = self._info.slots(), self._info.running()
         self._estimator.add(snapshot.elapsed, snapshot.ended)

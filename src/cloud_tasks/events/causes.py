@@ -13,15 +13,7 @@ from typing import Any
 
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.tracebacks import crash_site, summarise
-from cloud_tasks.outcome import (
-    Aborted,
-    Completed,
-    Exited,
-    Outcome,
-    OverMemory,
-    Raised,
-    TimedOut,
-)
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory, Raised, TimedOut
 
 #: Characters of a cause, and of a text that are searched for it.
 _LONGEST, _SEARCHED = 120, 2000

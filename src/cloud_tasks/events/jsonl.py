@@ -131,7 +131,6 @@ class JsonlSink(EventSink):
             ) from error
 
     def _reopen_if_moved(self) -> None:
-        """Open the file anew if it was moved or removed."""
         if self._descriptor < 0:  # the last attempt failed
             self.open()
             return

@@ -41,7 +41,6 @@ class EventReader:
     """An iterator over the events of the log at *path*, which may be compressed (``.gz``).
 
     Args:
-        path: path of the log.
         shortcut: returns the fields of a line's event that the caller needs, or None to have the
             line parsed, as :func:`task_end` does.
 

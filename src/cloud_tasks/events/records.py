@@ -62,9 +62,7 @@ _encode_canonical = json.JSONEncoder(
 class Recorder:
     """Build the events of one run; any thread may call it.
 
-    Args:
-        clock: source of the timestamps.
-        hostname: name of this machine, by default that of the operating system.
+    *hostname* is the name of this machine, by default that of the operating system.
     """
 
     def __init__(self, clock: Clock, hostname: str | None = None) -> None:
@@ -77,13 +75,9 @@ class Recorder:
     def task_event(
         self, delivery: Delivery, outcome: Outcome, *, retry: bool, lease_lost: bool = False
     ) -> bytes:
-        """Return the event for the end of *delivery*'s task.
+        """Return the event for the end of *delivery*'s task, which should be run again if *retry*.
 
-        Args:
-            delivery: the delivery of the task.
-            outcome: how it ended.
-            retry: it should be run again.
-            lease_lost: the lease had run out, so the task runs elsewhere, too.
+        *lease_lost*: the lease had run out, so the task runs elsewhere, too.
         """
         event_type, detail = _detail(outcome)
         measures = outcome.measures

@@ -87,14 +87,6 @@ class LocalFlags:
         self.shutdown_request = True
 
 
-def _nothing() -> None:
-    """Do nothing; the default of ``before_wait``."""
-
-
-def _ignore(error: ExecutorBrokenError) -> None:
-    """Do nothing; the default of ``on_broken``."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutorOptions:
     """Options of an executor, passed to its ``start``.
@@ -127,8 +119,8 @@ class ExecutorOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     post_mortem: bool = False
     exit_grace: float = 10.0
-    before_wait: Callable[[], None] = _nothing
-    on_broken: Callable[[ExecutorBrokenError], None] = _ignore
+    before_wait: Callable[[], None] = lambda: None
+    on_broken: Callable[[ExecutorBrokenError], None] = lambda error: None
 
 
 class Executor(abc.ABC):

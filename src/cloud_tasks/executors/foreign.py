@@ -33,7 +33,7 @@ from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
-from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
+from cloud_tasks.executors.pool.outcomes import after_death, from_local_reply
 from cloud_tasks.outcome import Aborted, Exited, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -132,7 +132,6 @@ class FuturesExecutor(Executor):
         return job.future
 
     def _start_waiting(self) -> None:
-        """Submit waiting jobs to the pool as long as slots are free."""
         while True:
             with self._condition:
                 if not self._waiting or not self._cells:
@@ -159,10 +158,7 @@ class FuturesExecutor(Executor):
             self._on_pool_broken(error)
             self._finish(job, Exited(None, str(error)))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
-            outcome = reply_outcome(
-                protocol.RAISED, describe(error), False, False, self._measures(job)
-            )
-            self._finish(job, outcome)
+            self._finish(job, self._outcome(job, Reply(protocol.RAISED, describe(error))))
         else:
             job.foreign = foreign
             foreign.add_done_callback(lambda done: self._on_done(job, done))
@@ -184,12 +180,9 @@ class FuturesExecutor(Executor):
         self._finish(job, outcome)
 
     def _outcome(self, job: _Job, reply: Reply) -> Outcome:
-        measures = Measures(
-            job.cell, time.monotonic() - job.sent, reply.started, reply.run_time, reply.cpu_time
-        )
-        if reply.run_time > job.max_runtime:
-            return TimedOut(job.max_runtime, measures)
-        return reply_outcome(reply.kind, reply.body, reply.retry, reply.replaced_nan, measures)
+        outcome = from_local_reply(reply, job.cell, time.monotonic() - job.sent)
+        late = reply.run_time > job.max_runtime
+        return TimedOut(job.max_runtime, outcome.measures) if late else outcome
 
     def _measures(self, job: _Job) -> Measures:
         return Measures(job.cell, time.monotonic() - job.sent)
@@ -297,7 +290,6 @@ class FuturesExecutor(Executor):
         self._page.close()
 
     def _abandon(self) -> None:
-        """Resolve the futures of all tasks that still run."""
         with self._condition:
             running, finishing = list(self._running), list(self._finishing)
         for job in running:

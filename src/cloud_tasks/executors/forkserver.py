@@ -37,15 +37,6 @@ class ForkserverExecutor(SlotPool):
             )
 
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
-        return Interpreter(
-            "zygote",
-            f"{end.fileno()}, {cookie!r}, {inherited.control}, log={inherited.log}",
-            inherited=[end.fileno(), inherited.control, inherited.log],
-            environment=environment,
-        )
+        return Interpreter("zygote", end, cookie, inherited, environment)

@@ -73,14 +73,8 @@ def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
         payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001 - a __reduce__ of the user's may raise anything
         return _by_value(value)
-    if main is None and refers_to_main(payload):
-        return _by_value(value)
-    return payload
-
-
-def refers_to_main(payload: bytes) -> bool:
-    """Return whether unpickling *payload* may look something up in the main program."""
-    return b"__main__" in payload
+    # To unpickle such a payload may be to look something up in the main program.
+    return _by_value(value) if main is None and b"__main__" in payload else payload
 
 
 def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None) -> bytes:

@@ -38,11 +38,7 @@ class LokyExecutor(SlotPool):
         self._context: Any = get_context("loky")
 
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
         _mend_streams()
         with contextlib.ExitStack() as opened:

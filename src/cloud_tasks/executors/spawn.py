@@ -18,15 +18,6 @@ class SpawnExecutor(SlotPool):
     descriptors_per_slot: ClassVar[int] = 4
 
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
-        return Interpreter(
-            "main",
-            f"{end.fileno()}, {cookie!r}, log={inherited.log}",
-            inherited=[end.fileno(), inherited.log],
-            environment=environment,
-        )
+        return Interpreter("main", end, cookie, inherited, environment)

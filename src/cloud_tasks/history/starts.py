@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.timestamps import PlausibleTimestamps
+from cloud_tasks.timestamps import plausible_timestamp
 
 #: Starts that are kept of a file: the first and the last ones, half of them each.
 _KEPT = 100
@@ -84,12 +84,11 @@ def read_starts(path: Path) -> list[Start]:
 
     Blocks while it reads.
     """
-    timestamps = PlausibleTimestamps()
     starts: list[Start] = []
     try:
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                _add_line(line, starts, timestamps)
+                _add_line(line, starts)
                 if len(starts) > _KEPT:
                     del starts[_KEPT // 2]
     except OSError:
@@ -97,7 +96,7 @@ def read_starts(path: Path) -> list[Start]:
     return starts
 
 
-def _add_line(line: str, starts: list[Start], timestamps: PlausibleTimestamps) -> None:
+def _add_line(line: str, starts: list[Start]) -> None:
     """Add the start of *line* to *starts*, or its end to the last of them."""
     try:
         record = json.loads(line)
@@ -106,9 +105,9 @@ def _add_line(line: str, starts: list[Start], timestamps: PlausibleTimestamps) -
     if not isinstance(record, dict):
         return
     if record.get("event") == "start":
-        starts.append(Start(record, timestamps.parse(record.get("started"))))
+        starts.append(Start(record, plausible_timestamp(record.get("started"))))
     elif record.get("event") == "end" and starts:
-        starts[-1].ended = timestamps.parse(record.get("ended"))
+        starts[-1].ended = plausible_timestamp(record.get("ended"))
         summary = record.get("summary")
         starts[-1].summary = summary if isinstance(summary, dict) else {}
 

@@ -23,10 +23,7 @@ _PROBLEMS_KEPT = 20
 class Entry:
     """One task with its message.
 
-    Attributes:
-        position: in its source, from 0; entries that are no tasks count.
-        task_id: its id.
-        body: its message.
+    The position in its source counts from 0; entries that are no tasks count.
     """
 
     position: int

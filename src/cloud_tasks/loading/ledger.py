@@ -26,6 +26,7 @@ import secrets
 import stat
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
@@ -41,9 +42,7 @@ _REMEDY = "remove it to load all of the tasks, or name another one with --ledger
 class Ledger:
     """The ledger file at *path*; ``open`` comes before ``record``.
 
-    Args:
-        path: of the file.
-        identity: says which queue it is about; a ledger of another one is refused.
+    *identity* says which queue it is about; a ledger of another one is refused.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str | bool | None]) -> None:
@@ -228,24 +227,16 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+@dataclass(slots=True)
 class EntryRange:
-    """A range of neighbouring entries.
+    """Neighbouring entries: positions of the first and the last, and the digest of all of them.
 
-    Attributes:
-        first: position of the first.
-        last: position of the last.
-        digest: of all of them. Digests of neighbouring ranges add up.
+    Digests of neighbouring ranges add up.
     """
 
-    __slots__ = ("digest", "first", "last")
-
-    def __init__(self, first: int, last: int, digest: int) -> None:
-        self.first, self.last, self.digest = first, last, digest
-
-    @property
-    def count(self) -> int:
-        """The number of its entries."""
-        return self.last - self.first + 1
+    first: int
+    last: int
+    digest: int
 
 
 def digest(position: int, body: bytes) -> int:
@@ -281,7 +272,7 @@ class PreviousLoad:
     """
 
     def __init__(self, ranges: list[EntryRange], mismatch: str = "") -> None:
-        self.count = sum(one.count for one in ranges)
+        self.count = sum(one.last - one.first + 1 for one in ranges)
         self._ranges = iter(ranges)
         self._mismatch = mismatch
         self._range = next(self._ranges, None)

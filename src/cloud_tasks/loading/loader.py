@@ -57,16 +57,7 @@ class LoadOptions:
 
 
 class Loader:
-    """One load of a source into the task queue of a job.
-
-    Args:
-        job: whose queue.
-        source: of the tasks.
-        options: of the load.
-
-    Attributes:
-        result: the counts so far.
-    """
+    """One load of a source into the task queue of a job; ``result`` has the counts so far."""
 
     def __init__(self, job: JobQueues, source: TaskSource, options: LoadOptions) -> None:
         self._job = job
@@ -115,8 +106,7 @@ class Loader:
     def _load(self) -> None:
         previous = PreviousLoad([]) if self._ledger is None else self._ledger.open()
         try:
-            created = create_queues(self._job, self._options.spec)
-            self.result.created = created
+            self.result.created = created = create_queues(self._job, self._options.spec)
             if created:
                 self._on_message(f"made {', '.join(created)}")
             if self._ledger is not None and previous.count and self._job.name in created:
@@ -314,11 +304,7 @@ def ledger_of(job: JobQueues, path: Path) -> Ledger:
 
 
 def create_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
-    """Create the missing queues of *job*; return their names.
-
-    Args:
-        job: whose queues.
-        spec: of the task queue.
+    """Create the missing queues of *job*, its task queue by *spec*; return their names.
 
     Raises:
         QueueError: it could not be done.

@@ -52,14 +52,10 @@ class DryRun:
 
 
 class Sender:
-    """A target that sends batches from threads of its own.
+    """A target that sends batches from threads of its own, *in_flight* at a time.
 
-    Args:
-        queue: receives the messages.
-        result: is kept up to date.
-        ledger: records accepted entries; None: no record.
-        on_problem: called with a sentence for each of the first refused entries, from any thread.
-        in_flight: batches under way at a time.
+    Accepted entries are recorded in *ledger*, if there is one. *on_problem* is called with a
+    sentence for each of the first refused entries, from any thread.
     """
 
     def __init__(

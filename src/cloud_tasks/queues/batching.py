@@ -12,7 +12,7 @@ that the provider already has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from cloud_tasks.errors import QueueUnavailableError
@@ -25,10 +25,7 @@ Item = TypeVar("Item", Message, Outgoing)
 def chunks(sized: Iterable[tuple[T, int]], max_items: int, max_bytes: int) -> Iterator[list[T]]:
     """Yield the items in order, in lists of at most *max_items* items and *max_bytes* bytes.
 
-    Args:
-        sized: each item with its size in bytes.
-        max_items: per list.
-        max_bytes: per list; an item that is larger gets a list of its own.
+    Each item comes with its size in bytes; one above *max_bytes* gets a list of its own.
     """
     chunk: list[T] = []
     room = max_bytes
@@ -46,37 +43,35 @@ class SomeFailedError(QueueUnavailableError):
     """Messages of a request failed that could succeed if they were tried again."""
 
 
+@dataclass(eq=False)
 class Request(Generic[Item]):
     """One request for some of the messages of a call; repeating it repeats only what failed.
 
     Attributes:
+        items: the messages of the call.
+        pending: indexes of those that have neither succeeded nor got lost.
+        operation: makes the request.
         failed: failures of the latest attempt that may be tried again; indexes are of the call.
         lost: failures of all attempts that must not be tried again.
     """
 
-    def __init__(
-        self,
-        items: Sequence[Item],
-        indexes: list[int],
-        operation: Callable[[Sequence[Item]], list[Failure]],
-    ) -> None:
-        self.failed: list[Failure] = []
-        self.lost: list[Failure] = []
-        self._items: Sequence[Item] = items
-        self._pending = indexes
-        self._operation: Callable[[Sequence[Item]], list[Failure]] = operation
+    items: Sequence[Item]
+    pending: list[int]
+    operation: Callable[[Sequence[Item]], list[Failure]]
+    failed: list[Failure] = field(default_factory=list)
+    lost: list[Failure] = field(default_factory=list)
 
     def attempt(self) -> None:
-        """Make the request for the messages that have neither succeeded nor got lost.
+        """Make the request for the pending messages.
 
         Raises:
             SomeFailedError: some of them failed.
         """
-        answers = self._operation([self._items[index] for index in self._pending])
-        failures = [replace(answer, index=self._pending[answer.index]) for answer in answers]
+        answers = self.operation([self.items[index] for index in self.pending])
+        failures = [replace(answer, index=self.pending[answer.index]) for answer in answers]
         self.lost += [failure for failure in failures if failure.lost]
         self.failed = [failure for failure in failures if not failure.lost]
-        attempted, self._pending = len(self._pending), [failure.index for failure in self.failed]
+        attempted, self.pending = len(self.pending), [failure.index for failure in self.failed]
         if self.failed:
             reason = self.failed[0].reason
             raise SomeFailedError(f"{len(self.failed)} of {attempted} messages failed: {reason}")

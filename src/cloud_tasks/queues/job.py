@@ -68,11 +68,9 @@ class JobQueues:
             lease: in seconds; a worker extends it while it holds a task.
             max_attempts: failed attempts after which a task is given up; 0: never.
         """
-        if max_attempts == 0:
-            return QueueSpec(lease=math.ceil(lease))
         return QueueSpec(
             lease=math.ceil(lease),
-            dead_letter=self.dead,
+            dead_letter=self.dead if max_attempts else None,
             max_deliveries=max_attempts + _SPARE_DELIVERIES,
         )
 
@@ -131,12 +129,8 @@ def with_retries(
 ) -> RetryingQueue:
     """Return *queue* with retries; makes no request.
 
-    Args:
-        queue: makes the requests.
-        stop: once set, nothing is retried any more.
-        notify: called with a sentence, in the thread of the request, when an operation first
-            fails, and then once a minute until it works; must not raise.
-        budgets: seconds that operations are retried for, where the default doesn't fit.
+    *stop* and *budgets* are those of :class:`RetryingQueue`; *notify* is called with a sentence
+    where its ``on_trouble`` is called.
     """
 
     def on_trouble(operation: str, error: QueueError, seconds: float) -> None:

@@ -45,11 +45,9 @@ _CLOSE_CHECK_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Pauses between attempts, in seconds: random, from 0 to a bound that doubles.
+    """Pauses between attempts: random, from 0 to a bound that doubles from *first* to *longest*.
 
-    Attributes:
-        first: bound of the first pause.
-        longest: bound of any pause.
+    Both are in seconds.
     """
 
     first: float = 0.2

@@ -47,12 +47,8 @@ class Completer:
         source: knows which deliveries have lost their lease.
         sinks: all of them have an event before it is passed on; they must be fast.
         outbox: gets events and decisions afterwards.
-        recorder: builds the events.
-        rules: which outcomes are retried.
-        stats: counts outcomes.
         clock: measures how long a sink has failed.
-        on_outcome: called with every task that is not done.
-        all_outcomes: call it with the tasks that are done, too.
+        on_outcome, all_outcomes: as in :class:`~cloud_tasks.runtime.run.Run`.
         on_error: called with an EventLogError when a sink begins to fail, and with any other
             exception in the handling of an outcome.
         failure_limit: ends the run when reached; None means no limit.

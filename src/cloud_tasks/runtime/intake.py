@@ -30,10 +30,7 @@ class Intake:
 
     Args:
         source: the source, opened before ``begin``.
-        stats: counts the tasks that are not run.
-        skip: number of tasks to skip at the beginning.
-        limit: number of tasks to run, at most; None means no limit.
-        selection: chooses among the tasks after the skipped ones.
+        skip, limit, selection: as in :class:`~cloud_tasks.runtime.options.RunOptions`.
 
     Attributes:
         ended: no further tasks will come.
@@ -63,8 +60,7 @@ class Intake:
     def begin(self, stopped: Callable[[], bool]) -> None:
         """Plan the selection and count the tasks, where that is possible; may block for long.
 
-        Args:
-            stopped: returns True when the run ends before its first task.
+        *stopped* returns True when the run ends before its first task.
         """
         self._selection.plan(self._source, self._skip, stopped)
         self._stats.total = self.expected()

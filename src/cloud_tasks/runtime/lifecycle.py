@@ -113,7 +113,6 @@ class Lifecycle:
         under_way: returns the number of tasks that the executor has.
 
     Attributes:
-        state: the state.
         reason: why the run ends.
         failure: the first failure of the worker.
         draining: no further task may start. Not a threading.Event: a signal handler that

@@ -46,7 +46,6 @@ class Outbox:
     """The outbox of a run; ``put`` and ``stop_lingering`` may be called from any thread.
 
     Args:
-        source: settles deliveries.
         sinks: the remote sinks.
         on_full: called with True when too many events wait, with False when there is room again.
             It must neither block nor call this object.
@@ -124,9 +123,8 @@ class Outbox:
     def finish(self, timeout: Callable[[], float]) -> None:
         """Wait until all events are sent and all deliveries settled.
 
-        Args:
-            timeout: returns the seconds that this may take; called repeatedly, because it becomes
-                shorter at a stop.
+        *timeout* returns the seconds that this may take; it becomes shorter at a stop, so it is
+        called repeatedly.
 
         Raises:
             EventLogError: it took longer.

@@ -12,13 +12,9 @@ from cloud_tasks.summary import StopReason
 
 #: The stop reason for each signal; the hang-up of a terminal counts as SIGTERM.
 _REASONS = {
-    name: reason
-    for name, reason in (
-        ("SIGINT", StopReason.SIGINT),
-        ("SIGTERM", StopReason.SIGTERM),
-        ("SIGHUP", StopReason.SIGTERM),
-    )
-    if hasattr(signal, name)
+    "SIGINT": StopReason.SIGINT,
+    "SIGTERM": StopReason.SIGTERM,
+    "SIGHUP": StopReason.SIGTERM,  # not on every platform
 }
 
 
@@ -28,8 +24,7 @@ class SourceInterrupted(BaseException):
 
 @contextlib.contextmanager
 def signal_handlers(
-    on_signal: Callable[[StopReason], None],
-    blocked_in_source: Callable[[], bool] = lambda: False,
+    on_signal: Callable[[StopReason], None], blocked_in_source: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
     """Call *on_signal* in the main thread for each stop signal, until the context ends.
 
@@ -45,19 +40,17 @@ def signal_handlers(
         yield
         return
 
-    def handler_for(reason: StopReason) -> Callable[[int, FrameType | None], None]:
-        def handle(number: int, frame: FrameType | None) -> None:
-            on_signal(reason)
-            if blocked_in_source():
-                raise SourceInterrupted
+    reasons = {getattr(signal, name): r for name, r in _REASONS.items() if hasattr(signal, name)}
 
-        return handle
+    def handle(number: int, frame: FrameType | None) -> None:
+        on_signal(reasons[number])
+        if blocked_in_source():
+            raise SourceInterrupted
 
     before = {}
-    for name, reason in _REASONS.items():
-        number = getattr(signal, name)
+    for number in reasons:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, handler_for(reason))
+            before[number] = signal.signal(number, handle)
     try:
         yield
     finally:

@@ -11,15 +11,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.histogram import Histogram
-from cloud_tasks.outcome import (
-    Aborted,
-    Completed,
-    Exited,
-    Outcome,
-    OverMemory,
-    Raised,
-    TimedOut,
-)
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory, Raised, TimedOut
 from cloud_tasks.policy import Decision, FailureLimit, Settlement
 from cloud_tasks.summary import Cause, RunSummary, StopReason
 from cloud_tasks.task import Delivery
@@ -143,7 +135,6 @@ class Stats:
             return limit.is_reached(failed, self._ended, self._expected())
 
     def _expected(self) -> int | None:
-        """Return the number of all tasks, known or estimated."""
         if self.total is None and self.guessed_total is not None:
             return max(self.guessed_total, self.submitted)
         return self.total

@@ -90,19 +90,20 @@ class KeyBag:
         self._begins.append(len(self._keys))
         self._new = []
 
-    def __contains__(self, key: int) -> bool:
-        """Return True if *key* was ever added."""
+    def _find(self, key: int) -> int | None:
         bucket = key & _MASK
         end = self._begins[bucket + 1]
         at = bisect_left(self._keys, key, self._begins[bucket], end)
-        return at < end and self._keys[at] == key
+        return at if at < end and self._keys[at] == key else None
+
+    def __contains__(self, key: int) -> bool:
+        """Return True if *key* was ever added."""
+        return self._find(key) is not None
 
     def remove(self, key: int) -> bool:
         """Remove *key* once; return False if it is not there, or not any more."""
-        bucket = key & _MASK
-        end = self._begins[bucket + 1]
-        at = bisect_left(self._keys, key, self._begins[bucket], end)
-        if at == end or self._keys[at] != key or not self._counts[at]:
+        at = self._find(key)
+        if at is None or not self._counts[at]:
             return False
         self._counts[at] -= 1
         return True
@@ -115,7 +116,6 @@ class FinishedTasks:
     recorded both as done and as failed counts as done.
 
     Attributes:
-        path: path of the log.
         done: number of ends of tasks that were done.
         failed: number of ends of tasks that failed.
         bad_lines: number of lines of the log that are not events.

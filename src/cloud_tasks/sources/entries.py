@@ -65,9 +65,8 @@ def to_items(values: Sequence[object]) -> list[Delivery]:
 def to_item(value: object, position: Callable[[], str]) -> Item:
     """Return the delivery of the task in an entry, or the problem with it.
 
-    Args:
-        value: the entry as it was read, or a :class:`~cloud_tasks.task.Task`.
-        position: returns the position of the entry; called only if there is a problem.
+    *value* is the entry as it was read, or a :class:`~cloud_tasks.task.Task`; *position* is called
+    only if there is a problem.
     """
     if type(value) is dict:
         task_id = value.get("task_id")

@@ -16,11 +16,9 @@ _log = logging.getLogger(__name__)
 class IterableSource(StreamSource):
     """Source of the tasks that a function of the program yields, each read when it is needed.
 
-    The result of the function may be endless. Its items are mappings with ``task_id`` and
-    ``data``, or :class:`~cloud_tasks.task.Task`; values in ``data`` may be any objects.
-
-    Args:
-        factory: called once, by ``open``; returns the iterable.
+    The function is called once, by ``open``; its result may be endless. The items are mappings
+    with ``task_id`` and ``data``, or :class:`~cloud_tasks.task.Task`; values in ``data`` may be
+    any objects.
     """
 
     def __init__(self, factory: Callable[[], Iterable[Any]]) -> None:

@@ -43,8 +43,7 @@ class StreamSource(TaskSource):
         """Open the stream and check its beginning; blocks until that has come.
 
         Raises:
-            SourceError: there are no tasks to be had; one sentence says what, where and what to
-                do.
+            SourceError: as for any source.
             ConfigurationError: a package that is needed to read it is not installed.
         """
         if not self._enter():
@@ -58,9 +57,6 @@ class StreamSource(TaskSource):
         """Return up to *n* tasks; one entry at a time from a stream that may block.
 
         Blocks until there is an entry, or the end. After ``close`` there are no more.
-
-        Raises:
-            SourceError: the stream broke; all entries before were delivered.
         """
         if not self._enter():
             return Batch(ended=True)

@@ -32,9 +32,7 @@ _BLOCK = 65536
 def open_append(path: str | Path, flags: int = os.O_RDWR) -> int:
     """Open or create the file at *path* for appending; return its descriptor.
 
-    Args:
-        path: of the file.
-        flags: the access, and further flags of ``open(2)``. Mending needs ``O_RDWR``.
+    *flags*: the access, and further flags of ``open(2)``. Mending needs ``O_RDWR``.
     """
     return os.open(path, flags | os.O_CREAT | os.O_APPEND, 0o666)
 

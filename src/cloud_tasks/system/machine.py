@@ -50,14 +50,7 @@ class MachineUse:
     total: int
 
 
-class MachineWatch:
-    """Measure the load of the whole machine, from one call to the next."""
-
-    def __init__(self) -> None:
-        # The first call of cpu_percent begins an interval and returns 0.
-        psutil.cpu_percent()
-
-    def measure(self) -> MachineUse:
-        """Return the load since the last call, or since this was made."""
-        memory = psutil.virtual_memory()
-        return MachineUse(psutil.cpu_percent(), memory.total - memory.available, memory.total)
+def machine_use() -> MachineUse:
+    """Return the load since the last call; the first one begins the measurement of the CPUs."""
+    memory = psutil.virtual_memory()
+    return MachineUse(psutil.cpu_percent(), memory.total - memory.available, memory.total)

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.termination.base import Notice
-from cloud_tasks.termination.metadata import Answer, MetadataError, MetadataService
+from cloud_tasks.termination.metadata import Answer, MetadataError
 from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
 #: Lifetime of a token in seconds: the longest that the service grants. It is renewed a minute
@@ -23,20 +23,15 @@ class AwsProbe(PollingProbe):
 
     The notice comes two minutes ahead; that of a hibernation comes at the last moment. A rebalance
     recommendation says that the instance is likelier than others to be taken away: it is reported
-    once as a notice that isn't final, and kills nothing.
-
-    Args:
-        address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
-            provider's variable is ``AWS_EC2_METADATA_SERVICE_ENDPOINT``.
-        period: seconds from one round of questions to the next; Amazon advises five.
-        clock: replaced in tests.
+    once as a notice that isn't final, and kills nothing. Amazon advises to ask every 5 s.
     """
+
+    variable = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
     def __init__(
         self, *, address: str | None = None, period: float = 5.0, clock: Clock | None = None
     ) -> None:
-        service = MetadataService(address, variable="AWS_EC2_METADATA_SERVICE_ENDPOINT")
-        super().__init__(service, period=period, clock=clock)
+        super().__init__(address=address, period=period, clock=clock)
         self._token = ""
         self._token_until = -math.inf
 

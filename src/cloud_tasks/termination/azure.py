@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.termination.base import Notice
-from cloud_tasks.termination.metadata import Answer, MetadataError, MetadataService
+from cloud_tasks.termination.metadata import Answer, MetadataError
 from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
 #: Events that end the machine for good. Others are ignored: after a reboot or a redeployment the
@@ -19,8 +19,6 @@ _ENDS = {"Preempt": "spot preempt", "Terminate": "terminate"}
 _EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 _NAME = re.compile(r"[\w.-]+")
 _COMPUTE = "/metadata/instance/compute/{}?api-version=2021-02-01&format=text"
-#: Seconds that the first answer may take, because Azure starts the service at the first request.
-_FIRST_ANSWER = 120.0
 
 
 class AzureProbe(PollingProbe):
@@ -28,20 +26,15 @@ class AzureProbe(PollingProbe):
 
     An eviction is announced 30 s ahead at best. Events of other machines of the same scale set
     arrive as well; they are ignored once the service has answered with this machine's own name.
-
-    Args:
-        address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
-            provider has no variable for it.
-        period: seconds from one question to the next; Azure advises one.
-        clock: replaced in tests.
+    Azure advises to ask every second.
     """
+
+    patience = 120.0  # of the first answer, because Azure starts the service at the first request
 
     def __init__(
         self, *, address: str | None = None, period: float = 1.0, clock: Clock | None = None
     ) -> None:
-        super().__init__(
-            MetadataService(address), period=period, clock=clock, patience=_FIRST_ANSWER
-        )
+        super().__init__(address=address, period=period, clock=clock)
         self._name = ""
 
     def _questions(self) -> Sequence[Question]:

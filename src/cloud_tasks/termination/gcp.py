@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloud_tasks.clock import Clock
 from cloud_tasks.termination.base import Notice
-from cloud_tasks.termination.metadata import MetadataError, MetadataService
+from cloud_tasks.termination.metadata import MetadataError
 from cloud_tasks.termination.polling import UNTOLD, PollingProbe, Question
 
 
@@ -15,19 +14,9 @@ class GcpProbe(PollingProbe):
 
     Google promises 30 s between the notice and the end and names no time, so it is asked every
     second. Maintenance that moves the machine while it runs is no notice.
-
-    Args:
-        address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`; the
-            provider's variable is ``GCE_METADATA_HOST``.
-        period: seconds from one round of questions to the next.
-        clock: replaced in tests.
     """
 
-    def __init__(
-        self, *, address: str | None = None, period: float = 1.0, clock: Clock | None = None
-    ) -> None:
-        service = MetadataService(address, variable="GCE_METADATA_HOST")
-        super().__init__(service, period=period, clock=clock)
+    variable = "GCE_METADATA_HOST"
 
     def _questions(self) -> Sequence[Question]:
         return self._preemption, self._maintenance

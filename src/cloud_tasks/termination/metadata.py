@@ -87,12 +87,7 @@ class MetadataService:
         self._host, self._port, self._prefix = split
 
     def ask(self, path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
-        """Send one request and return the answer; blocks for a few seconds at most.
-
-        Args:
-            path: path and query; begins with a slash.
-            headers: of the request.
-            method: of the request; it has no body.
+        """Request *path*, which may hold a query; blocks for a few seconds at most.
 
         Raises:
             MetadataError: there was no answer, or not one of HTTP.

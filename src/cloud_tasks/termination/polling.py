@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.termination.base import Notice, TerminationProbe
@@ -30,24 +31,23 @@ class PollingProbe(TerminationProbe):
     Trouble with the service is never an error: it is logged, and polling goes on.
 
     Args:
-        service: to poll.
+        address: ``http://HOST:PORT`` of the service, see :class:`.metadata.MetadataService`.
         period: seconds from one round of questions to the next.
-        clock: measures the time that is left until an announced end.
-        patience: seconds without an answer before the first warning.
+        clock: replaced in tests.
     """
 
+    #: The provider's own variable for the address.
+    variable: ClassVar[str | None] = None
+    #: Seconds without an answer before the first warning.
+    patience: ClassVar[float] = 0.0
+
     def __init__(
-        self,
-        service: MetadataService,
-        *,
-        period: float,
-        clock: Clock | None,
-        patience: float = 0.0,
+        self, *, address: str | None = None, period: float = 1.0, clock: Clock | None = None
     ) -> None:
-        self._service = service
+        self._service = MetadataService(address, variable=self.variable)
         self._period = period
         self._clock = Clock() if clock is None else clock
-        self._trouble = _Trouble(service.address, self._clock, patience)
+        self._trouble = _Trouble(self._service.address, self._clock, self.patience)
         self._reported: set[str] = set()
 
     @abc.abstractmethod

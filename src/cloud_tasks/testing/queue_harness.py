@@ -112,14 +112,8 @@ class QueueHarness:
         yield queue
         queue.close()
 
-    @pytest.fixture
-    def other(
-        self, new_provider: NewProvider, name: str, admin: QueueAdmin
-    ) -> Iterator[MessageQueue]:
-        """Return the same queue as another worker sees it."""
-        queue = new_provider().queue(name)
-        yield queue
-        queue.close()
+    #: The same queue as another worker sees it.
+    other = queue
 
     def _in_time(
         self, queue: MessageQueue, do: Callable[[list[Message]], list[Failure]]

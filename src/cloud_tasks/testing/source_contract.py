@@ -48,15 +48,12 @@ def drain(source: TaskSource, *, n: int = 7) -> Drained:
     drained = Drained()
     try:
         source.open()
-        ended = False
-        while not ended:
-            batch = source.receive(n)
+        for batch in source.batches(n):
             source.ack(batch.deliveries)
             source.dead_letter(batch.malformed)
             drained.tasks += [delivery.task for delivery in batch.deliveries]
             drained.malformed += batch.malformed
             drained.batches.append(len(batch.deliveries) + len(batch.malformed))
-            ended = batch.ended
     except SourceError as error:
         drained.error = error
     finally:
@@ -154,12 +151,7 @@ class SourceContract:
         given = source.receive(1).deliveries
         source.release(given)
         source.ack(given)
-        rest: list[Task] = []
-        ended = False
-        while not ended:
-            batch = source.receive(10)
-            rest += [delivery.task for delivery in batch.deliveries]
-            ended = batch.ended
+        rest = [delivery.task for batch in source.batches(10) for delivery in batch.deliveries]
         source.close()
         assert rest == tasks(4)[1:]
 

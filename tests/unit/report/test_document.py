@@ -156,9 +156,9 @@ def test_a_log_of_several_runs_says_how_to_see_the_last(tmp_path: Path) -> None:
     log = write(tmp_path / "e.log", ours(1, 0.5), ours(50_000, 0.5), ours(50_003, 3))
     assert "more than one run" in said(log)
     since = documented(log)["run"]["several_from"]
-    from cloud_tasks.timestamps import PlausibleTimestamps
+    from cloud_tasks.timestamps import plausible_timestamp
 
-    later = said(log, since=PlausibleTimestamps().parse(since[:19]))
+    later = said(log, since=plausible_timestamp(since[:19]))
     assert "more than one run" not in later
     assert "2 attempts" in later
     assert "1 earlier event left out" in later

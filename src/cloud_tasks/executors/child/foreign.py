@@ -7,23 +7,23 @@ a kit, and are unpickled once in each process.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from cloud_tasks.executors.common.call import Reply, UserFunction, call, not_called
+from cloud_tasks.executors.common import protocol
+from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
 #: For a process: digest, pickled function, pickled worker_data, path of the flag page.
 Kit = tuple[bytes, bytes, bytes, str]
-#: For a thread of this process.
-LocalKit = tuple[UserFunction, WorkerData, FlagPage]
+#: For a thread of this process; without a flag page where that is on another machine.
+LocalKit = tuple[UserFunction, WorkerData, FlagPage | None]
 
 # The unpickled kit of this process by its digest; there is one at most.
-_kits: dict[bytes, tuple[UserFunction, WorkerData, FlagPage | None]] = {}
+_kits: dict[bytes, LocalKit] = {}
 
 
 def run_in_thread(
@@ -31,7 +31,15 @@ def run_in_thread(
 ) -> Reply:
     """Run *task* in this thread; *place*: its cell of the flag page, and its job number."""
     function, worker_data, flags = kit
-    return _run(function, worker_data, flags, task.task_id, task.data, place, max_result_bytes)
+    return call(
+        function,
+        task.task_id,
+        task.data,
+        worker_data,
+        max_result_bytes=max_result_bytes,
+        on_start=(lambda: flags.record_start(*place, time.monotonic())) if flags else None,
+        cpu_clock=time.thread_time,
+    )
 
 
 def run_in_process(
@@ -43,40 +51,14 @@ def run_in_process(
         if digest not in _kits:
             _kits.clear()
             worker_data: WorkerData = pickle.loads(worker_data_payload)  # noqa: S301 - our own
-            flags = _map_flags(flag_file)
+            flags = None
+            with contextlib.suppress(OSError):  # this process is on another machine
+                flags = FlagPage(flag_file)
             worker_data.connect(flags)
             _kits[digest] = (pickle.loads(payload), worker_data, flags)  # noqa: S301
-        function, mine, flags = _kits[digest]
         task_id, data = pickle.loads(message)  # noqa: S301
     except Exception as error:  # noqa: BLE001 - unpickling runs the user's classes
-        reply = not_called(error)
+        reply = Reply(protocol.RAISED, describe(error))
         reply.started, reply.run_time, reply.cpu_time = time.time(), 0.0, 0.0
         return reply
-    return _run(function, mine, flags, task_id, data, place, max_result_bytes)
-
-
-def _map_flags(path: str) -> FlagPage | None:
-    try:
-        return FlagPage(path)
-    except OSError:  # this process is on another machine
-        return None
-
-
-def _run(
-    function: UserFunction,
-    worker_data: WorkerData,
-    flags: FlagPage | None,
-    task_id: str,
-    data: Mapping[str, Any],
-    place: tuple[int, int],
-    max_result_bytes: int,
-) -> Reply:
-    return call(
-        function,
-        task_id,
-        data,
-        worker_data,
-        max_result_bytes=max_result_bytes,
-        on_start=(lambda: flags.record_start(*place, time.monotonic())) if flags else None,
-        cpu_clock=time.thread_time,
-    )
+    return run_in_thread(_kits[digest], Task(task_id, data), place, max_result_bytes)

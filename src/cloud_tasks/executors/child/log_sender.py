@@ -58,11 +58,8 @@ def set_up(
 ) -> None:
     """Configure logging in this child, unless the user's own program has given root a handler.
 
-    Args:
-        plan: see ``log_setup.plan_for_children``.
-        descriptor: the sending end of the worker's channel; None: records go to stderr.
-        slot: of this process.
-        task_id: returns the id of the task that runs; called in the thread that logs.
+    *plan*: see ``log_setup.plan_for_children``. Without a *descriptor* records go to stderr; the
+    others are as in ``SendingHandler``.
     """
     root = logging.getLogger()
     if root.handlers:
@@ -83,8 +80,8 @@ class SendingHandler(logging.Handler):
 
     Args:
         descriptor: the sending end of the worker's channel.
-        slot: of this process.
-        task_id: returns the id of the task that runs, None between two tasks.
+        task_id: returns the id of the task that runs, None between two tasks; called in the thread
+            that logs.
         patience: seconds that a record waits for room. After one has waited in vain, the next
             ones go to stderr at once until there is room.
     """

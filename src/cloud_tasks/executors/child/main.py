@@ -34,7 +34,7 @@ from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import protocol
-from cloud_tasks.executors.common.call import Reply, UserFunction, call, flush_streams, not_called
+from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.worker_data import WorkerData
 
@@ -50,11 +50,8 @@ def main(
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
-    Args:
-        descriptor: our end of the socket.
-        cookie: goes into the head of every frame.
-        permits: the eventfd for tasks that are sent ahead, see ``protocol``.
-        log: the socket to send log records to, see ``log_sender``.
+    *permits* is the eventfd for tasks that are sent ahead, see ``protocol``, and *log* the socket
+    to send log records to, see ``log_sender``; None: there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
@@ -74,8 +71,7 @@ def main(
 def isolate(*descriptors: int | None) -> None:
     """Leave the terminal and the worker's session, reset signals, and close stdin.
 
-    Args:
-        *descriptors: are made not inheritable, for processes that a task starts.
+    Processes that a task starts inherit none of *descriptors*.
     """
     for number in descriptors:
         if number is not None:
@@ -140,7 +136,12 @@ class TaskRunner:
         self._reused = boot.reused
         self._flags = FlagPage(boot.flag_file)
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
-        self._output = self._make_output(boot.task_logs)
+        self._output: TaskOutput | None = None
+        if boot.task_logs is not None:
+            from cloud_tasks.executors.child.output import TaskOutput
+
+            on_error = self._flags.record_log_error
+            self._output = TaskOutput(boot.task_logs, self._slot, on_error, reused=self._reused)
         changes = None
         if self._reused:
             from cloud_tasks.executors.child.restore import ChangeTracker
@@ -169,13 +170,6 @@ class TaskRunner:
         from cloud_tasks.executors.child.log_sender import set_up
 
         set_up(plan, log, self._slot, lambda: self._task_id)
-
-    def _make_output(self, folder: str | None) -> TaskOutput | None:
-        if folder is None:
-            return None
-        from cloud_tasks.executors.child.output import TaskOutput
-
-        return TaskOutput(folder, self._slot, self._flags.record_log_error, reused=self._reused)
 
     def _load(self, payload: bytes) -> Any:
         """Unpickle *payload*, after loading the user's main program if it refers to that."""
@@ -241,7 +235,7 @@ class TaskRunner:
         try:
             task_id, data = self._load(body[protocol.TASK_HEAD.size :])
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's classes
-            reply = not_called(error)
+            reply = Reply(protocol.RAISED, describe(error))
         else:
             self._task_id = task_id
             reply = call(
@@ -269,9 +263,11 @@ class TaskRunner:
             flush_streams()
         if self._output is not None:
             self._output.flush_c()
+        # Amid very short tasks, the next one of which has arrived already.
+        quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
         # A process that can't be restored, or has grown too large, runs no further task.
         self._retire = self._state is not None and not (
-            self._state.restore(quickly=self._in_short_batch(reply)) and self._has_room()
+            self._state.restore(quickly=quickly) and self._has_room()
         )
         head = protocol.REPLY_HEAD.pack(
             job,
@@ -284,10 +280,6 @@ class TaskRunner:
             peak,
         )
         self._socket.write(reply.kind, head + reply.body)
-
-    def _in_short_batch(self, reply: Reply) -> bool:
-        """Return whether this was a very short task, and the next one has arrived already."""
-        return self._socket.has_more and reply.run_time < WORTH_MEASURING
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from cloud_tasks.executors.child.socket_end import file_identity
+from cloud_tasks.executors.child.socket_end import identity_or_none
 from cloud_tasks.executors.common.task_logs import format_entry, paths
 
 TYPE_CHECKING = False
@@ -34,13 +34,7 @@ _now = time.time
 
 
 class _TolerantFile(io.FileIO):
-    """A standard descriptor that drops what finds no room instead of raising.
-
-    Args:
-        descriptor: stays open when this is closed.
-        name: of the stream.
-        on_error: called with the error number each time.
-    """
+    """A standard descriptor that drops what finds no room instead of raising, and reports it."""
 
     def __init__(self, descriptor: int, name: str, on_error: Callable[[int], None]) -> None:
         super().__init__(descriptor, "wb", closefd=False)
@@ -63,7 +57,6 @@ class TaskOutput:
 
     Args:
         folder: of the task logs.
-        slot: from 0.
         on_error: called with the number of each error of the files.
         reused: this process runs many tasks.
     """
@@ -118,7 +111,7 @@ class TaskOutput:
         # If a task has closed 1 or 2, open() may have returned just that number: then it stays.
         if log not in (_STDOUT, _STDERR):
             os.close(log)
-        self._log_identity = _identity_or_none(_STDOUT)
+        self._log_identity = identity_or_none(_STDOUT)
         # At the end of a process for one task, C flushes its streams itself. Such a process does
         # not import ctypes for it if its user has not.
         if self._flush_c is None and (self._reused or "ctypes" in sys.modules):
@@ -137,11 +130,11 @@ class TaskOutput:
 
     def _is_redirected(self) -> bool:
         log = self._log_identity
-        return log is not None and _identity_or_none(_STDOUT) == log == _identity_or_none(_STDERR)
+        return log is not None and identity_or_none(_STDOUT) == log == identity_or_none(_STDERR)
 
     def _append(self, line: bytes) -> None:
         # A task may have closed the index, and got its number for a file of its own.
-        if self._index_identity is None or _identity_or_none(self._index) != self._index_identity:
+        if self._index_identity is None or identity_or_none(self._index) != self._index_identity:
             self._open_index()
         written = os.write(self._index, line)
         if written < len(line):
@@ -158,20 +151,12 @@ class TaskOutput:
         except OSError:
             os.close(index)
             raise
-        self._index, self._index_identity = index, _identity_or_none(index)
+        self._index, self._index_identity = index, identity_or_none(index)
 
     def flush_c(self) -> None:
         """Flush C's stdout; ``call.flush_streams`` flushes Python's streams."""
         if self._flush_c is not None:
             self._flush_c()
-
-
-def _identity_or_none(descriptor: int) -> tuple[int, int] | None:
-    """Return the identity of the file of *descriptor*; None if it is closed."""
-    try:
-        return file_identity(descriptor)
-    except OSError:
-        return None
 
 
 def _line_buffer_c_stdout() -> Callable[[], object] | None:

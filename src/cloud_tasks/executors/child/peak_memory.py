@@ -30,11 +30,7 @@ class PeakMemory:
                 self._was_reset = False
 
     def after(self, run_time: float) -> float:
-        """Return the task's peak in MiB; NaN if it was not measured.
-
-        Args:
-            run_time: seconds that the task took; decides whether the next one is measured.
-        """
+        """Return the peak in MiB of a task that took *run_time* s; NaN if it was not measured."""
         was_reset, self._was_reset = self._was_reset, False
         self._enabled = run_time >= WORTH_MEASURING
         if not was_reset:

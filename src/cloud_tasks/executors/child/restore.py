@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from cloud_tasks.executors.child.socket_end import file_identity
+from cloud_tasks.executors.child.socket_end import file_identity, identity_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ProcessState:
     """
 
     def __init__(self, changes: ChangeTracker | None = None, *, descriptors: bool = False) -> None:
-        self._saved = [_SavedDescriptor(n) for n in (1, 2) if descriptors and _is_open(n)]
+        self._saved = [_SavedDescriptor(n) for n in (1, 2) if descriptors and identity_or_none(n)]
         self._cwd = _cwd()
         self._environ = dict(os.environb)
         self._umask = _umask()
@@ -121,9 +121,8 @@ class ProcessState:
     def restore(self, *, quickly: bool = False) -> bool:
         """Restore everything; False if that failed, so that the process must be replaced.
 
-        Args:
-            quickly: leave out the descriptors of stdout and stderr, whose system calls take half
-                as long as all the rest.
+        *quickly*: leave out the descriptors of stdout and stderr, whose system calls take half as
+        long as all the rest.
         """
         try:
             self._restore_signals()
@@ -198,22 +197,11 @@ class _SavedDescriptor:
         Raises:
             OSError: the copy is closed, or another file, as well.
         """
-        try:
-            if file_identity(self._number) == self._identity:
-                return
-        except OSError:  # it is closed
-            pass
-        if file_identity(self._copy) != self._identity:
+        if identity_or_none(self._number) == self._identity:
+            return
+        if identity_or_none(self._copy) != self._identity:
             raise OSError(errno.EBADF, "a task has replaced the copy of a standard descriptor")
         os.dup2(self._copy, self._number)
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def _loggers() -> list[logging.Logger]:

@@ -20,13 +20,7 @@ _SOCKET_LOST = 70
 
 
 class SocketEnd:
-    """The child's end of the socket.
-
-    Args:
-        descriptor: of the socket.
-        cookie: goes into the head of every frame.
-        permits: the eventfd for tasks that are sent ahead; None: none are.
-    """
+    """The child's end of the socket; *permits* as in ``main.main``."""
 
     def __init__(self, descriptor: int, cookie: bytes, permits: int | None) -> None:
         self._descriptor = descriptor
@@ -104,6 +98,14 @@ def file_identity(descriptor: int) -> tuple[int, int]:
     """
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
+
+
+def identity_or_none(descriptor: int) -> tuple[int, int] | None:
+    """Return the identity of the file of *descriptor*; None if it is closed."""
+    try:
+        return file_identity(descriptor)
+    except OSError:
+        return None
 
 
 def _exit_without_socket() -> NoReturn:

@@ -56,16 +56,16 @@ _PAUSE = 2
 _PR_SET_CHILD_SUBREAPER = 36
 #: Libraries that start threads when they are imported, and work in a fork all the same.
 _FORK_SAFE = ("numpy", "scipy")
+#: Sentences about threads, and about libraries.
+_MISSING = "which the processes of tasks will not have: start them in the task"
+_BROKEN = "which does not work in a fork: open it in the task"
 
 
-def main(descriptor: int, cookie: bytes, control: int, *, log: int | None = None) -> None:
+def main(descriptor: int, cookie: bytes, *, control: int, log: int | None = None) -> None:
     """Serve the worker until it closes: in the zygote, and in each process that it forks.
 
-    Args:
-        descriptor: our end of the socket for the boot.
-        cookie: goes into the head of every frame on that socket.
-        control: our end of the socket for forks and deaths.
-        log: the socket to send log records to, see ``log_sender``.
+    *control* is our end of the socket for forks and deaths. *descriptor*, for the boot alone, and
+    the others are as in ``main.main``.
 
     Raises:
         SystemExit: in a forked process with threads that must be waited for: end it with that
@@ -274,31 +274,18 @@ class ExitWork:
 
 def fork_problems() -> list[str]:
     """Return a sentence for each thing in this process that will not work in a fork of it."""
-    found = []
+    problems = []
     names = [thread.name for thread in other_threads()]
     native = _native_threads() - 1 - len(names)
     if names:
-        found.append(
-            f"importing your module started {_count(len(names))} ({', '.join(names[:3])}), which "
-            "the processes of tasks will not have: start them in the task, or use "
-            "--executor spawn"
-        )
+        problems.append(f"started {_count(len(names))} ({', '.join(names[:3])}), {_MISSING}")
     if native > 0 and "grpc" in sys.modules:
-        found.append(
-            "importing your module opened gRPC, which does not work in a fork: open it in the "
-            "task, or use --executor spawn"
-        )
+        problems.append(f"opened gRPC, {_BROKEN}")
     elif native > 0 and not any(name in sys.modules for name in _FORK_SAFE):
-        found.append(
-            f"importing your module started {_count(native)} of C code, which the processes of "
-            "tasks will not have: start them in the task, or use --executor spawn"
-        )
+        problems.append(f"started {_count(native)} of C code, {_MISSING}")
     if _has_gpu():
-        found.append(
-            "importing your module opened CUDA, which does not work in a fork: open it in the "
-            "task, or use --executor spawn"
-        )
-    return found
+        problems.append(f"opened CUDA, {_BROKEN}")
+    return [f"importing your module {p}, or use --executor spawn" for p in problems]
 
 
 def other_threads() -> list[threading.Thread]:

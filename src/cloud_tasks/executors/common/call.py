@@ -59,9 +59,9 @@ class Reply:
 
     __slots__ = ("body", "cpu_time", "kind", "replaced_nan", "retry", "run_time", "started")
 
-    def __init__(self) -> None:
-        self.kind = protocol.DONE
-        self.body = b""
+    def __init__(self, kind: int, body: bytes) -> None:
+        self.kind = kind
+        self.body = body
         self.retry = False
         self.replaced_nan = False
         self.started = self.run_time = self.cpu_time = NOT_MEASURED
@@ -81,22 +81,16 @@ def call(
 ) -> Reply:
     """Call *function* for one task, in the calling thread.
 
-    Args:
-        function: the user's function.
-        task_id: its first argument.
-        data: a copy becomes its second argument.
-        worker_data: a copy becomes its third argument.
-        max_result_bytes: a longer JSON text of the result is a failure; 0: no limit.
-        on_start: called right before the function.
-        on_raise: called with the exception that the function raised, before this returns.
-        cpu_clock: returns seconds of CPU of the process, or of the thread where tasks share a
-            process.
-        single_use: this process runs no other task, so the function gets *worker_data* itself.
+    It gets *task_id*, a copy of *data*, and a copy of *worker_data*, or that itself if
+    *single_use*: this process runs no other task. A result of more than *max_result_bytes* of JSON
+    is a failure; 0: no limit. *on_start* is called right before the function, *on_raise* with the
+    exception that it raised. *cpu_clock* returns the seconds of CPU of the process, or of the
+    thread where tasks share a process.
 
     Raises:
         Interruption: the executor ended the task.
     """
-    reply = Reply()
+    reply = Reply(protocol.DONE, b"")
     pid = os.getpid()
     mine = worker_data if single_use else worker_data.for_task()
     task_data = TaskData(task_id, data)
@@ -132,14 +126,6 @@ def call(
         reply.body = describe(error)
     reply.run_time = ended - begun
     reply.cpu_time = cpu_clock() - cpu + _children_cpu() - waited
-    return reply
-
-
-def not_called(error: BaseException) -> Reply:
-    """Return the reply for a task whose function could not be called because of *error*."""
-    reply = Reply()
-    reply.kind = protocol.RAISED
-    reply.body = describe(error)
     return reply
 
 
@@ -213,7 +199,8 @@ def _record_return(reply: Reply, returned: Any, max_result_bytes: int) -> None:
     retry, result = returned
     reply.retry = _as_bool(retry)
     try:
-        text = _encode(result)
+        # The encoder makes its C part anew at each call (1 µs), but for strings; None is common.
+        text = "null" if result is None else _encode(result)
     except (TypeError, ValueError, RecursionError) as error:
         text = _encode_refused(result, error)
         reply.replaced_nan = True
@@ -264,15 +251,12 @@ def _encode_refused(result: Any, error: Exception) -> str:
     raise BadResultError(f"the result can't be written as JSON: {problem or error}") from None
 
 
-def find_unencodable(value: Any) -> str | None:
+def find_unencodable(value: Any, where: str = "result", above: tuple[int, ...] = ()) -> str | None:
     """Describe the first part of *value* that JSON can't hold, and where it is; None: no such part.
 
-    NaN and infinities do not count: they become null.
+    NaN and infinities do not count: they become null. *above* has the ids of the values that
+    contain *value*.
     """
-    return _search(value, "result", 0, set())
-
-
-def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
     if value is None or isinstance(value, str | int | float):
         return _check_integer(value, where)
     if not isinstance(value, dict | list | tuple):
@@ -283,23 +267,13 @@ def _search(value: Any, where: str, depth: int, above: set[int]) -> str | None:
         return f"{where} is a {name}"
     if id(value) in above:
         return f"{where} contains itself"
-    if depth >= _MAX_DEPTH:
+    if len(above) >= _MAX_DEPTH:
         return f"{where[:80]}… is nested more than {_MAX_DEPTH} deep"
-    above.add(id(value))
-    if isinstance(value, dict):
-        found = _search_mapping(value, where, depth, above)
-    else:
-        parts = (_search(v, f"{where}[{i}]", depth + 1, above) for i, v in enumerate(value))
-        found = next((p for p in parts if p is not None), None)
-    above.discard(id(value))
-    return found
-
-
-def _search_mapping(value: dict[Any, Any], where: str, depth: int, above: set[int]) -> str | None:
-    for key, item in value.items():
+    above = (*above, id(value))
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if not (key is None or isinstance(key, str | int | float)):
             return f"{where} has the key {key!r:.80}, which is a {type(key).__name__}"
-        found = _search(item, f"{where}[{key!r:.80}]", depth + 1, above)
+        found = find_unencodable(item, f"{where}[{key!r:.80}]", above)
         if found is not None:
             return found
     return None

@@ -40,11 +40,7 @@ _MAX_TRACEBACK = 16 * 1024
 
 
 class FlagPage:
-    """A map of the file: the two live flags, and the start times by slot.
-
-    Args:
-        path: the file to map; see :meth:`create`.
-    """
+    """A map of the file at *path*: the two live flags, and the start times by slot."""
 
     def __init__(self, path: str) -> None:
         self.path = path

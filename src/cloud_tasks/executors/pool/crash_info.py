@@ -40,12 +40,7 @@ _TOGETHER = 5.0
 
 
 class CrashCollector:
-    """Collects the ``CrashInfo`` of tasks.
-
-    Args:
-        flags: the flag page of the pool, which holds the tracebacks of crashes.
-        task_logs: the folder of task logs; None: there are none.
-    """
+    """Collects the ``CrashInfo`` of tasks; *task_logs* is their folder, None if there are none."""
 
     def __init__(self, flags: FlagPage, task_logs: str | None) -> None:
         self._flags = flags
@@ -64,11 +59,7 @@ class CrashCollector:
     ) -> CrashInfo | None:
         """Collect what is known of *job*, whose process has died; None: nothing.
 
-        Args:
-            job: the job.
-            slot: index of its slot.
-            traceback: of the crash.
-            called: its function was called; else the last output is that of an earlier attempt.
+        If its function was not *called*, the last output is that of an earlier attempt.
         """
         last = self._last_output(job, slot) if called else None
         found = CrashInfo(traceback, last, job.memory, job.free_memory)
@@ -142,11 +133,7 @@ def _read_end(path: str, start: int, limit: int) -> tuple[bytes, bool]:
 
 
 class OomWatch:
-    """Recognises a SIGKILL that the kernel sent for want of memory.
-
-    Args:
-        groups: the control groups that count such kills.
-    """
+    """Recognises a SIGKILL that the kernel sent for want of memory."""
 
     def __init__(self, groups: ControlGroups | None = None) -> None:
         self._groups = groups or ControlGroups()

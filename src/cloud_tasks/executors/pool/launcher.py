@@ -7,16 +7,19 @@ costs.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+from cloud_tasks.executors.pool.state import Descriptors
 
 #: The current folder must not shadow modules while the child imports its own; sys.path of the
 #: worker follows with the boot message.
 _SCRIPT = (
     "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
-    "from cloud_tasks.executors.child.{module} import main; main({arguments})"
+    "from cloud_tasks.executors.child.{module} import main; main({end}, {cookie!r}, **{others})"
 )
 _ROOT = str(Path(__file__).resolve().parents[3])
 #: Attributes of ``sys.flags``, and the option that sets each, repeated as often as its value says.
@@ -52,9 +55,7 @@ class Interpreter:
     """A new interpreter with the options of this one, as the handle of a child.
 
     Args:
-        module: module of ``executors.child`` whose ``main`` it calls.
-        arguments: arguments of ``main``, as Python source.
-        inherited: descriptors that it inherits.
+        module: module of ``executors.child`` whose ``main`` it calls with the other arguments.
         environment: variables that it has beside those of the worker.
 
     Raises:
@@ -64,16 +65,19 @@ class Interpreter:
     def __init__(
         self,
         module: str,
-        arguments: str,
-        *,
-        inherited: Sequence[int | None],
+        end: socket.socket,
+        cookie: bytes,
+        inherited: Descriptors,
         environment: dict[str, str],
     ) -> None:
-        script = _SCRIPT.format(root=_ROOT, module=module, arguments=arguments)
+        others = {name: n for name, n in asdict(inherited).items() if n is not None}
+        script = _SCRIPT.format(
+            root=_ROOT, module=module, end=end.fileno(), cookie=cookie, others=others
+        )
         self._process = subprocess.Popen(
             [sys.executable, *interpreter_options(), "-c", script],
             stdin=subprocess.DEVNULL,
-            pass_fds=[number for number in inherited if number is not None],
+            pass_fds=[end.fileno(), *others.values()],
             start_new_session=True,
             env={**os.environ, **environment},
         )

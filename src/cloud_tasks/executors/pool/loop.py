@@ -51,16 +51,7 @@ _REPLY_PENDING = 0.005
 
 
 class PoolLoop:
-    """Runs jobs in children, and resolves them.
-
-    Args:
-        processes: the children.
-        poller: watches their descriptors.
-        flags: shows when a task's function was called.
-        crashes: collects what dead processes left behind.
-        options: of the executor.
-        reused: a child runs job after job.
-    """
+    """Runs jobs in children, and resolves them; *reused*: a child runs job after job."""
 
     def __init__(
         self,
@@ -400,7 +391,6 @@ class PoolLoop:
         self._scheduler.pipeline.take_back(child)
 
     def _request_exit(self, child: Child) -> None:
-        """Have an idle *child* end by itself."""
         self._processes.request_exit(child, self._options.exit_grace)
         self._scheduler.wake_by(child.deadline)
 

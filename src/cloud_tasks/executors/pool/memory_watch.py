@@ -1,4 +1,4 @@
-"""Measure the memory of running tasks in a thread of its own, and end those over the limit."""
+"""Measure the memory of running tasks, and end those over the limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class MemoryWatch:
     4 s while nothing changes.
 
     Args:
-        loop: runs the tasks.
         limit: bytes; None: there is no limit.
         on_measured: called after each measurement, and once more at the end.
     """

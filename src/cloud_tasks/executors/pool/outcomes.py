@@ -2,7 +2,7 @@
 
 ::
 
-    reply ──► from_reply ──► reply_outcome ──► Completed, Raised, Exited
+    reply ──► from_reply ──► Completed, Raised, Exited
     death ──► after_death ──► Exited, TimedOut, OverMemory, Aborted, with measures and crash info
 """
 
@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 
 from cloud_tasks.executors.common import protocol
+from cloud_tasks.executors.common.call import NOT_MEASURED, Reply
 from cloud_tasks.outcome import (
     Completed,
     CrashInfo,
@@ -30,12 +31,7 @@ def from_reply(
 ) -> tuple[Outcome, bool]:
     """Turn a reply into an outcome; the second value: the child asks to be replaced.
 
-    Args:
-        kind: ``protocol.DONE``, ``protocol.RAISED`` or ``protocol.EXITING``.
-        head: as unpacked by ``protocol.REPLY_HEAD``.
-        rest: the bytes behind it.
-        slot: index of the slot that ran the job.
-        elapsed: seconds since the slot was assigned.
+    The reply is of *kind*, with *rest* behind its head, *elapsed* seconds after the assignment.
     """
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = head
     if run_time > elapsed:
@@ -50,22 +46,22 @@ def from_reply(
         cpu_time if cpu_time == cpu_time else None,
         peak if peak == peak else None,
     )
-    return reply_outcome(kind, rest, retry, replaced_nan, measures), retire
-
-
-def reply_outcome(
-    kind: int, body: bytes, retry: bool, replaced_nan: bool, measures: Measures
-) -> Outcome:
-    """Return the outcome for a reply of *kind*; *body* as in ``call.Reply``."""
     if kind == protocol.DONE:
-        if b"\n" in body:
+        if b"\n" in rest:
             # The encoder never writes one: the task has tampered with it.
-            return Raised("BadResult", "the result is not one line of JSON", "", measures)
-        return Completed(retry, body, measures, replaced_nan)
+            return Raised("BadResult", "the result is not one line of JSON", "", measures), retire
+        return Completed(retry, rest, measures, replaced_nan), retire
     if kind == protocol.RAISED:
-        exc_type, message, traceback = json.loads(body)
-        return Raised(exc_type, message, traceback, measures)
-    return Exited(int(body), None, measures)
+        exc_type, message, traceback = json.loads(rest)
+        return Raised(exc_type, message, traceback, measures), retire
+    return Exited(int(rest), None, measures), retire
+
+
+def from_local_reply(reply: Reply, slot: int | None, elapsed: float) -> Outcome:
+    """Turn a *reply* that was not packed into a frame into an outcome."""
+    times = reply.started, reply.run_time, reply.cpu_time, NOT_MEASURED
+    head = (0, reply.retry, reply.replaced_nan, False, *times)
+    return from_reply(reply.kind, head, reply.body, slot, elapsed)[0]
 
 
 def after_death(
@@ -77,12 +73,8 @@ def after_death(
 ) -> Outcome:
     """Complete the *outcome* of a task whose process is dead, with measures and crash info.
 
-    Args:
-        outcome: without measures.
-        slot: index of the slot that ran it.
-        assigned_at: when the slot was assigned, monotonic.
-        started: when the function was called, by the same clock; None: it was not.
-        crash_info: see ``crash_info``.
+    *assigned_at* is when the slot was assigned, monotonic, and *started* when the function was
+    called, by the same clock; None: it was not.
     """
     now = time.monotonic()
     if isinstance(outcome, Exited | TimedOut | OverMemory):

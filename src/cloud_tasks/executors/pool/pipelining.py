@@ -74,9 +74,7 @@ class Pipeline:
     def suffices(self, slots: Iterable[Slot], within: float) -> bool:
         """True if children in the middle of very short jobs take all that the pool can send.
 
-        Args:
-            slots: all slots.
-            within: seconds; a child that last replied before that does not count.
+        A child counts that has replied in the last *within* seconds.
         """
         since = time.monotonic() - within
         quick = [

@@ -21,7 +21,6 @@ import atexit
 import itertools
 import logging
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -36,23 +35,19 @@ from typing import ClassVar
 from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
 from cloud_tasks.executors.common import log_setup, protocol
+from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
-from cloud_tasks.executors.function import (
-    FunctionSpec,
-    refers_to_main,
-    serialise,
-    serialise_worker_data,
-)
+from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
-from cloud_tasks.executors.pool.outcomes import reply_outcome
+from cloud_tasks.executors.pool.outcomes import from_local_reply
 from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
-from cloud_tasks.outcome import NOT_MEASURED, Outcome
+from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -98,11 +93,7 @@ class SlotPool(Executor, abc.ABC):
 
     @abc.abstractmethod
     def _launch(
-        self,
-        end: socket.socket,
-        cookie: bytes,
-        inherited: Descriptors,
-        environment: dict[str, str],
+        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
         """Start a process that runs ``child.main`` on *end*, with *environment* added.
 
@@ -238,22 +229,14 @@ class SlotPool(Executor, abc.ABC):
         if self._loop is None or self._closed:
             raise RuntimeError("the executor is not running")
         try:
-            payload = self._encode(task)
+            data = task.data if type(task.data) is dict else dict(task.data)
+            payload = serialise((task.task_id, data), self._main)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
             return _unsendable(error)
         number = next(self._numbers)
         job = Job(number, task.task_id, protocol.TASK_HEAD.pack(number) + payload, max_runtime)
         self._loop.submit(job)
         return job
-
-    def _encode(self, task: Task) -> bytes:
-        data = task.data if type(task.data) is dict else dict(task.data)
-        message = (task.task_id, data)
-        try:
-            payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception:  # noqa: BLE001 - cloudpickle can do more
-            return serialise(message, self._main)
-        return serialise(message, self._main) if refers_to_main(payload) else payload
 
     def running(self) -> list[Running]:
         """Return the tasks whose function has been called, by slot."""
@@ -293,9 +276,7 @@ class SlotPool(Executor, abc.ABC):
 
 def _unsendable(error: Exception) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
-    from cloud_tasks.executors.common.call import describe
-
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()
-    future.set_result(reply_outcome(protocol.RAISED, describe(error), False, False, NOT_MEASURED))
+    future.set_result(from_local_reply(Reply(protocol.RAISED, describe(error)), None, 0.0))
     return future

@@ -53,9 +53,7 @@ class ChildProcesses:
     """All children of one pool.
 
     Args:
-        launch: starts a process.
         boot: returns the first message to a child of a slot.
-        poller: watches the descriptors of every child.
         flag_file: removed by the watchdog if the worker is killed.
         environment: variables that children have beside those of the worker.
         log: descriptor that children send log records to; None: there is none.
@@ -143,7 +141,6 @@ class ChildProcesses:
         return child
 
     def _launch_child(self, slot: Slot, inherited: Descriptors) -> Child:
-        """Start a process and send it the boot message."""
         serial = next(self._serials)
         cookie = secrets.token_bytes(protocol.COOKIE_BYTES)
         environment = {**self._variables, MARK: f"{self._run_id}.{serial}"}

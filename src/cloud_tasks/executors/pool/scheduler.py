@@ -38,8 +38,6 @@ class Scheduler:
 
     Args:
         slots: number of slots.
-        processes: starts the children, and sends to them.
-        flags: shows when a task's function was called.
         reused: a child runs job after job; else one, and a spare boots meanwhile.
         on_boot_failure: called with a slot and the reason if no process could be started.
         end_job: called with a child, its job and the outcome if that is overdue.

@@ -184,12 +184,7 @@ class Child:
     )  # fmt: skip
 
     def __init__(
-        self,
-        serial: int,
-        slot: Slot,
-        handle: Handle,
-        channel: Channel,
-        watch: int | None,
+        self, serial: int, slot: Slot, handle: Handle, channel: Channel, watch: int | None
     ) -> None:
         self.serial = serial
         self.slot = slot

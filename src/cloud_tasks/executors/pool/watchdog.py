@@ -74,7 +74,7 @@ class Watchdog:
         self._mark = mark
         self._groups: set[int] = set()
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes]
         self._closed = False
 
     def start(self) -> None:
@@ -92,6 +92,8 @@ class Watchdog:
             start_new_session=True,
             cwd="/",
         )
+        assert self._process.stdin is not None
+        self._pipe = self._process.stdin
 
     def add(self, pid: int) -> None:
         """Have the group of *pid* killed if the worker dies."""
@@ -109,21 +111,20 @@ class Watchdog:
     @property
     def pid(self) -> int:
         """The process id of the watchdog."""
-        assert self._process is not None
         return self._process.pid
 
     def replace_if_dead(self) -> None:
         """Start another process if this one has died and was not replaced yet."""
         with self._lock:
             # A living one must keep its pipe: when that closes, it kills all children.
-            if not self._closed and self._process is not None and self._process.poll() is not None:
+            if not self._closed and self._process.poll() is not None:
                 self._replace()
 
     def _send(self, line: bytes) -> None:
-        if self._closed or self._process is None or self._process.stdin is None:
+        if self._closed:
             return
         try:
-            self._process.stdin.write(line)
+            self._pipe.write(line)
         except (OSError, ValueError):  # dead, or closed after an attempt to replace it failed
             self._replace()
 
@@ -131,21 +132,17 @@ class Watchdog:
         self._reap()
         with contextlib.suppress(OSError):  # the next line tries again
             self.start()
-            assert self._process is not None
-            assert self._process.stdin is not None
-            self._process.stdin.write(b"".join(b"+%d\n" % pid for pid in self._groups))
+            self._pipe.write(b"".join(b"+%d\n" % pid for pid in self._groups))
 
     def _reap(self) -> None:
-        assert self._process is not None
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
 
     def close(self) -> None:
         """End the process, which kills nothing; waits for its end."""
         with self._lock:
-            if self._closed or self._process is None:
+            if self._closed:
                 return
             self._send(b"q\n")
             self._closed = True

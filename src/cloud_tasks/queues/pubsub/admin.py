@@ -10,12 +10,12 @@ from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
 from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error
 from cloud_tasks.queues.pubsub.names import Names
+from cloud_tasks.queues.pubsub.queue import clipped
 
 #: Limits of the service for keeping an unread message, in seconds: 10 minutes to 31 days.
 _MIN_RETENTION, _MAX_RETENTION = 600, 31 * 86400
 #: Longest retention of servers that know the former limit only, such as the emulator.
 _OLD_MAX_RETENTION = 7 * 86400
-_MIN_LEASE, _MAX_LEASE = 10, 600
 _MIN_DELIVERIES, _MAX_DELIVERIES = 5, 100
 #: Seconds for creating and deleting, which takes the service longer than handling a message.
 _SETUP_TIMEOUT = 2 * TIMEOUT
@@ -26,9 +26,7 @@ _CLOCK_SKEW = 60
 class PubSubAdmin(QueueAdmin):
     """Administration of the queue that *connection* leads to.
 
-    Args:
-        connection: to its topic and subscription.
-        exactly_once: queues are created to deliver each message once.
+    With *exactly_once* it is created to deliver each message once.
     """
 
     def __init__(self, connection: Connection, *, exactly_once: bool = False) -> None:
@@ -53,11 +51,10 @@ class PubSubAdmin(QueueAdmin):
             # A topic without a subscription keeps no messages.
             self._create_topic(dead)
             self._create_subscription(dead, spec, None)
+            attempts = min(max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES)
             dead_letter_policy = {
                 "dead_letter_topic": dead.topic,
-                "max_delivery_attempts": min(
-                    max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES
-                ),
+                "max_delivery_attempts": attempts,
             }
         return self._create_subscription(self._names, spec, dead_letter_policy) or created
 
@@ -70,7 +67,7 @@ class PubSubAdmin(QueueAdmin):
         fields = {
             "name": names.subscription,
             "topic": names.topic,
-            "ack_deadline_seconds": min(max(spec.lease, _MIN_LEASE), _MAX_LEASE),
+            "ack_deadline_seconds": clipped(spec.lease),
             "expiration_policy": {},  # never expires; the default is 31 days without use
             "enable_exactly_once_delivery": self._exactly_once,
         }
@@ -100,15 +97,14 @@ class PubSubAdmin(QueueAdmin):
 
     def _has_topic(self) -> bool:
         try:
-            self._connection.request("topic", "get_topic", {"topic": self._names.topic})
+            self._connection.read("topic")
         except QueueMissingError:
             return False
         return True
 
     def _has_subscription(self) -> bool:
-        fields = {"subscription": self._names.subscription}
         try:
-            found = self._connection.request("subscription", "get_subscription", fields)
+            found = self._connection.read("subscription")
         except QueueMissingError:
             return False
         if found.topic != self._names.topic:
@@ -121,26 +117,25 @@ class PubSubAdmin(QueueAdmin):
 
     def depth(self) -> Depth:
         """Return unknown numbers: only Google's monitoring counts messages, minutes late."""
-        fields = {"subscription": self._names.subscription}
-        self._connection.request("subscription", "get_subscription", fields)
+        self._connection.read("subscription")
         return Depth(None, None)
 
     def purge(self) -> None:
         """Mark all messages up to now as acknowledged; the settings stay."""
-        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(
-            seconds=_CLOCK_SKEW
-        )
+        skew = datetime.timedelta(seconds=_CLOCK_SKEW)
+        until = datetime.datetime.now(datetime.timezone.utc) + skew
         fields = {"subscription": self._names.subscription, "time": until}
         self._connection.request("subscription", "seek", fields, timeout=_SETUP_TIMEOUT)
 
     def delete(self) -> bool:
         """Delete subscription and topic; return False if there was neither."""
-        deleted = self._delete("subscription", self._names.subscription)
-        return self._delete("topic", self._names.topic) or deleted
+        deleted = self._delete("subscription")
+        return self._delete("topic") or deleted
 
-    def _delete(self, side: Side, name: str) -> bool:
+    def _delete(self, side: Side) -> bool:
+        fields: dict[str, Any] = {side: getattr(self._names, side)}
         try:
-            self._connection.request(side, f"delete_{side}", {side: name}, timeout=_SETUP_TIMEOUT)
+            self._connection.request(side, f"delete_{side}", fields, timeout=_SETUP_TIMEOUT)
         except QueueMissingError:
             return False
         return True

@@ -20,13 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableError
-from cloud_tasks.queues.pubsub.errors import (
-    CallError,
-    Side,
-    no_credentials,
-    no_library,
-    to_queue_error,
-)
+from cloud_tasks.queues.pubsub.errors import CallError, Side, no_credentials, to_queue_error
 from cloud_tasks.queues.pubsub.names import Names
 
 #: Seconds for a request that the service answers at once.
@@ -86,6 +80,10 @@ class Connection:
             return self.call(side, method, fields, timeout=timeout)
         except CallError as error:
             raise to_queue_error(error, self.names, side) from error
+
+    def read(self, side: Side) -> Any:
+        """Request the properties of the topic or the subscription; raises as ``request``."""
+        return self.request(side, f"get_{side}", {side: getattr(self.names, side)})
 
     def call(
         self, side: Side, method: str, fields: Mapping[str, Any], *, timeout: float = TIMEOUT
@@ -218,7 +216,9 @@ def _library() -> Any:
             from google.api_core import exceptions
             from google.pubsub_v1 import PublisherClient, SubscriberClient
         except ImportError as error:
-            raise no_library() from error
+            raise QueueRefusedError(
+                "Pub/Sub needs Google's library: install it with `pip install 'cloud-tasks[gcp]'`"
+            ) from error
 
     class ImpatientRequest(google.auth.transport.requests.Request):
         """A request that gives up on the metadata server in 2 s; the library takes 12 s."""

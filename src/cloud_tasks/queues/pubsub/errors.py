@@ -13,7 +13,7 @@ from cloud_tasks.errors import (
 )
 from cloud_tasks.queues.pubsub.names import Names
 
-#: Subject of a request; each has an SDK client of its own.
+#: Subject of a request, called as in Names; each has an SDK client of its own.
 Side: TypeAlias = Literal["topic", "subscription"]
 
 #: gRPC's names of errors after which trying again may help.
@@ -77,8 +77,7 @@ class NoPermissionError(QueueRefusedError):
 
 def to_queue_error(error: CallError, names: Names, side: Side) -> QueueError:
     """Return the error to raise for *error* about one side of the queue of *names*."""
-    path = names.topic if side == "topic" else names.subscription
-    short = path.rpartition("/")[2]
+    short = getattr(names, side).rpartition("/")[2]
     where = f"{side} {short!r} of queue {names.queue!r} in project {names.project!r}"
     detail = error.text[:_MAX_QUOTE].rstrip(". ")
     if error.code == "NOT_FOUND":
@@ -114,11 +113,4 @@ def no_credentials(names: Names, reason: str | None) -> QueueRefusedError:
         f"no Google credentials for {where}: looked at GOOGLE_APPLICATION_CREDENTIALS, at "
         "gcloud's own, and for this machine's metadata server; on your own machine run `gcloud "
         "auth application-default login`"
-    )
-
-
-def no_library() -> QueueRefusedError:
-    """Return the error for Google's library not being installed."""
-    return QueueRefusedError(
-        "Pub/Sub needs Google's library: install it with `pip install 'cloud-tasks[gcp]'`"
     )

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one queue.
-
-    Attributes:
-        queue: name that users give.
-        project: id of the project that it belongs to.
-    """
+    """The names of one queue: its users' in the project of that id, and Google's."""
 
     queue: str
     project: str

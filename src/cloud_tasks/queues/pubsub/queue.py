@@ -63,9 +63,7 @@ _PERMANENT = "PERMANENT_FAILURE"
 class PubSubQueue(MessageQueue):
     """The queue that *connection* leads to.
 
-    Args:
-        connection: to its topic and subscription.
-        exactly_once: a warning is logged if its subscription may deliver a message twice.
+    With *exactly_once* a warning is logged if its subscription may deliver a message twice.
     """
 
     limits = LIMITS
@@ -101,10 +99,7 @@ class PubSubQueue(MessageQueue):
 
     def _get(self, side: Side) -> Any:
         self._count("check")
-        if side == "topic":
-            return self._connection.request("topic", "get_topic", {"topic": self._names.topic})
-        fields = {"subscription": self._names.subscription}
-        return self._connection.request("subscription", "get_subscription", fields)
+        return self._connection.read(side)
 
     def _info(self, subscription: Any) -> QueueInfo:
         if subscription.topic != self._names.topic:
@@ -133,7 +128,7 @@ class PubSubQueue(MessageQueue):
             if self._closing.wait(_PAUSE):
                 break
             messages = self._pull(n, deadline)
-        seconds = _clipped(lease)
+        seconds = clipped(lease)
         if messages and seconds != own_lease:
             return self._with_lease(messages, seconds)
         return messages
@@ -195,7 +190,7 @@ class PubSubQueue(MessageQueue):
 
     def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
         """Make the leases of *messages* end *seconds* from now, clipped to 10..600 s."""
-        return self._settle("extend", messages, _clipped(seconds))
+        return self._settle("extend", messages, clipped(seconds))
 
     def ack(self, messages: Sequence[Message]) -> list[Failure]:
         """Delete *messages*; only exactly-once subscriptions report lost ones."""
@@ -259,11 +254,9 @@ class PubSubQueue(MessageQueue):
                 "topic": self._names.topic,
                 "messages": [{"data": message.body} for message in chunk],
             }
-            size = sum(len(message.body) for message in chunk)
+            timeout = TIMEOUT + sum(len(message.body) for message in chunk) / _BYTES_PER_SECOND
             self._count("send")
-            self._connection.request(
-                "topic", "publish", fields, timeout=TIMEOUT + size / _BYTES_PER_SECOND
-            )
+            self._connection.request("topic", "publish", fields, timeout=timeout)
         return failures
 
     def close(self) -> None:
@@ -272,7 +265,8 @@ class PubSubQueue(MessageQueue):
         self._connection.close()
 
 
-def _clipped(seconds: float) -> int:
+def clipped(seconds: float) -> int:
+    """Return *seconds* of a lease, rounded up and within the limits."""
     return math.ceil(min(max(seconds, LIMITS.min_lease), LIMITS.max_lease))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,24 +11,18 @@ from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, sqs_name
+from cloud_tasks.queues.sqs.queue import LIMITS
 
 #: Limits of SQS, in seconds.
-_MAX_LEASE = 43_200
 _MIN_RETENTION, _MAX_RETENTION = 60, 14 * 86_400
 
-_DEPTH = {
-    "visible": ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"),
-    "in_flight": ("ApproximateNumberOfMessagesNotVisible",),
-}
+_VISIBLE = "ApproximateNumberOfMessages"
+_DELAYED = "ApproximateNumberOfMessagesDelayed"
+_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
 
 
 class SqsAdmin(QueueAdmin):
-    """Administration of the queue that SQS knows as *name*.
-
-    Args:
-        name: in SQS; the suffix ``.fifo`` makes it a queue that drops repeats.
-        connection: to SQS.
-    """
+    """Administration of the queue that SQS knows as *name*; ``.fifo`` at its end drops repeats."""
 
     def __init__(self, name: str, connection: Connection) -> None:
         super().__init__(name)
@@ -41,11 +36,8 @@ class SqsAdmin(QueueAdmin):
             QueueUnavailableError: among others, a queue of that name was deleted within the last
                 60 s.
         """
-        try:
+        with contextlib.suppress(QueueMissingError):
             queue_url(self._connection, self.name)
-        except QueueMissingError:
-            pass
-        else:
             return False
         attributes = self._attributes(spec)
         try:
@@ -58,13 +50,10 @@ class SqsAdmin(QueueAdmin):
 
     def depth(self) -> Depth:
         """Return the number of its messages: SQS's estimate, some seconds old."""
-        names = [name for group in _DEPTH.values() for name in group]
+        names = [_VISIBLE, _DELAYED, _IN_FLIGHT]
         attributes = self._queue_attributes(self.name, names)
-        counts = {
-            field: sum(int(attributes.get(name, 0)) for name in group)
-            for field, group in _DEPTH.items()
-        }
-        return Depth(counts["visible"], counts["in_flight"], exact=False)
+        visible, delayed, in_flight = (int(attributes.get(name, 0)) for name in names)
+        return Depth(visible + delayed, in_flight, exact=False)
 
     def purge(self) -> None:
         """Delete all its messages; takes effect within 60 s, and SQS allows it once in 60 s."""
@@ -86,7 +75,7 @@ class SqsAdmin(QueueAdmin):
     def _attributes(self, spec: QueueSpec) -> dict[str, str]:
         retention = max(_MIN_RETENTION, min(spec.retention, _MAX_RETENTION))
         attributes = {
-            "VisibilityTimeout": str(min(spec.lease, _MAX_LEASE)),
+            "VisibilityTimeout": str(min(spec.lease, LIMITS.max_lease)),
             "MessageRetentionPeriod": str(retention),
         }
         fifo = self.name.endswith(FIFO)

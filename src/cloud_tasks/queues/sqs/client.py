@@ -43,10 +43,7 @@ class Connection:
     """Connection to one SQS server, by an SDK client made at the first request; thread-safe.
 
     Credentials and region come from where boto3 looks for them, the region on an EC2 instance
-    also from its metadata service.
-
-    Args:
-        endpoint_url: of the server; None means the SDK's own settings.
+    also from its metadata service; without *endpoint_url* the server comes from there, too.
     """
 
     def __init__(self, endpoint_url: str | None = None) -> None:
@@ -67,12 +64,9 @@ class Connection:
             return self._client
 
     def request(self, operation: str, queue: str, **parameters: Any) -> dict[str, Any]:
-        """Make one request, without retries, and return the answer.
+        """Call a method of the SDK's client, without retries, and return the answer.
 
-        Args:
-            operation: name of the method of the SDK's client.
-            queue: the queue's name, for error messages.
-            **parameters: of the method.
+        *queue* is its name in errors.
 
         Raises:
             QueueUnavailableError: trying again may help.
@@ -133,12 +127,7 @@ def _make_client(endpoint_url: str | None) -> Any:
 
 
 def as_queue_error(error: Exception, place: str) -> QueueError:
-    """Translate an error of the SDK into one of ours.
-
-    Args:
-        error: raised by the SDK.
-        place: description of queue and server.
-    """
+    """Translate an *error* of the SDK into one of ours; *place* describes queue and server."""
     from botocore import exceptions as sdk
     from botocore.parsers import ResponseParserError
 
@@ -155,7 +144,7 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
     if isinstance(error, sdk.CredentialRetrievalError | sdk.MetadataRetrievalError | RuntimeError):
         # Credentials of a role: the next request asks for them again.
         return QueueUnavailableError(f"no AWS credentials for {place} at the moment: {error}")
-    if _has_wrong_certificate(error):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return QueueRefusedError(f"{place} shows a certificate that isn't valid: {_reason(error)}")
     no_answer = (
         sdk.ConnectionError,
@@ -174,10 +163,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     return chain
-
-
-def _has_wrong_certificate(error: Exception) -> bool:
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def _reason(error: Exception) -> str:

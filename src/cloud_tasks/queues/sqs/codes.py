@@ -87,14 +87,7 @@ def is_lost(code: str, message: str, *, sender_fault: bool = False) -> bool:
 
 
 def queue_error(code: str, message: str, status: int, place: str) -> QueueError:
-    """Return the error for an error response of SQS.
-
-    Args:
-        code: the error's code, with or without its namespace.
-        message: the provider's text.
-        status: HTTP status.
-        place: description of queue and server.
-    """
+    """Return the error for an error response of SQS; *place* describes queue and server."""
     name = plain(code)
     if name in _WAIT:
         return Unavailable(_WAIT[name].format(place=place))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from cloud_tasks.queues.base import QueueProvider
 from cloud_tasks.queues.sqs.admin import SqsAdmin
 from cloud_tasks.queues.sqs.client import Connection
@@ -12,28 +14,16 @@ from cloud_tasks.queues.sqs.queue import LIMITS, SqsQueue
 class SqsProvider(QueueProvider):
     """Queues of SQS, in the region and account of the SDK's own settings.
 
-    Args:
-        project_id: ignored, because SQS has no projects.
-        endpoint_url: address of another server that speaks the protocol of SQS.
-        exactly_once: the queues are FIFO queues, and their names end in ``.fifo``.
-
-    Attributes:
-        connection: shared by all queues and admins of this provider.
+    It has no projects, so ``project_id`` is ignored. ``exactly_once`` means FIFO queues, whose
+    names end in ``.fifo``.
     """
 
     limits = LIMITS
 
-    def __init__(
-        self,
-        *,
-        project_id: str | None = None,
-        endpoint_url: str | None = None,
-        exactly_once: bool = False,
-    ) -> None:
-        super().__init__(
-            project_id=project_id, endpoint_url=endpoint_url, exactly_once=exactly_once
-        )
-        self.connection = Connection(endpoint_url)
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection that all queues and admins of this provider share."""
+        return Connection(self.endpoint_url)
 
     def queue(self, name: str) -> SqsQueue:
         """Return the queue that users call *name*; makes no request."""

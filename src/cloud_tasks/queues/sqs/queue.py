@@ -49,12 +49,7 @@ _HOLD_MARGIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The handle of a delivery, and when it came.
-
-    Attributes:
-        handle: SQS's ReceiptHandle.
-        received: by the monotonic clock, in seconds.
-    """
+    """The ReceiptHandle of a delivery, and when it came, by the monotonic clock."""
 
     handle: str
     received: float
@@ -77,11 +72,8 @@ class SqsQueue(MessageQueue):
     """The queue that SQS knows as *name*; a queue whose name ends in ``.fifo`` drops repeats.
 
     If a call takes several requests and a later one can't be made, its messages are returned as
-    failures, so that those before them are not sent or settled again.
-
-    Args:
-        name: in SQS.
-        connection: to SQS; several queues can share it.
+    failures, so that those before them are not sent or settled again. Several queues can share a
+    *connection*.
     """
 
     limits = LIMITS
@@ -150,8 +142,7 @@ class SqsQueue(MessageQueue):
         entries: list[_Entry] = []
         failures: list[Failure] = []
         for index, message in enumerate(messages):
-            reason = _unsendable(message.body)
-            if reason:
+            if reason := _unsendable(message.body):
                 failures.append(Failure(index, reason, lost=True))
             else:
                 entries.append(self._outgoing(index, message))

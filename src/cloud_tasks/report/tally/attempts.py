@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_tasks.timestamps import PlausibleTimestamps
+from cloud_tasks.timestamps import plausible_timestamp
 
 #: Characters that are kept of a task's id, and of the name of a host.
 LONGEST_ID, _LONGEST_NAME = 500, 120
@@ -70,13 +70,12 @@ def read_attempt(
     kind: str,
     when: float | None,
     host: str,
-    timestamps: PlausibleTimestamps,
 ) -> Attempt:
     """Return the attempt that *event*, of type *kind* and made at *when* on *host*, ended."""
     get = event.get
     put_back = get("retry") is True
     run_time, seconds = amount(get("run_time")), amount(get("elapsed_time"))
-    started = None if run_time is None else timestamps.parse(get("started"))
+    started = None if run_time is None else plausible_timestamp(get("started"))
     if run_time is not None and started is not None:
         start: float | None = started
         end: float | None = started + run_time

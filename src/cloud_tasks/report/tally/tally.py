@@ -27,7 +27,7 @@ from cloud_tasks.report.tally.attempts import (
 from cloud_tasks.report.tally.failures import FailureGroups
 from cloud_tasks.report.tally.rows import MAX_ROWS, OTHER_HOSTS, Rows
 from cloud_tasks.report.tally.time_axis import TimeAxis
-from cloud_tasks.timestamps import PlausibleTimestamps
+from cloud_tasks.timestamps import plausible_timestamp
 
 #: Attempts that are kept one by one; of more there are only counts.
 MAX_SINGLE = 20_000
@@ -121,7 +121,6 @@ class Tally:
         self.more_notes = 0
         self.skipped = 0
         self._since = since
-        self._timestamps = PlausibleTimestamps()
         self._max_single = max_single
         self._single: list[tuple[int, Attempt]] | None = []
 
@@ -153,7 +152,7 @@ class Tally:
         is_attempt = kind in TASK_EVENTS
         if not is_attempt and kind not in _WORKER_EVENTS and kind not in _COUNTED:
             return
-        when = self._timestamps.parse(event.get("timestamp"))
+        when = plausible_timestamp(event.get("timestamp"))
         if when is not None and when < self._since:
             self.skipped += 1
             return
@@ -161,7 +160,7 @@ class Tally:
         name = short_text(event.get("hostname"))
         host = self.hosts.get(name) or self._new_host(name)
         if is_attempt:
-            self._add_attempt(event, read_attempt(event, kind, when, name, self._timestamps), host)
+            self._add_attempt(event, read_attempt(event, kind, when, name), host)
         elif kind in _WORKER_EVENTS:
             self._add_note(event, kind, when, name, host)
 

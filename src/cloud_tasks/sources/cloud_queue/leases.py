@@ -48,10 +48,8 @@ class Lease:
 class Leases:
     """The leases of one worker on one queue. Methods may be called from any thread.
 
-    Args:
-        queue: makes the requests; may block.
-        seconds: length of a lease, and of each extension.
-        clock: its ``boot`` is used, which goes on while the machine sleeps.
+    A lease lasts *seconds* by ``clock.boot``, which goes on while the machine sleeps, and is
+    extended by as much.
     """
 
     def __init__(self, queue: RetryingQueue, seconds: float, clock: Clock) -> None:

@@ -13,24 +13,16 @@ _BLANKS = " \t\r\n"
 
 
 def to_delivery(message: Message, receipt: object) -> Item:
-    """Return the delivery of the task in *message*, or the problem with it.
+    """Return the delivery of the task in *message*, or the problem with it, with *receipt*."""
 
-    Args:
-        message: as it was received.
-        receipt: kept in the delivery for its source.
-    """
-    item = _read(message)
-    if isinstance(item, Delivery):
-        return Delivery(item.task, receipt, message.attempt)
-    return replace(item, receipt=receipt)
-
-
-def _read(message: Message) -> Item:
     def position() -> str:
         return f"message {message.message_id}"
 
     try:
         text = message.body.decode("utf-8").strip(_BLANKS)
     except UnicodeDecodeError as error:
-        return Malformed(position(), f"is no UTF-8 at byte {error.start + 1}")
-    return to_json_item(JsonDecoder(), text, position)
+        return Malformed(position(), f"is no UTF-8 at byte {error.start + 1}", receipt=receipt)
+    item = to_json_item(JsonDecoder(), text, position)
+    if isinstance(item, Delivery):
+        return Delivery(item.task, receipt, message.attempt)
+    return replace(item, receipt=receipt)

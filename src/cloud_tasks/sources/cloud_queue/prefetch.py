@@ -67,12 +67,8 @@ class PrefetchPolicy:
 class PrefetchBuffer:
     """The tasks that wait, and the number of those that were delivered.
 
-    Not thread-safe: callers hold the lock of the source.
-
-    Args:
-        policy: how many tasks to hold.
-        max_request: most messages in one request.
-        clock: its ``monotonic`` is used.
+    Not thread-safe: callers hold the lock of the source. One request returns up to *max_request*
+    messages.
 
     Attributes:
         left: number of tasks that may still be delivered.

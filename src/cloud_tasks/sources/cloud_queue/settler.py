@@ -30,11 +30,8 @@ _MAX_QUOTE = 100
 class Settler:
     """Settles leases that were dropped. Every method but the last two blocks; none raises.
 
-    Args:
-        queue: the queue of the messages.
-        dead: the dead-letter queue; None if there is none.
-        stop: set by :meth:`stop_retrying`; ends the retries of both queues.
-        clock: its ``boot`` is used.
+    *dead* is the dead-letter queue, if there is one. *stop* ends the retries of both queues; it is
+    set by :meth:`stop_retrying`.
     """
 
     def __init__(
@@ -103,19 +100,21 @@ class Settler:
         """Call *operation* with the messages of *leases*; log those that could not be *done*."""
         if not leases:
             return
+        messages = [lease.message for lease in leases]
         lasting = min(lease.deadline for lease in leases) - self._clock.boot()
         try:
-            failures = operation(
-                [lease.message for lease in leases], budget=min(max(0.0, lasting), budget)
-            )
+            failures = operation(messages, budget=min(max(0.0, lasting), budget))
         except QueueError as error:
-            _warn(len(leases), len(leases), done, str(error))
-            return
-        if failures:
-            # One line for all: after a purge of the queue there is a failure for each task.
-            reason = failures[0].reason
-            short = reason if len(reason) <= _MAX_QUOTE else f"{reason[:_MAX_QUOTE]}..."
-            _warn(len(failures), len(leases), done, short)
+            failed, reason = len(messages), str(error)
+        else:
+            if not failures:
+                return
+            failed, reason = len(failures), failures[0].reason
+            if len(reason) > _MAX_QUOTE:
+                reason = f"{reason[:_MAX_QUOTE]}..."
+        # One line for all: after a purge of the queue there is a failure for each task.
+        text = "%d of %d tasks could not be %s and will come again: %s"
+        logger.warning(text, failed, len(messages), done, reason)
 
     def stop_retrying(self) -> None:
         """Make no request more than once from now on."""
@@ -126,9 +125,3 @@ class Settler:
         self.queue.close()
         if self._dead is not None:
             self._dead.close()
-
-
-def _warn(failed: int, total: int, done: str, reason: str) -> None:
-    logger.warning(
-        "%d of %d tasks could not be %s and will come again: %s", failed, total, done, reason
-    )

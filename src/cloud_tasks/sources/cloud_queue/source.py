@@ -59,15 +59,9 @@ _CHECK_INTERVAL = 0.2
 
 
 class QueueSource(TaskSource):
-    """The tasks in *queue*.
+    """The tasks in *queue*, whose retries end when *stop* is set; ``drain`` sets it.
 
-    Args:
-        queue: makes the requests; its retries end when *stop* is set.
-        settler: settles the messages of *queue*.
-        lease: seconds of a lease without an extension.
-        policy: how many tasks to hold.
-        stop: set by ``drain``.
-        clock: measures leases and idle time.
+    A lease without an extension lasts *lease* seconds, clipped to the provider's limits.
     """
 
     def __init__(
@@ -93,7 +87,6 @@ class QueueSource(TaskSource):
         self._buffer = PrefetchBuffer(policy, limits.receive, clock)
         self._settling = 0  # calls that settle, in any thread
         self._failure: SourceError | None = None
-        self._started = False
         self._draining = False
         self._close_now = False
         self._closed = False
@@ -143,9 +136,8 @@ class QueueSource(TaskSource):
         )
 
     def _start(self) -> None:
-        if self._started or self._draining:
+        if self._receiver.ident is not None or self._draining:
             return
-        self._started = True
         self._buffer.busy(until=self._clock.monotonic())
         self._leases.start()
         self._receiver.start()
@@ -206,8 +198,7 @@ class QueueSource(TaskSource):
 
     def has_lost(self, delivery: Delivery) -> bool:
         """Tell whether the lease of *delivery* is over."""
-        lease: Lease = delivery.receipt
-        return self._leases.is_lost(lease)
+        return self._leases.is_lost(delivery.receipt)
 
     def drain(self, *, now: bool = False) -> None:
         """Receive nothing more; buffered tasks go back when the request under way has ended."""

@@ -17,16 +17,12 @@ _MARKERS = {
     "csv": (b"\n",),
     "tsv": (b"\n",),
 }
-_WITH_HEADER = ("csv", "tsv")
 
 
 def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> int | None:
-    """Estimate the number of tasks in a local file; None if it can't be read.
+    """Estimate the number of tasks in a local file, maybe compressed; None if it can't be read.
 
-    Args:
-        path: the file; it may be compressed.
-        task_format: one of ``task_file.FORMATS``.
-        patience: seconds; if the file takes longer, the rest is taken to be like its first part.
+    If that takes longer than *patience* seconds, the rest is taken to be like the first part.
     """
     try:
         size = path.stat().st_size
@@ -34,7 +30,7 @@ def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> i
             count, share = _count(raw, size, _MARKERS[task_format], time.monotonic() + patience)
     except (OSError, EOFError, zlib.error):
         return None
-    if task_format in _WITH_HEADER:
+    if task_format in ("csv", "tsv"):  # the header is no task
         count = max(0, count - 1)
     return round(count / share) if share > 0 else None
 

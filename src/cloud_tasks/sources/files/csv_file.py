@@ -31,15 +31,11 @@ class CsvReader:
         self._line = 1  # in which the row begins
 
     def begin(self) -> None:
-        """Read the header.
-
-        Raises:
-            TaskFormatError: there is none, or its names are empty or not unique.
-        """
+        """Read the header, whose names must be unique and not empty."""
         try:
             header = self._next_row()
         except csv.Error as error:
-            raise self._feed.error(Place(self._line), f"the header is no CSV: {error}") from error
+            raise self._error(f"the header is no CSV: {error}") from error
         if header is None:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a header and rows")
         self._names = [name.strip() for name in header]
@@ -49,12 +45,7 @@ class CsvReader:
             del self._names[self._id_column]
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each row, or the problem with it.
-
-        Raises:
-            SourceError: reading failed.
-            TaskFormatError: the file is no UTF-8 from here on.
-        """
+        """Yield the task of each row, or the problem with it."""
         while True:
             try:
                 row = self._next_row()
@@ -70,8 +61,7 @@ class CsvReader:
     def _bad_row(self, error: csv.Error) -> Malformed:
         if "field limit" in str(error):
             # The text that follows is inside that field, so it can't be divided into rows.
-            raise self._feed.error(
-                Place(self._line),
+            raise self._error(
                 f"a field is longer than {MAX_FIELD} characters: "
                 "is there a quotation mark that is never closed?",
             ) from error
@@ -111,17 +101,17 @@ class CsvReader:
         if len(names) == 1:
             for mark, called in _NAMES.items():
                 if mark in names[0]:
-                    raise self._header_error(
+                    raise self._error(
                         f"the header is divided by a {called}, "
                         f"but a {_NAMES[self._delimiter]} is expected"
                     )
         for number, name in enumerate(names, 1):
             if not name:
-                raise self._header_error(f"column {number} of the header has no name")
+                raise self._error(f"column {number} of the header has no name")
             if name in names[: number - 1]:
-                raise self._header_error(f"the header has the column {shown(name)} twice")
+                raise self._error(f"the header has the column {shown(name)} twice")
 
-    def _header_error(self, problem: str) -> TaskFormatError:
+    def _error(self, problem: str) -> TaskFormatError:
         return self._feed.error(Place(self._line), problem)
 
     def _lines(self) -> Iterator[str]:
@@ -133,9 +123,7 @@ class CsvReader:
             pieces.append(first)
             size += len(first)
             if size > MAX_ENTRY:
-                raise self._feed.error(
-                    Place(self._line), f"a line is longer than {MAX_ENTRY} characters"
-                )
+                raise self._error(f"a line is longer than {MAX_ENTRY} characters")
             if others:
                 yield "".join(pieces) + "\n"
                 for line in others[:-1]:

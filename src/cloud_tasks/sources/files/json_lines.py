@@ -25,21 +25,13 @@ class JsonLinesReader:
         self._count = 0
 
     def begin(self) -> None:
-        """Read the first line that is not blank.
-
-        Raises:
-            TaskFormatError: there is none.
-        """
+        """Read the first line that is not blank."""
         self._first = next(self._lines, None)
         if self._first is None:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a task in every line")
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each line, or the problem with it.
-
-        Raises:
-            SourceError: reading failed.
-        """
+        """Yield the task of each line, or the problem with it."""
         if self._first:
             yield self._item(*self._first)
             self._first = None

@@ -43,7 +43,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 16, 1024
 
 
 class JsonListReader:
-    """Reads the text of a JSON list; an entry that is no task hurts no other."""
+    """Reads the text of a JSON list."""
 
     def __init__(self, feed: TextFeed) -> None:
         self._feed = feed
@@ -57,11 +57,7 @@ class JsonListReader:
         self._decoder = JsonDecoder()
 
     def begin(self) -> None:
-        """Read up to the bracket that opens the list.
-
-        Raises:
-            TaskFormatError: the file is empty, or no list.
-        """
+        """Read up to the bracket that opens the list."""
         first = self._skip_blank()
         if not first:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a JSON list of tasks")
@@ -73,12 +69,7 @@ class JsonListReader:
         self._at += 1
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each entry, or the problem with it.
-
-        Raises:
-            TaskFormatError: the rest of the file is no JSON, or was cut off.
-            SourceError: reading failed.
-        """
+        """Yield the task of each entry, or the problem with it."""
         return itertools.chain.from_iterable(self._pieces())
 
     def _pieces(self) -> Iterator[Sequence[Item]]:
@@ -116,8 +107,7 @@ class JsonListReader:
     def _several(self, separator: str) -> Iterator[list[Delivery]]:
         """Yield the entries up to the last *separator* nearby, as long as all of them are good.
 
-        Args:
-            separator: the text between the last two entries, with a character of each: ``}, {``.
+        The separator is the text between the last two entries, with a character of each: ``}, {``.
         """
         if separator[0] != "}" or separator[-1] != "{":
             return

@@ -14,9 +14,9 @@ import select
 import stat
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, TypeAlias
 
 from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
 from cloud_tasks.sources.entries import shown
@@ -34,25 +34,18 @@ MAX_DEPTH = 200
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_WHY_NOT: Mapping[type, str] = {
+    FileNotFoundError: "does not exist",
+    IsADirectoryError: "is a directory, not a file",
+    PermissionError: "can't be read: you lack the permission",
+}
 _GZIP = b"\x1f\x8b"
 #: zlib's window bits for gzip data only.
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
-
-class RawStream(Protocol):
-    """Binary file, or an object that behaves like one, that a feed reads from."""
-
-    def read(self, size: int, /) -> bytes | None:
-        """Return up to *size* bytes as soon as there are some; none at the end.
-
-        None means that a non-blocking file has no bytes yet.
-        """
-
-    def fileno(self) -> int:
-        """Return its descriptor; called only after a read returned None."""
-
-    def close(self) -> None:
-        """Close it."""
+#: Binary files that a feed reads from. A read that returns None has no bytes yet: it is a
+#: non-blocking file, which has a descriptor to wait for.
+RawStream: TypeAlias = io.RawIOBase | io.BufferedIOBase
 
 
 class ByteFeed:
@@ -123,11 +116,11 @@ def is_remote(path: object) -> bool:
     return is_fcpath(path) or (isinstance(path, str) and _SCHEME.match(path) is not None)
 
 
-def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
+def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None] | None]:
     """Fetch a remote file; blocks until all of it has come.
 
     Returns:
-        The local copy, and a function to call when it is no longer needed.
+        The local copy, and a function to call when it is no longer needed, if it has to be.
 
     Raises:
         SourceError: it can't be fetched.
@@ -140,7 +133,7 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
             f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
         ) from error
     # Without a cache of ours the copy belongs to the user's own cache, or is the file itself.
-    discard: Callable[[], None] = _do_nothing
+    discard: Callable[[], None] | None = None
     local: Any
     try:
         if is_fcpath(path):
@@ -153,14 +146,15 @@ def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None]]:
             local = FCPath(path, filecache=cache).retrieve()
     except Exception as error:
         # Every cloud SDK has its own tree of errors.
-        discard()
+        if discard:
+            discard()
         raise SourceError(
             f"{name} can't be fetched: {type(error).__name__}: {shown(str(error), 300)}"
         ) from error
     return Path(local), discard
 
 
-def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
+def open_file(path: Path, name: str) -> ByteFeed:
     """Open a local file; blocks on a FIFO until it has a writer.
 
     Raises:
@@ -169,8 +163,9 @@ def open_file(path: Path, name: str, *, chunk: int = CHUNK) -> ByteFeed:
     try:
         raw = path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
-        raise SourceError(f"{name} {_why_not(error)}") from error
-    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw), chunk=chunk))
+        why = _WHY_NOT.get(type(error)) or f"can't be opened: {_reason(error)}"
+        raise SourceError(f"{name} {why}") from error
+    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw)))
 
 
 def open_standard_input(name: str) -> ByteFeed:
@@ -231,22 +226,8 @@ def decompressed(feed: ByteFeed) -> ByteFeed:
     return feed
 
 
-def _why_not(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist"
-    if isinstance(error, IsADirectoryError):
-        return "is a directory, not a file"
-    if isinstance(error, PermissionError):
-        return "can't be read: you lack the permission"
-    return f"can't be opened: {_reason(error)}"
-
-
 def _reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
-def _do_nothing() -> None:
-    """Do nothing."""
 
 
 class Gunzip(io.RawIOBase):

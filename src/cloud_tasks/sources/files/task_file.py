@@ -39,13 +39,24 @@ _LOOK_AHEAD = 1024 * 1024
 
 
 class Reader(Protocol):
-    """Reader of one format."""
+    """Reader of one format. An entry that is no task hurts no other."""
 
     def begin(self) -> None:
-        """Read the beginning; raise TaskFormatError if the file is not of the format."""
+        """Read up to the first entry.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the file is empty, or does not begin as the format does.
+        """
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each entry, or the problem with it."""
+        """Yield the task of each entry, or the problem with it.
+
+        Raises:
+            SourceError: reading failed.
+            TaskFormatError: the rest of the file can't be divided into entries: it is not of the
+                format, no UTF-8, or was cut off.
+        """
 
 
 class TaskFileSource(StreamSource):
@@ -97,11 +108,10 @@ class TaskFileSource(StreamSource):
         path = self._path
         if opening.is_remote(path):
             self._known_format()  # raises before a large file is fetched in vain
-            local, self._drop_copy = opening.fetch(path, self._name)
+            self._local, self._drop_copy = opening.fetch(path, self._name)
         else:
-            local = Path(str(path))
-        self._local = local
-        return opening.open_file(local, self._name)
+            self._local = Path(str(path))
+        return opening.open_file(self._local, self._name)
 
     def clone(self) -> TaskFileSource | None:
         """Return a source that reads the file, or the copy of a remote one; None for pipes."""
@@ -162,9 +172,8 @@ def _format_of_pipe(feed: ByteFeed) -> str:
         ahead = feed.peek(count)
         text = ahead.lstrip()
         if text or len(ahead) < count or count > _LOOK_AHEAD:
-            break
+            return {b"[": "json", b"{": "jsonl"}.get(text[:1], "yaml")
         count = len(ahead) + 1
-    return {b"[": "json", b"{": "jsonl"}.get(text[:1], "yaml")
 
 
 def reader_for(task_format: str, feed: ByteFeed) -> Reader:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import codecs
+from typing import NamedTuple
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.files.opening import ByteFeed
 
 
-class Place:
+class Place(NamedTuple):
     """A line and a column of a text, both from 1."""
 
-    __slots__ = ("column", "line")
-
-    def __init__(self, line: int = 1, column: int = 1) -> None:
-        self.line = line
-        self.column = column
+    line: int = 1
+    column: int = 1
 
     def after(self, text: str, end: int) -> Place:
         """Return the place of ``text[end]``, where *text* begins at this place."""

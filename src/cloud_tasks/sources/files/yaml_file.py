@@ -36,12 +36,10 @@ _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 
 
 class YamlListReader:
-    """Reads the text of a YAML list; an entry that is no task hurts no other.
+    """Reads the text of a YAML list.
 
-    Args:
-        feed: the text.
-        loader: a safe loader class of PyYAML, whose parser, resolver and constructors of scalars
-            are used; None: the one written in C if it is installed.
+    Uses the parser, resolver and constructors of scalars of *loader*, a safe loader class of
+    PyYAML; None: the one written in C if it is installed.
     """
 
     def __init__(self, feed: TextFeed, loader: Any = None) -> None:
@@ -56,11 +54,7 @@ class YamlListReader:
         self._line = 1  # of the entry's beginning
 
     def begin(self) -> None:
-        """Read up to the beginning of the list.
-
-        Raises:
-            TaskFormatError: the file is empty, or no list.
-        """
+        """Read up to the beginning of the list."""
         event = self._event()
         while isinstance(event, (StreamStartEvent, DocumentStartEvent)):
             event = self._event()
@@ -73,12 +67,7 @@ class YamlListReader:
             raise self._error(event, self._values.problem)
 
     def items(self) -> Iterator[Item]:
-        """Yield the task of each entry, or the problem with it.
-
-        Raises:
-            TaskFormatError: the rest of the file is no YAML, or was cut off.
-            SourceError: reading failed.
-        """
+        """Yield the task of each entry, or the problem with it."""
         while not isinstance(event := self._event(), SequenceEndEvent):
             yield self._item(event)
             self._input.begin_entry()

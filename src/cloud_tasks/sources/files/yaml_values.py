@@ -44,12 +44,9 @@ _MAX_NUMBER = 100_000
 
 
 class YamlValues:
-    """Builder of the values of one file.
+    """Builder of the values of one file, by the resolver and constructors of scalars of *loader*.
 
-    Args:
-        loader: a safe loader class of PyYAML, whose resolver and constructors of scalars are used.
-        next_event: returns the parser's next event.
-        error: makes the error that ends the file, from an event and a sentence.
+    *error* makes the error that ends the file, from an event and a sentence.
 
     Attributes:
         problem: the first problem of the values built since it was cleared; empty if there is

@@ -10,7 +10,7 @@ from unit.report.logs import BEGAN, old, ours, tallied
 from cloud_tasks.report.tally.idle import EVERYWHERE, HOST, LATE, SLOT, TAIL, gaps, tail
 from cloud_tasks.report.tally.rows import MAX_ROWS, Lanes
 from cloud_tasks.report.tally.time_axis import BUCKETS, TimeAxis
-from cloud_tasks.timestamps import PlausibleTimestamps
+from cloud_tasks.timestamps import plausible_timestamp
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from cloud_tasks.timestamps import PlausibleTimestamps
     ],
 )
 def test_timestamps_are_read_or_they_are_none(text: object, seconds: float | None) -> None:
-    assert PlausibleTimestamps().parse(text) == seconds
+    assert plausible_timestamp(text) == seconds
 
 
 def test_an_axis_keeps_every_count_whatever_comes_first() -> None:
