@@ -12,14 +12,7 @@ from cloud_tasks.settings.resolve import add_row, collect
 from cloud_tasks.settings.table import ROWS
 
 #: The settings by which a worker finds its queues. The commands have the same flags and variables.
-_JOB = (
-    "provider",
-    "job_id",
-    "project_id",
-    "queue_name",
-    "exactly_once_queue",
-    "endpoint_url",
-)
+_JOB = ("provider", "job_id", "project_id", "queue_name", "exactly_once_queue", "endpoint_url")
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, *more: str) -> None:
@@ -37,11 +30,7 @@ def parse(
 ) -> tuple[argparse.Namespace, JobQueues]:
     """Return the arguments and the queues; the command line beats the environment.
 
-    Args:
-        parser: has the flags of :func:`add_job_arguments`.
-        argv: the command line after the command's name.
-        more: as given there.
-        environ: the environment; None: that of this process.
+    *parser* has the flags of :func:`add_job_arguments`, which was given the same *more*.
 
     Raises:
         SystemExit: values are wrong or missing; the parser has printed which.

@@ -215,7 +215,6 @@ class Written:
     """The result of writing the task file.
 
     Attributes:
-        path: of the file.
         asked: number of tasks that should be in it.
         found: number of tasks that are, and why the others are missing.
         looked: there was a place to look for data.

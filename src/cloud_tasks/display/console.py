@@ -133,7 +133,7 @@ class Console:
             self._screen.give_back()
 
     def _wait(self) -> None:
-        """Wait for the thread, as long as the console takes something."""
+        """Wait for the thread, as long as the console takes something: slow is not stuck."""
         left, before = _PARTS, self._taken
         while left and self._thread.ident is not None and self._thread.is_alive():
             self._thread.join(_PATIENCE / _PARTS)
@@ -142,7 +142,6 @@ class Console:
 
     @property
     def _taken(self) -> int:
-        """Counts what the console has taken: tells a slow one from one that is stuck."""
         return self._logged if self._screen is None else self._screen.taken
 
     def _run(self) -> None:

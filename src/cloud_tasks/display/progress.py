@@ -39,8 +39,6 @@ class ProgressState:
 
     Attributes:
         name: of the user's function.
-        now: the counts.
-        slots: tasks at once.
         rate: tasks a second.
         left: seconds until the end; None: unknown, or not yet known.
         ends: that moment, in seconds since the epoch.

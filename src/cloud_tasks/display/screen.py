@@ -50,11 +50,9 @@ def is_drawn(
 ) -> bool:
     """Tell whether the progress is drawn.
 
-    Args:
-        mode: ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
-            moreover it is in the foreground and shows the log; ``off``: no.
-        terminal_taken: tasks run in this thread or a debugger will, and need the terminal.
-        environment: of this process.
+    *mode* ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
+    moreover it is in the foreground and shows the log; ``off``: no. *terminal_taken*: tasks run in
+    this thread or a debugger will, and need the terminal.
     """
     environment = os.environ if environment is None else environment
     if mode == "off" or os.name != "posix" or sys.stderr is None:
@@ -150,11 +148,9 @@ class Screen:
         return width or _USUAL_SIZE[0], height or _USUAL_SIZE[1]
 
     def draw(self, area: Sequence[ScreenLine] | None, *, everything: bool = False) -> None:
-        """Show the captured output, and *area* below it. May block.
+        """Show the captured output, and *area* below it; None: as it was. May block.
 
-        Args:
-            area: its lines; None: as they were.
-            everything: show also the last line, though its end is missing.
+        *everything*: show also the last line, though its end is missing.
         """
         above = self._lines.take(time.monotonic(), everything=everything)
         above += "".join(f"{line}\n" for line in self._above)

@@ -39,7 +39,6 @@ class TaskKey(NamedTuple):
     """The identity of a task: an id may be used again with other data.
 
     Attributes:
-        task_id: its id.
         digest: ``data_digest`` of its data; None where the log has none, as in the older system.
     """
 

@@ -41,9 +41,8 @@ class RunFiles:
 
     Attributes:
         name: as the user gave it.
-        events: the event log.
         logs: the folder of task logs; it may be missing.
-        directory: the run directory; None: the user named an event log.
+        directory: None: the user named an event log.
     """
 
     name: str

@@ -23,6 +23,8 @@ from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]
 _HOUR = 3600
+#: Details of the last start that are passed on.
+_DETAILS = ("function", "executor", "slots", "cwd", "versions")
 
 
 def document(
@@ -84,11 +86,7 @@ def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str
         "starts": len(starts),
         "start_up": _start_up(span, starts),
         "command": last.command,
-        "function": last.details.get("function"),
-        "executor": last.details.get("executor"),
-        "slots": last.details.get("slots"),
-        "cwd": last.details.get("cwd"),
-        "versions": last.details.get("versions"),
+        **{key: last.details.get(key) for key in _DETAILS},
         "settings": last.settings,
         "ended": _iso(last.ended),
         "summary": dict(last.summary),

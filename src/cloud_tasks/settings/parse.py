@@ -55,12 +55,9 @@ def whole(at_least: int, *, misfit: str = "is not a whole number") -> Callable[[
 
 
 def amount(of: str, *, zero: bool = True, at_most: float = math.inf) -> Callable[[str], float]:
-    """Return a parser of finite numbers that are not negative.
+    """Return a parser of finite numbers that are not negative; *zero* allows 0.
 
-    Args:
-        of: the unit, in the plural, for the error's sentence.
-        zero: allow 0.
-        at_most: the largest allowed number.
+    *of* is the unit, in the plural, for the error's sentence.
     """
 
     def parse(value: str) -> float:

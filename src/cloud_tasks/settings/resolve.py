@@ -30,8 +30,7 @@ class Resolved:
     """The settings of one worker and their origins.
 
     Attributes:
-        settings: the values.
-        origins: who gave each of them.
+        origins: who gave each value.
         args: the Namespace: the program's own arguments, and ours with their final values.
         warnings: sentences to log once logging is set up.
         from_queue: tasks come from the provider's queue: there is neither a task file nor a

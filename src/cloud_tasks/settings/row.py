@@ -71,8 +71,7 @@ class Row:
     def help_text(self, default: str | None = None) -> str:
         """Return the text for ``--help``; each ``%`` is doubled, because argparse expands it.
 
-        Args:
-            default: shown as the default, in argparse's notation; None: the row's own.
+        *default* is shown as the default, in argparse's notation; None: the row's own.
         """
         shown = default or _escaped(self.default_text)
         variable = f"[env: {self.env}] " if self.env else ""

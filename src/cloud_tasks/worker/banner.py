@@ -81,12 +81,8 @@ def _idle_cores(resolved: Resolved) -> str:
 class ResumeReporter:
     """Print what ``--resume`` skips and runs, and warn of what the user may not have meant.
 
-    Args:
-        previous: results of earlier runs; read by the time of the first call.
-        source: its name.
-        rerun_failed: failed tasks run again.
-        limit: ``--max-num-tasks``.
-        whole: every task of the source is compared; none is skipped before.
+    *previous* has been read by the time of the first call. *limit* is ``--max-num-tasks``.
+    *whole*: every task of *source* is compared; none is skipped before.
     """
 
     def __init__(

@@ -43,7 +43,6 @@ class Attempt:
         when: of the event, in seconds since the epoch.
         start, end: of the run; without ``started`` and ``run_time``, of having a slot.
         seconds: that it ran; without ``run_time``, that it had a slot.
-        slot: its number.
         number: of the attempt, from 1.
         max_rss_mb: peak memory, MiB.
         cpu_time: seconds.

@@ -98,11 +98,9 @@ class Tally:
         hosts: by name; of very many, the later ones are counted together.
         notes: the first notices and problems.
         more_notes: the number of further ones.
-        skipped: events from before *since*, which are counted nowhere else.
+        skipped: events from before *since*, in seconds since the epoch; they count nowhere else.
 
-    Args:
-        max_single: attempts that are kept one by one, at most.
-        since: leave out earlier events, in seconds since the epoch.
+    At most *max_single* attempts are kept one by one.
     """
 
     def __init__(self, *, max_single: int = MAX_SINGLE, since: float = 0.0) -> None:
