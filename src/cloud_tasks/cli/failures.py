@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from cloud_tasks.history.failures import (
     write_task_file,
 )
 from cloud_tasks.history.layout import RunFiles, find_run
-from cloud_tasks.history.starts import Origin, origins
+from cloud_tasks.history.starts import Start, starts_with_files
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe
 
@@ -215,15 +215,14 @@ class Written:
     """The result of writing the task file.
 
     Attributes:
-        path: of the file.
-        wanted: number of tasks that should be in it.
+        asked: number of tasks that should be in it.
         found: number of tasks that are, and why the others are missing.
         looked: there was a place to look for data.
         command: to run these tasks; None: the command line of the run is unknown.
     """
 
     path: str
-    wanted: int
+    asked: int
     found: SearchResult
     looked: bool
     command: str | None
@@ -231,7 +230,7 @@ class Written:
     def lines(self) -> list[str]:
         """Return a few sentences for the user."""
         lines = [safe(problem, 1000) for problem in self.found.problems]
-        if self.found.written or not self.wanted:
+        if self.found.written or not self.asked:
             lines.append(f"wrote {plural(self.found.written, 'task')} to {safe(self.path)}")
         if self.found.lost:
             lines.append(self._lost())
@@ -249,64 +248,51 @@ class Written:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
         hint = "" if self.looked else "; name the task file of the run with --task-file FILE"
         return (
-            f"{found.lost:,} of {plural(self.wanted, 'failed task')} could not be written: "
+            f"{found.lost:,} of {plural(self.asked, 'failed task')} could not be written: "
             f"{counts}{hint}"
         )
 
     def to_dict(self) -> dict[str, object]:
         """Return the result for ``--json``."""
-        found = self.found
-        return {
-            "path": self.path,
-            "wanted": self.wanted,
-            "written": found.written,
-            "missing": found.missing,
-            "other_data": found.other_data,
-            "unwritable": found.unwritable,
-            "problems": found.problems,
-            "command": self.command,
-        }
+        place = {"path": self.path, "wanted": self.asked}
+        return {**place, **asdict(self.found), "command": self.command}
 
 
 def _write(
     output: str,
     run_files: RunFiles,
-    wanted: Mapping[TaskKey, FailureCause],
+    tasks: Mapping[TaskKey, FailureCause],
     task_files: Mapping[str, str | None],
 ) -> Written:
-    """Write the tasks *wanted* of a run to the file *output*.
+    """Write *tasks* of a run to the file *output*.
 
-    Args:
-        output: name of the file.
-        run_files: of the run.
-        wanted: the tasks with their causes.
-        task_files: task files that the user named, with their formats, to take the data from;
-            empty: those that the run directory names.
+    Their data are taken from *task_files*, which the user named, with their formats; empty: from
+    those that the run directory names.
 
     Raises:
         ConfigurationError: *output* is a file that must stay, or lacks the suffix of JSON Lines.
         HistoryError: it can't be written.
     """
     directory = run_files.directory
-    starts = [] if directory is None else origins(directory.runs)
-    _check_name(output, run_files, task_files, starts)
+    starts = [] if directory is None else starts_with_files(directory.runs)
+    _check_name(output, run_files, task_files, [name for name, _ in starts])
     places = dict(task_files)
     if not places:
-        for start in starts:
-            places.setdefault(start.task_file, start.task_format)
+        for name, start in starts:
+            places.setdefault(name, start.task_format)
     found = write_task_file(
         Path(output),
-        {key: cause.text for key, cause in wanted.items()},
+        {key: cause.text for key, cause in tasks.items()},
         failures=None if directory is None else directory.failures,
         task_files=places,
     )
-    command = _command(starts[0], output) if starts and starts[0].command else None
+    command = _command(starts[0][1], output) if starts and starts[0][1].command else None
     looked = bool(places) or directory is not None
-    return Written(output, len(wanted), found, looked, command)
+    return Written(output, len(tasks), found, looked, command)
 
 
 def _check_name(
-    output: str, run_files: RunFiles, task_files: Iterable[str], starts: list[Origin]
+    output: str, run_files: RunFiles, task_files: Iterable[str], recorded: Iterable[str]
 ) -> None:
     if not output.lower().endswith(_SUFFIXES):
         raise ConfigurationError(
@@ -319,7 +305,7 @@ def _check_name(
     if any(_same(output, path) for path in mine):
         raise ConfigurationError(f"{output!r} belongs to the run itself: choose another -o FILE")
     if any(_same(output, name) for name in task_files) or (
-        any(_same(output, start.task_file) for start in starts) and not _is_ours(output)
+        any(_same(output, name) for name in recorded) and not _is_ours(output)
     ):
         raise ConfigurationError(
             f"{output!r} is the task file that the tasks came from: choose another -o FILE"
@@ -342,7 +328,7 @@ def _is_ours(name: str) -> bool:
         return False
 
 
-def _command(start: Origin, output: str) -> str:
+def _command(start: Start, output: str) -> str:
     here = start.cwd is None or _same(start.cwd, Path.cwd())
     if here:
         return rerun_with_file(start.command, output)

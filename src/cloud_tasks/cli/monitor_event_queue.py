@@ -62,11 +62,7 @@ def monitor(
 ) -> ReceivedEvents:
     """Collect events until a signal or *idle* seconds without any; returns their counts.
 
-    Args:
-        job: the job whose events are collected.
-        output: file that they are appended to; None: no file.
-        show: print them on standard output.
-        idle: seconds; None: go on for ever.
+    They are appended to the file *output*, if any, and printed on standard output if *show* is set.
 
     Raises:
         QueueError: the queue can't be used.
@@ -76,9 +72,15 @@ def monitor(
     # A line that is rewritten would garble the events on the same terminal.
     progress = StatusLine(lambda: _counts(received), rewrite=not show)
     stop = threading.Event()
+
+    def on_signal(reason: StopReason) -> None:
+        if stop.is_set():  # the second signal; events that were received will come again
+            raise KeyboardInterrupt
+        stop.set()
+
     with progress, opened(job.provider.queue(job.events), stop, notify=progress.print) as queue:
         queue.check()
-        with _sink(output) as sink, _until_signal(stop):
+        with _sink(output) as sink, signal_handlers(on_signal):
             if output is not None:
                 received.read_ids(output)
             Collector(
@@ -96,17 +98,6 @@ def monitor(
 def _print_events(lines: list[bytes]) -> None:
     sys.stdout.write("".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines))
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _until_signal(stop: threading.Event) -> Iterator[None]:
-    def on_signal(reason: StopReason) -> None:
-        if stop.is_set():  # the second signal; events that were received will come again
-            raise KeyboardInterrupt
-        stop.set()
-
-    with signal_handlers(on_signal):
-        yield
 
 
 @contextlib.contextmanager
@@ -129,11 +120,8 @@ def _sink(output: Path | None) -> Iterator[JsonlSink | None]:
 
 
 def _counts(received: ReceivedEvents) -> dict[str, int]:
-    return {
-        "events": received.types.total(),
-        **dict(received.types.most_common()),
-        **_others(received),
-    }
+    types = received.types
+    return {"events": types.total(), **dict(types.most_common()), **_others(received)}
 
 
 def _others(received: ReceivedEvents) -> dict[str, int]:

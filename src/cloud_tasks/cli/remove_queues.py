@@ -60,11 +60,7 @@ def _remove(
 ) -> int:
     """Ask, *remove*, and report; returns the exit code.
 
-    Args:
-        parser: has no flags yet.
-        argv: the command line after the command's name.
-        verb: what is done to the queues, as ``delete``, and ``deleted`` with a d.
-        remove: does it to the queues of these names; returns for each whether it existed.
+    With a d, *verb* is the past tense. *remove* returns for each name whether its queue existed.
     """
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--task-queue-only", action="store_true", help="only the task queue")

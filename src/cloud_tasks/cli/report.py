@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud_tasks.errors import HistoryError
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.layout import RunFiles, find_run
+from cloud_tasks.history.layout import find_run
 from cloud_tasks.history.starts import read_starts
 from cloud_tasks.report.document import document
 from cloud_tasks.report.tally.tally import Tally
@@ -41,7 +41,10 @@ def main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     run_files = find_run(args.run)
-    found = _document(run_files, args.since)
+    reader = EventReader(run_files.events)
+    tally = Tally(since=args.since).read(reader)
+    starts = [] if run_files.directory is None else read_starts(run_files.directory.runs)
+    found = document(run_files, tally, reader, starts)
     target = args.output
     if target is None and run_files.directory is not None and not args.json:
         target = str(run_files.directory.report)
@@ -60,13 +63,6 @@ def _instant(value: str) -> float:
     if instant is None:
         raise argparse.ArgumentTypeError(f"{value!r} is no time such as 2026-11-21T19:07:44")
     return instant
-
-
-def _document(run_files: RunFiles, since: float) -> dict[str, Any]:
-    reader = EventReader(run_files.events)
-    tally = Tally(since=since).read(reader)
-    starts = [] if run_files.directory is None else read_starts(run_files.directory.runs)
-    return document(run_files, tally, reader, starts)
 
 
 def _write(target: str, found: dict[str, Any]) -> None:

@@ -27,14 +27,8 @@ def main(argv: list[str]) -> int:
     print_table(
         ("setting", "value", "from", "flag", "variable"),
         [
-            (
-                row.name,
-                "-" if row.value is None else str(row.value),
-                row.origin,
-                row.flag,
-                row.variable or "-",
-            )
-            for row in rows
+            (r.name, "-" if r.value is None else str(r.value), r.origin, r.flag, r.variable or "-")
+            for r in rows
         ],
     )
     return 0

@@ -6,12 +6,11 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from cloud_tasks.cli._job_arguments import add_job_arguments, parse
 from cloud_tasks.display.command_output import print_table
-from cloud_tasks.queues.base import Depth, Message, MessageQueue
+from cloud_tasks.queues.base import Depth, Message
 from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.settings.parse import argument, whole
 from cloud_tasks.text import safe
@@ -46,49 +45,33 @@ def main(argv: list[str]) -> int:
     add_job_arguments(parser)
     args, job = parse(parser, argv)
     depths = job.depths()
-    rows = [Row(role, name, depths[name]) for role, name in job.roles.items()]
     found = None if args.detail is None else sample(job, args.detail)
     if args.json:
-        report = {"provider": job.provider_name, "queues": [row.to_dict() for row in rows]}
+        queues = [_to_dict(role, name, depths[name]) for role, name in job.roles.items()]
+        report = {"provider": job.provider_name, "queues": queues}
         if found is not None:
             report["sample"] = [asdict(message) for message in found]
         print(json.dumps(report, indent=2))
         return 0
-    print_table(("queue", "visible", "in flight"), [row.cells() for row in rows])
+    print_table(("queue", "visible", "in flight"), [_cells(*item) for item in depths.items()])
     if found is not None:
         _print_sample(found)
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One queue of the table.
+def _to_dict(role: str, name: str, depth: Depth | None) -> dict[str, object]:
+    counts = {} if depth is None else asdict(depth)
+    return {"role": role, "name": name, "exists": depth is not None, **counts}
 
-    Attributes:
-        role: ``tasks``, ``events`` or ``dead``.
-        name: of the queue.
-        depth: how many messages it holds; None: there is no such queue.
-    """
 
-    role: str
-    name: str
-    depth: Depth | None
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the queue for ``--json``."""
-        counts = {} if self.depth is None else asdict(self.depth)
-        return {"role": self.role, "name": self.name, "exists": self.depth is not None, **counts}
-
-    def cells(self) -> tuple[str, str, str]:
-        """Return the queue as cells of the table."""
-        if self.depth is None:
-            return safe(self.name), "no such queue", "-"
-        about = "" if self.depth.exact else "~"
-        visible, in_flight = (
-            "unknown" if n is None else f"{about}{n:,}"
-            for n in (self.depth.visible, self.depth.in_flight)
-        )
-        return safe(self.name), visible, in_flight
+def _cells(name: str, depth: Depth | None) -> tuple[str, str, str]:
+    if depth is None:
+        return safe(name), "no such queue", "-"
+    about = "" if depth.exact else "~"
+    visible, in_flight = (
+        "unknown" if n is None else f"{about}{n:,}" for n in (depth.visible, depth.in_flight)
+    )
+    return safe(name), visible, in_flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +102,10 @@ def sample(job: JobQueues, n: int) -> list[Sampled]:
     with opened(queue, threading.Event(), notify=_print_trouble, budgets=patience) as queue:
         received: list[Message] = []
         try:
-            for messages in _received(queue, n):
+            while len(received) < n:
+                messages = queue.receive(n - len(received), wait=_WAIT, lease=_LEASE)
+                if not messages:
+                    break
                 received += messages
             return [_sampled(message) for message in received]
         finally:
@@ -129,13 +115,6 @@ def sample(job: JobQueues, n: int) -> list[Sampled]:
 
 def _print_trouble(text: str) -> None:
     print(safe(text, 1000), file=sys.stderr)
-
-
-def _received(queue: MessageQueue, n: int) -> Iterator[list[Message]]:
-    left = n
-    while left > 0 and (messages := queue.receive(left, wait=_WAIT, lease=_LEASE)):
-        left -= len(messages)
-        yield messages
 
 
 def _sampled(message: Message) -> Sampled:

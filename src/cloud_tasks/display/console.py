@@ -82,7 +82,11 @@ class Console:
         self._stats = stats
         self._info = info or RunInfo()
         self._reporter = FailureReporter(self._info, stats)
-        self._screen = _make_screen() if drawn else None
+        self._screen: Screen | None = None
+        if drawn:
+            from cloud_tasks.display.screen import Screen  # only a terminal needs it
+
+            self._screen = Screen()
         self._lines = lines
         self._verbose = verbose
         self._timer = ProgressTimer(stats, self._info, period, min(check_period, period))
@@ -129,7 +133,7 @@ class Console:
             self._screen.give_back()
 
     def _wait(self) -> None:
-        """Wait for the thread, as long as the console takes something."""
+        """Wait for the thread, as long as the console takes something: slow is not stuck."""
         left, before = _PARTS, self._taken
         while left and self._thread.ident is not None and self._thread.is_alive():
             self._thread.join(_PATIENCE / _PARTS)
@@ -138,7 +142,6 @@ class Console:
 
     @property
     def _taken(self) -> int:
-        """Counts what the console has taken: tells a slow one from one that is stuck."""
         return self._logged if self._screen is None else self._screen.taken
 
     def _run(self) -> None:
@@ -205,13 +208,6 @@ class Console:
                 screen.print(self._reporter.lines_if_new(*item))
 
 
-def _make_screen() -> Screen:
-    # Imported here, because only a terminal needs it.
-    from cloud_tasks.display.screen import Screen
-
-    return Screen()
-
-
 class ProgressTimer:
     """Decides when a line about the progress is due, and makes it.
 
@@ -256,12 +252,7 @@ class ProgressTimer:
 
 
 class FailureReporter:
-    """Formats outcomes: at length the first time that a cause comes, briefly when it returns.
-
-    Args:
-        info: what is known of the run.
-        stats: the number of running tasks.
-    """
+    """Formats outcomes: at length the first time that a cause comes, briefly when it returns."""
 
     def __init__(self, info: RunInfo, stats: Stats) -> None:
         self._info = info
@@ -277,9 +268,8 @@ class FailureReporter:
 
     def lines_if_new(self, delivery: Delivery, outcome: Outcome) -> list[str]:
         """Return lines if the outcome has a new cause of failure, else none."""
-        if isinstance(outcome, Completed) and not outcome.retry:
-            return []
-        if not self._is_new(outcome):
+        done = isinstance(outcome, Completed) and not outcome.retry
+        if done or not self._is_new(outcome):
             return []
         lines = [f" x {outcome_line(delivery, outcome)}"]
         if is_explained(outcome):

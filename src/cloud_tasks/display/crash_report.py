@@ -47,11 +47,7 @@ def is_explained(outcome: Outcome) -> bool:
 def explanation(task_id: str, outcome: Outcome, info: RunInfo, others: int = 0) -> list[str]:
     """Return the lines that follow the one about the end of *task_id*.
 
-    Args:
-        task_id: of the task.
-        outcome: how it ended.
-        info: what else is known of the run.
-        others: the number of other running tasks.
+    *others* is the number of other running tasks.
     """
     if not isinstance(outcome, Exited | OverMemory | TimedOut):
         return []

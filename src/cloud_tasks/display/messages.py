@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import cause_of
-from cloud_tasks.outcome import (
-    Aborted,
-    Completed,
-    Exited,
-    Outcome,
-    OverMemory,
-    Raised,
-    TimedOut,
-)
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory, Raised, TimedOut
 from cloud_tasks.runtime.stats import Snapshot
 from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery
@@ -54,13 +46,7 @@ def _after(outcome: TimedOut | Exited | OverMemory | Aborted) -> str:
 
 
 def progress_line(now: Snapshot, rate: float, left: float | None = None) -> str:
-    """Return the progress as ``key=value`` pairs.
-
-    Args:
-        now: the counts.
-        rate: tasks a second.
-        left: seconds until the end; None: unknown.
-    """
+    """Return the progress as ``key=value`` pairs; *rate* is tasks a second, *left* seconds."""
     known = now.total is not None
     parts = [
         f"done={now.ended}" + (f"/{now.total}" if known else ""),
@@ -91,10 +77,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
         )
         lines.append(f"  run time   {times}")
     lines += cause_lines(
-        [
-            (cause.count, f"{safe(cause.text, 100)}   e.g. {safe(cause.example, 60)}")
-            for cause in summary.causes
-        ]
+        [(c.count, f"{safe(c.text, 100)}   e.g. {safe(c.example, 60)}") for c in summary.causes]
     )
     if summary.trouble is not None:
         lines.append(f"error: {safe(summary.trouble, 1000)}")

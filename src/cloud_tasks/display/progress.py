@@ -39,8 +39,6 @@ class ProgressState:
 
     Attributes:
         name: of the user's function.
-        now: the counts.
-        slots: tasks at once.
         rate: tasks a second.
         left: seconds until the end; None: unknown, or not yet known.
         ends: that moment, in seconds since the epoch.
@@ -250,10 +248,7 @@ class RateEstimator:
     def left(self, now: Snapshot, slots: int, running: Sequence[Running] = ()) -> float | None:
         """Return the seconds until the end; None: unknown, or not yet known.
 
-        Args:
-            now: the counts.
-            slots: tasks at once.
-            running: the running tasks, where they are known.
+        *running* are the running tasks, where they are known.
         """
         if now.total is None or now.elapsed < _WARM_UP:
             return None
@@ -269,10 +264,7 @@ class RateEstimator:
 
 
 def _tail(now: Snapshot, running: Sequence[Running]) -> float | None:
-    """Return the seconds until the last running task should end.
-
-    When no task waits any more, the slowest running task decides, not the rate.
-    """
+    """Return the seconds until the end when no task waits: the slowest decides, not the rate."""
     usual, longest = now.run_time.get("p95"), now.run_time.get("max")
     if usual is None or longest is None:
         return None

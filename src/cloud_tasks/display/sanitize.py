@@ -38,11 +38,8 @@ class WholeLines:
     """A buffer that gives out whole lines of what several processes write into one pipe.
 
     The beginning of a line is held until its end comes, or nothing has come for *idle* seconds.
-    Text that a line overwrote by carriage returns, as progress bars do, is left out.
-
-    Args:
-        encoding: of the terminal; invalid bytes become replacement characters.
-        idle: seconds.
+    Text that a line overwrote by carriage returns, as progress bars do, is left out. Bytes that are
+    invalid in *encoding*, that of the terminal, become replacement characters.
 
     Attributes:
         size: characters in the buffer.
@@ -102,10 +99,8 @@ def _colour_only(found: re.Match[str]) -> str:
 class ControlEscaper:
     """A filter for pieces of output that escapes all control characters but colours.
 
-    A carriage return begins a new line, so that a progress bar overwrites nothing.
-
-    Args:
-        colours: keep them; else they are left out.
+    A carriage return begins a new line, so that a progress bar overwrites nothing. Colours are left
+    out unless *colours* is set.
     """
 
     def __init__(self, *, colours: bool = True) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-
 #: A line of the area: texts and their styles.
 ScreenLine = Sequence[tuple[str, str]]
 #: Bytes of printed text that are shown without waiting for the next redraw.
@@ -51,11 +50,9 @@ def is_drawn(
 ) -> bool:
     """Tell whether the progress is drawn.
 
-    Args:
-        mode: ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
-            moreover it is in the foreground and shows the log; ``off``: no.
-        terminal_taken: tasks run in this thread or a debugger will, and need the terminal.
-        environment: of this process.
+    *mode* ``on``: wherever standard error is a terminal that can move its cursor; ``auto``: if
+    moreover it is in the foreground and shows the log; ``off``: no. *terminal_taken*: tasks run in
+    this thread or a debugger will, and need the terminal.
     """
     environment = os.environ if environment is None else environment
     if mode == "off" or os.name != "posix" or sys.stderr is None:
@@ -151,11 +148,9 @@ class Screen:
         return width or _USUAL_SIZE[0], height or _USUAL_SIZE[1]
 
     def draw(self, area: Sequence[ScreenLine] | None, *, everything: bool = False) -> None:
-        """Show the captured output, and *area* below it. May block.
+        """Show the captured output, and *area* below it; None: as it was. May block.
 
-        Args:
-            area: its lines; None: as they were.
-            everything: show also the last line, though its end is missing.
+        *everything*: show also the last line, though its end is missing.
         """
         above = self._lines.take(time.monotonic(), everything=everything)
         above += "".join(f"{line}\n" for line in self._above)
@@ -190,9 +185,13 @@ class Screen:
             live.refresh()
 
     def _start(self) -> Live:
+        from rich.console import Console
         from rich.live import Live
 
-        console = _rich_console(self._terminal)
+        console = Console(
+            file=cast("IO[str]", self._terminal), force_terminal=True, force_interactive=True,
+            force_jupyter=False, highlight=False, markup=False, emoji=False, legacy_windows=False,
+        )  # fmt: skip
         self._live = live = Live(
             self._area, console=console, auto_refresh=False, transient=True, redirect_stdout=False,
             redirect_stderr=False, vertical_overflow="crop",
@@ -245,15 +244,6 @@ class _Terminal:
         return self._capture.terminal
 
 
-def _rich_console(file: _Terminal) -> RichConsole:
-    from rich.console import Console
-
-    return Console(
-        file=cast("IO[str]", file), force_terminal=True, force_interactive=True,
-        force_jupyter=False, highlight=False, markup=False, emoji=False, legacy_windows=False,
-    )  # fmt: skip
-
-
 def _text(area: Sequence[ScreenLine]) -> Text:
     from rich.text import Text
 
@@ -290,22 +280,16 @@ class _Verbatim:
 
 
 class Drawing:
-    """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws.
-
-    Args:
-        screen: shows it.
-        stats: the counts.
-        info: what else is known.
-    """
+    """The drawing of a run's progress on *screen*. Everything belongs to the thread that draws."""
 
     def __init__(self, screen: Screen, stats: Stats, info: RunInfo) -> None:
+        from cloud_tasks.system.machine import machine_use  # late, because it imports psutil
+
         self._screen = screen
         self._stats = stats
         self._info = info
         self._estimator = RateEstimator()
         self._due = time.monotonic() + _REDRAW
-        from cloud_tasks.system.machine import machine_use  # late, because it imports psutil
-
         self._machine_use = machine_use
         self._machine = machine_use()
         self._machine_due = 0.0

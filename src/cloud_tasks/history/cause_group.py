@@ -21,8 +21,6 @@ class CauseGroup:
     """Failures with the same cause, of a list of failed tasks or of a report.
 
     Attributes:
-        cause: that they share.
-        count: the number of failures.
         examples: ids of the first few tasks, each once.
     """
 

@@ -39,7 +39,6 @@ class TaskKey(NamedTuple):
     """The identity of a task: an id may be used again with other data.
 
     Attributes:
-        task_id: its id.
         digest: ``data_digest`` of its data; None where the log has none, as in the older system.
     """
 
@@ -166,16 +165,16 @@ class SearchResult:
 
     Attributes:
         written: entries that were written.
+        missing: tasks that were not found.
         other_data: tasks whose id was found with other data only.
         unwritable: tasks whose data JSON can't hold.
-        missing: tasks that were not found.
         problems: files that couldn't be read, a sentence each.
     """
 
     written: int = 0
+    missing: int = 0
     other_data: int = 0
     unwritable: int = 0
-    missing: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property

@@ -20,23 +20,16 @@ def follow(
     logs: TaskLogs,
     task_id: str,
     write: Callable[[bytes], None],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Write what the last attempt of a task prints until the attempt is over; blocks.
 
     It is over when its slot has begun another task, or the event of its end is in the log. Waits
-    for a task that has not begun, unless the event log has its end.
-
-    Args:
-        run_files: of the run.
-        logs: of the run.
-        task_id: of the task.
-        write: receives the output.
-        say: prints a sentence for the user.
+    for a task that has not begun, unless the event log has its end. *notify* prints a sentence.
     """
-    attempt = _wait_for_begin(run_files, logs, task_id, say)
+    attempt = _wait_for_begin(run_files, logs, task_id, notify)
     if attempt is None:
-        say("it has ended without a line in the task logs")
+        notify("it has ended without a line in the task logs")
         return
     since = time.time() if attempt.started is None else attempt.started - _ROUNDED
     watch = EndWatch(run_files.events, task_id, attempt.slot, since)
@@ -53,11 +46,11 @@ def follow(
 
 
 def _wait_for_begin(
-    run_files: RunFiles, logs: TaskLogs, task_id: str, say: Callable[[str], None]
+    run_files: RunFiles, logs: TaskLogs, task_id: str, notify: Callable[[str], None]
 ) -> LoggedAttempt | None:
     """Return the task's last attempt once there is one; None: the task ended without any."""
     watch = EndWatch(run_files.events, task_id, None, 0.0)
-    said = False
+    notified = False
     while True:
         looked = time.monotonic()
         # In this order: what began and ended in between is in the logs.
@@ -67,9 +60,9 @@ def _wait_for_begin(
             return attempts[-1]
         if ended:
             return None
-        if not said:
+        if not notified:
             without = "" if logs.exist else "; there are no task logs by now, see --task-logs"
-            say(f"waiting for the task {task_id!r} to begin{without}")
-            said = True
+            notify(f"waiting for the task {task_id!r} to begin{without}")
+            notified = True
         # A search through many millions of entries must not keep a core busy.
         time.sleep(max(_PERIOD, 9 * (time.monotonic() - looked)))

@@ -18,36 +18,16 @@ from pathlib import Path
 from cloud_tasks.errors import HistoryError
 
 
-@dataclass(frozen=True, slots=True)
 class RunDir:
-    """Paths of the files in a run directory; none of them needs to exist."""
+    """Paths of the files in a run directory, as drawn above; none of them needs to exist."""
 
-    path: str | Path
-
-    @property
-    def events(self) -> Path:
-        """The event log."""
-        return Path(self.path) / "events.jsonl"
-
-    @property
-    def runs(self) -> Path:
-        """The starts and ends of the workers that wrote here."""
-        return Path(self.path) / "runs.jsonl"
-
-    @property
-    def failures(self) -> Path:
-        """The tasks that failed, as a task file."""
-        return Path(self.path) / "failures.jsonl"
-
-    @property
-    def logs(self) -> Path:
-        """The folder of task logs."""
-        return Path(self.path) / "logs"
-
-    @property
-    def report(self) -> Path:
-        """The report as a page."""
-        return Path(self.path) / "report.html"
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self.events = Path(path) / "events.jsonl"
+        self.runs = Path(path) / "runs.jsonl"
+        self.failures = Path(path) / "failures.jsonl"
+        self.logs = Path(path) / "logs"
+        self.report = Path(path) / "report.html"
 
 
 def logs_beside(event_log: str | Path) -> Path:
@@ -61,9 +41,8 @@ class RunFiles:
 
     Attributes:
         name: as the user gave it.
-        events: the event log.
         logs: the folder of task logs; it may be missing.
-        directory: the run directory; None: the user named an event log.
+        directory: None: the user named an event log.
     """
 
     name: str

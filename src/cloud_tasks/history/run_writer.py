@@ -33,12 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunWriter:
-    """The directory of one run. Called by one thread at a time, but for ``on_outcome``.
-
-    Args:
-        path: of the directory; made if it is missing.
-        clock: for the times.
-    """
+    """The directory of one run. Called by one thread at a time, but for ``on_outcome``."""
 
     def __init__(self, path: str, clock: Clock) -> None:
         self._files = RunDir(path)
@@ -49,7 +44,7 @@ class RunWriter:
         self._gave_up = False
 
     def open(self) -> None:
-        """Make the directory, and keep other workers out of it.
+        """Make the directory if it is missing, and keep other workers out of it.
 
         Raises:
             EventLogError: it can't be written to, or another worker uses it.
@@ -93,13 +88,9 @@ class RunWriter:
 
     def record_end(self, summary: Mapping[str, Any]) -> None:
         """Append the end of the run, with its *summary*. A failure to write is logged."""
+        ended = timestamp(self._clock.wall())
         self._append_record(
-            {
-                "event": "end",
-                "ended": timestamp(self._clock.wall()),
-                "pid": os.getpid(),
-                "summary": summary,
-            }
+            {"event": "end", "ended": ended, "pid": os.getpid(), "summary": summary}
         )
 
     def _append_record(self, record: Mapping[str, Any]) -> None:

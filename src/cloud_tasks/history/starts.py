@@ -49,6 +49,11 @@ class Start:
         return _text(self.details.get("cwd"))
 
     @property
+    def task_format(self) -> str | None:
+        """The format of its task file, as it was given."""
+        return _text(self.setting("task_format").get("value"))
+
+    @property
     def settings(self) -> list[dict[str, str]]:
         """Name, value and origin of each setting, as text."""
         return [
@@ -121,32 +126,13 @@ def chosen_log(runs: Path) -> Path | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The task file of one start.
+def starts_with_files(runs: Path) -> list[tuple[str, Start]]:
+    """Return the starts in the file *runs* that had a task file, the last one first.
 
-    Attributes:
-        task_file: its name, seen from any folder.
-        task_format: as it was given.
-        command: the command line; empty: not recorded.
-        cwd: the folder in which the worker was started.
+    Each comes with the name of its task file, as seen from any folder.
     """
-
-    task_file: str
-    task_format: str | None
-    command: tuple[str, ...]
-    cwd: str | None
-
-
-def origins(runs: Path) -> list[Origin]:
-    """Return the task files of the starts in the file *runs*, that of the last start first."""
     return [
-        Origin(
-            name if "://" in name else str(Path(start.cwd or "", name)),
-            _text(start.setting("task_format").get("value")),
-            tuple(start.command),
-            start.cwd,
-        )
+        (name if "://" in name else str(Path(start.cwd or "", name)), start)
         for start in reversed(read_starts(runs))
         if (name := _text(start.setting("task_file").get("value"))) is not None and name != "-"
     ]

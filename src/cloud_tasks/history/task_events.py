@@ -93,11 +93,8 @@ def _positions(content: mmap.mmap, forms: tuple[bytes, ...], start: int) -> Iter
 class EndWatch:
     """A watch on a growing event log for the end of one task.
 
-    Args:
-        path: of the event log.
-        task_id: of the task.
-        slot: that runs it; None: any.
-        since: seconds since the epoch; earlier ends are those of other attempts.
+    *slot* is the one that runs it; None: any. Ends before *since*, in seconds since the epoch, are
+    those of other attempts.
     """
 
     def __init__(self, path: Path, task_id: str, slot: int | None, since: float) -> None:

@@ -32,7 +32,6 @@ class LoggedAttempt:
         begin: offset of its output there, in bytes.
         end: offset behind its output; None: no other task had begun in that slot at the time of
             the search.
-        index: the index.
         next_line: offset in the index at which the next entry is or will be.
     """
 

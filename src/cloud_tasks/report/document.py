@@ -23,19 +23,14 @@ from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]
 _HOUR = 3600
+#: Details of the last start that are passed on.
+_DETAILS = ("function", "executor", "slots", "cwd", "versions")
 
 
 def document(
     run_files: RunFiles, tally: Tally, reader: EventReader, starts: Sequence[Start]
 ) -> dict[str, Any]:
-    """Return the report of a run.
-
-    Args:
-        run_files: of the run.
-        tally: of all its events.
-        reader: that has read them to the end.
-        starts: of its workers, as far as they are recorded.
-    """
+    """Return the report of a run; *reader* has read all its events, *tally* has counted them."""
     hosts = _hosts(tally)
     end = tail(tally.rows, tally.axis)
     return {
@@ -91,11 +86,7 @@ def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str
         "starts": len(starts),
         "start_up": _start_up(span, starts),
         "command": last.command,
-        "function": last.details.get("function"),
-        "executor": last.details.get("executor"),
-        "slots": last.details.get("slots"),
-        "cwd": last.details.get("cwd"),
-        "versions": last.details.get("versions"),
+        **{key: last.details.get(key) for key in _DETAILS},
         "settings": last.settings,
         "ended": _iso(last.ended),
         "summary": dict(last.summary),

@@ -17,15 +17,7 @@ from typing import Any
 from cloud_tasks import __version__
 from cloud_tasks.report.document import Document
 from cloud_tasks.report.series import SHARES
-from cloud_tasks.report.text import (
-    attempts,
-    facts,
-    log_oddities,
-    memory,
-    moment,
-    money,
-    percent,
-)
+from cloud_tasks.report.text import attempts, facts, log_oddities, memory, moment, money, percent
 from cloud_tasks.text import duration, plural, rate, safe
 from cloud_tasks.timestamps import timestamp
 
@@ -243,6 +235,6 @@ _FILTERS = {
     "moment": moment,
     "n": lambda number: f"{number:,}",
     "percent": percent,
-    "quoted": lambda name: shlex.quote(name),
+    "quoted": shlex.quote,
     "shown": safe,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cloud_tasks.histogram import FINENESS, Histogram
+from cloud_tasks.report.tally.attempts import short_text
 from cloud_tasks.report.tally.rows import Row
 from cloud_tasks.report.tally.tally import Tally
 
@@ -13,6 +14,8 @@ SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 #: Cells of the timeline: with many rows it has fewer columns.
 _CELLS = 131_072
+#: Characters of the id of an attempt that is listed alone.
+_LONGEST_ID = 60
 
 
 def distribution(histogram: Histogram) -> dict[str, float | int]:
@@ -126,16 +129,12 @@ def singles(tally: Tally) -> list[list[Any]] | None:
             number,
             round((one.start or origin) - origin, 4),
             round((one.end or origin) - (one.start or origin), 4),
-            _short(one.task_id),
+            short_text(one.task_id, _LONGEST_ID),
             one.number or 0,
             int(one.failed),
         ]
         for number, one in single
     ]
-
-
-def _short(task_id: str) -> str:
-    return task_id if len(task_id) <= 60 else f"{task_id[:59]}…"
 
 
 def _round(value: float) -> float:

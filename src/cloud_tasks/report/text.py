@@ -28,21 +28,17 @@ def lines(document: Document) -> list[str]:
 
 def attempts(document: Document) -> str:
     """Return how many attempts ended in each way."""
-    totals, rescued = document["totals"], document["attempts"]["rescued"]
-    parts = [f"done {totals['ok']:,}"]
-    if totals["failed"]:
-        parts.append(f"failed {totals['failed']:,}")
-    if totals["aborted"]:
-        parts.append(f"aborted {totals['aborted']:,}")
-    if totals["put_back"]:
-        parts.append(f"asked for another {totals['put_back']:,}")
-    if rescued:
-        parts.append(f"done by a later attempt {rescued:,}")
-    if totals["not_done_tasks"]:
-        parts.append(f"tasks not done {totals['not_done_tasks']:,}")
-    if totals["dead"]:
-        parts.append(f"given up {totals['dead']:,}")
-    return "   ".join(parts)
+    totals = document["totals"]
+    counts = {
+        "failed": totals["failed"],
+        "aborted": totals["aborted"],
+        "asked for another": totals["put_back"],
+        "done by a later attempt": document["attempts"]["rescued"],
+        "tasks not done": totals["not_done_tasks"],
+        "given up": totals["dead"],
+    }
+    parts = [f"{name} {n:,}" for name, n in counts.items() if n]
+    return "   ".join([f"done {totals['ok']:,}", *parts])
 
 
 def facts(document: Document) -> dict[str, str]:

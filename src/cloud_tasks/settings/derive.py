@@ -83,14 +83,7 @@ class Draft:
 def derive(
     draft: Draft, *, executor: object = None, has_task_source: bool = False, require_tasks: bool
 ) -> None:
-    """Fill the dependent values of *draft* and check what must fit together.
-
-    Args:
-        draft: is changed.
-        executor: the program's keyword: a name, an executor object, or None.
-        has_task_source: the program gives a source of tasks.
-        require_tasks: it is a problem if there is no place for tasks, or no queue for events.
-    """
+    """Fill the dependent values of *draft* and check what must fit together; see ``resolve``."""
     _derive_executor(draft, executor)
     _derive_sources(draft, has_task_source)
     if require_tasks:
@@ -138,7 +131,7 @@ def _choose_by(draft: Draft, origin: Origin) -> bool:
         return False
     if len(set(choices.values())) > 1:
         draft.problems.append(
-            f"{_spellings(choices, origin)} choose different executors "
+            f"{_spellings(draft, choices)} choose different executors "
             f"({', '.join(choices.values())}): give one of them"
         )
     draft.values["executor"] = next(iter(choices.values()))
@@ -151,16 +144,15 @@ def _keep_object(draft: Draft, executor: object) -> None:
     overruling = _choices(draft, "command line")
     if overruling:
         draft.problems.append(
-            f"{_spellings(overruling, 'command line')}: the program brings an executor of its own "
+            f"{_spellings(draft, overruling)}: the program brings an executor of its own "
             f"({name}), which can't be replaced from the command line"
         )
     draft.values["executor"] = name
     draft.origins["executor"] = "program"
 
 
-def _spellings(names: Iterable[str], origin: Origin) -> str:
-    rows = [ROWS[name] for name in names]
-    return " and ".join((origin == "environment" and row.env) or row.flag for row in rows)
+def _spellings(draft: Draft, names: Iterable[str]) -> str:
+    return " and ".join(map(draft.spelling, names))
 
 
 # -- where tasks come from and where events go
@@ -191,8 +183,14 @@ def _check_sources(draft: Draft) -> None:
                 f"or {_shown('provider')} and {_shown('job_id')} for a cloud queue"
             )
             return
-        _require_queue(draft, f"for tasks from a queue (there is no {ROWS['task_file'].flag})")
-        _check_skip(draft)
+        require_queue(draft, f" for tasks from a queue (there is no {ROWS['task_file'].flag})")
+        skip = draft.values["tasks_to_skip"]
+        if skip is not None and skip > MAX_SKIPPED:
+            draft.reject(
+                "tasks_to_skip",
+                f"must be {MAX_SKIPPED} or less with a queue, not {skip}: "
+                "the skipped tasks are kept from all other workers",
+            )
         for name in _LIST_ONLY:
             if draft.given(name):
                 draft.reject(
@@ -200,7 +198,7 @@ def _check_sources(draft: Draft) -> None:
                 )
     elif draft.values["event_log_to_queue"]:
         row = ROWS["event_log_to_queue"]
-        _require_queue(draft, f"by {row.flag} ({row.env})")
+        require_queue(draft, f" by {row.flag} ({row.env})")
     if draft.values["run_dir"] is not None:
         _check_not_own_failures(draft)
     if draft.given("resume") and not draft.values["event_log_to_file"]:
@@ -209,28 +207,21 @@ def _check_sources(draft: Draft) -> None:
         )
 
 
-def _require_queue(draft: Draft, purpose: str) -> None:
+def require_queue(draft: Draft, purpose: str = "") -> None:
+    """Reject what a queue lacks; *purpose* says after a blank why there must be one."""
     provider = draft.values["provider"]
     if not draft.given("provider"):
-        draft.reject("provider", f"is needed {purpose}")
+        draft.reject("provider", f"is needed{purpose}")
     elif provider is not None and (others := alternatives_to(provider)):
-        sentence = f"one of {', '.join(others)} is needed {purpose}: {provider} has no queues here"
+        sentence = f"one of {', '.join(others)} is needed{purpose}: {provider} has no queues here"
         draft.reject("provider", sentence)
     if not (draft.given("job_id") or draft.given("queue_name")):
-        draft.reject("job_id", f"this or {_shown('queue_name')} is needed {purpose}")
+        other = ROWS["queue_name"]
+        named = _shown("queue_name") if purpose else f"{other.flag} ({other.env})"
+        draft.reject("job_id", f"this or {named} is needed{purpose}")
     for name in required_settings(provider):
         if not draft.given(name):
             draft.reject(name, f"is needed for a queue of {provider}")
-
-
-def _check_skip(draft: Draft) -> None:
-    skip = draft.values["tasks_to_skip"]
-    if skip is not None and skip > MAX_SKIPPED:
-        draft.reject(
-            "tasks_to_skip",
-            f"must be {MAX_SKIPPED} or less with a queue, not {skip}: "
-            "the skipped tasks are kept from all other workers",
-        )
 
 
 def _check_not_own_failures(draft: Draft) -> None:

@@ -39,14 +39,14 @@ def boolean(value: str) -> bool:
     return word in _TRUE
 
 
-def whole(at_least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers of *at_least* or more."""
+def whole(at_least: int, *, misfit: str = "is not a whole number") -> Callable[[str], int]:
+    """Return a parser of whole numbers of *at_least* or more; *misfit*: what other texts are."""
 
     def parse(value: str) -> int:
         try:
             number = int(value)
         except ValueError:
-            raise ValueError(f"{quoted(value)} is not a whole number") from None
+            raise ValueError(f"{quoted(value)} {misfit}") from None
         if number < at_least:
             raise ValueError(f"must be {at_least} or more, not {quoted(value)}")
         return number
@@ -55,12 +55,9 @@ def whole(at_least: int) -> Callable[[str], int]:
 
 
 def amount(of: str, *, zero: bool = True, at_most: float = math.inf) -> Callable[[str], float]:
-    """Return a parser of finite numbers that are not negative.
+    """Return a parser of finite numbers that are not negative; *zero* allows 0.
 
-    Args:
-        of: the unit, in the plural, for the error's sentence.
-        zero: allow 0.
-        at_most: the largest allowed number.
+    *of* is the unit, in the plural, for the error's sentence.
     """
 
     def parse(value: str) -> float:
@@ -103,11 +100,7 @@ def share_or_count(value: str) -> FailureLimit:
     if number.endswith("%"):
         share = amount("per cent", zero=False, at_most=100)(number[:-1])
         return FailureLimit(percent=share)
-    try:
-        int(number)
-    except ValueError:
-        raise ValueError(f"{quoted(value)} is neither a whole number nor a percentage") from None
-    return FailureLimit(count=whole(1)(number))
+    return FailureLimit(count=whole(1, misfit="is neither a whole number nor a percentage")(value))
 
 
 def listed(value: str) -> tuple[str, ...]:
@@ -119,11 +112,7 @@ def count_or_auto(value: str) -> int | str:
     """Parse a whole number of 1 or more, or the word ``auto``, which is returned as it is."""
     if value.strip().lower() == "auto":
         return "auto"
-    try:
-        int(value)
-    except ValueError:
-        raise ValueError(f"{quoted(value)} is neither a whole number nor auto") from None
-    return whole(1)(value)
+    return whole(1, misfit="is neither a whole number nor auto")(value)
 
 
 def show(value: object) -> str:

@@ -48,15 +48,7 @@ wrong setting by flag and variable.
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """One setting of one worker.
-
-    Attributes:
-        name: of the setting.
-        value: the one in force.
-        origin: who gave it.
-        flag: its flag.
-        variable: its environment variable; None: it has none.
-    """
+    """One setting of one worker; it may have no environment variable."""
 
     name: str
     value: Any
@@ -69,11 +61,7 @@ def values(resolved: Resolved) -> list[SettingValue]:
     """Return every setting with its value and its origin, in the table's order."""
     return [
         SettingValue(
-            name=name,
-            value=getattr(resolved.settings, name),
-            origin=resolved.origins[name],
-            flag=row.flag,
-            variable=row.env,
+            name, getattr(resolved.settings, name), resolved.origins[name], row.flag, row.env
         )
         for name, row in ROWS.items()
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -30,8 +30,7 @@ class Resolved:
     """The settings of one worker and their origins.
 
     Attributes:
-        settings: the values.
-        origins: who gave each of them.
+        origins: who gave each value.
         args: the Namespace: the program's own arguments, and ours with their final values.
         warnings: sentences to log once logging is set up.
         from_queue: tasks come from the provider's queue: there is neither a task file nor a
@@ -45,17 +44,8 @@ class Resolved:
     from_queue: bool = False
 
 
-class _Value(argparse.Action):
+class _Value(argparse._StoreAction):
     """A flag of ours that takes a value; it stays a text until all are parsed by the table."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, values)
 
 
 class _Values(argparse.Action):
@@ -95,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         if row.group not in groups:
             groups[row.group] = parser.add_argument_group(row.group)
-        _add(groups[row.group], row, _program_default(parser, row.name))
+        add_row(groups[row.group], row, _program_default(parser, row.name))
 
 
 def _check_for_clashes(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +128,8 @@ def _program_default(parser: argparse.ArgumentParser, name: str) -> Any:
     return None if default in ("", argparse.SUPPRESS) else default
 
 
-def _add(group: Any, row: Row, program_default: Any) -> None:
+def add_row(group: Any, row: Row, program_default: Any = None) -> None:
+    """Add the flag of *row* to a parser or to one of its groups."""
     # SUPPRESS, so that the program's own parse_args() returns nothing that was not given, and
     # formatters have no default to print a second time.
     default = argparse.SUPPRESS if program_default is None else program_default
@@ -181,7 +172,7 @@ def resolve(
     add_arguments(parser)
     unset = argparse.Namespace(**dict.fromkeys(ROWS, _UNSET))
     args = parser.parse_args(argv, unset)
-    draft = _collect(parser, args, os.environ if environ is None else environ)
+    draft = collect(parser, args, ROWS, environ)
     derive(draft, executor=executor, has_task_source=has_task_source, require_tasks=require_tasks)
     if draft.problems:
         parser.error("; ".join(draft.problems))
@@ -210,11 +201,17 @@ def reject(
     raise ConfigurationError(sentence)
 
 
-def _collect(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, environ: Mapping[str, str]
+def collect(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    names: Iterable[str],
+    environ: Mapping[str, str] | None = None,
 ) -> Draft:
+    """Return the settings *names* as they were given in *args*, in *environ*, or to *parser*."""
+    environ = os.environ if environ is None else environ
     draft = Draft(values={}, origins={})
-    for name, row in ROWS.items():
+    for name in names:
+        row = ROWS[name]
         origin, given = _given(row, parser, args, environ)
         draft.values[name] = row.default
         draft.origins[name] = origin
@@ -240,7 +237,7 @@ def _given(
     args: argparse.Namespace,
     environ: Mapping[str, str],
 ) -> tuple[Origin, object]:
-    value = getattr(args, row.name)
+    value = getattr(args, row.name, _UNSET)
     if value is not _UNSET:
         return "command line", value
     if row.env and environ.get(row.env):

@@ -71,8 +71,7 @@ class Row:
     def help_text(self, default: str | None = None) -> str:
         """Return the text for ``--help``; each ``%`` is doubled, because argparse expands it.
 
-        Args:
-            default: shown as the default, in argparse's notation; None: the row's own.
+        *default* is shown as the default, in argparse's notation; None: the row's own.
         """
         shown = default or _escaped(self.default_text)
         variable = f"[env: {self.env}] " if self.env else ""
@@ -103,22 +102,10 @@ def setting(
     flag_value: str | None = None,
     repeated: bool = False,
 ) -> T:
-    """Return a dataclass field that carries a row; see :class:`Row` for the other arguments.
+    """Return a dataclass field that carries a row; :class:`Row` explains the other arguments.
 
-    Args:
-        default: of the field's type.
-        help: see Row.
-        group: see Row.
-        parse: see Row; the default makes a boolean.
-        metavar: see Row; needed by everything but booleans.
-        flag: the flag, if it is not the field's name with hyphens.
-        aliases: other spellings of the flag.
-        env: the variable, if it is not the field's name in capitals; :data:`PREFIX` is put before
-            it unless it starts with ``RMS_``. Empty: no variable.
-        auto: see Row.
-        exposed: see Row.
-        flag_value: see Row.
-        repeated: see Row.
+    *flag* is given if it is not the field's name with hyphens, and *env* if it is not that name in
+    capitals; :data:`PREFIX` is put before it unless it starts with ``RMS_``. Empty: no variable.
     """
     row = {
         "help": help,

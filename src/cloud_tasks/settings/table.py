@@ -12,7 +12,6 @@ from typing import Any
 
 from cloud_tasks import registry
 from cloud_tasks.policy import FailureLimit
-from cloud_tasks.queues.base import events_name
 from cloud_tasks.settings.parse import (
     amount,
     count_or_auto,
@@ -235,4 +234,8 @@ def worker_data_values(settings: Settings) -> dict[str, Any]:
     """
     exposed = {name: getattr(settings, name) for name, row in ROWS.items() if row.exposed}
     name = settings.queue_name if settings.event_log_to_queue else None
-    return {**exposed, "event_log_queue_name": None if name is None else events_name(name)}
+    if name is not None:
+        from cloud_tasks.queues.base import events_name  # a run without queues needs none of it
+
+        name = events_name(name)
+    return {**exposed, "event_log_queue_name": name}

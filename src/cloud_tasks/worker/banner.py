@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
-from cloud_tasks.queues.base import events_name
-from cloud_tasks.selection.resume import Findings
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
@@ -18,6 +16,7 @@ from cloud_tasks.text import plural, safe
 
 if TYPE_CHECKING:
     from cloud_tasks.selection.finished import FinishedTasks
+    from cloud_tasks.selection.resume import Findings
 
 logger = logging.getLogger(__name__)
 console = logging.getLogger("cloud_tasks.console")
@@ -30,23 +29,10 @@ def print_banner(
     resolved: Resolved,
     capabilities: Capabilities,
 ) -> None:
-    """Print the banner and the warnings of the settings; at level DEBUG all settings, too."""
-    for line in banner(function, source, executor, resolved, capabilities):
-        console.info(line)
-    for warning in resolved.warnings:
-        logger.warning(warning)
-    for value in values(resolved):
-        logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
+    """Print the banner and the warnings of the settings; at level DEBUG all settings, too.
 
-
-def banner(
-    function: str,
-    source: TaskSource,
-    executor: str,
-    resolved: Resolved,
-    capabilities: Capabilities,
-) -> list[str]:
-    """Return three lines, and one more for each limit that the executor does not enforce."""
+    The banner has three lines, and one more for each limit that the executor does not enforce.
+    """
     settings = resolved.settings
     slots = f"{plural(settings.num_simultaneous_tasks, 'slot')}, executor {executor}"
     hint = _idle_cores(resolved)
@@ -55,7 +41,7 @@ def banner(
     lines = [
         f"cloud_tasks {__version__}: {function} over {safe(str(source))}",
         f"  {slots}, at most {settings.max_runtime:g} s a task{hint}",
-        f"  events go to {_places(resolved.settings)}; Ctrl-C once lets running tasks finish",
+        f"  events go to {_places_of_events(settings)}; Ctrl-C once lets running tasks finish",
     ]
     if not capabilities.enforces_memory and settings.max_memory_allowed_per_task is not None:
         lines.append(f"  note: {executor} does not enforce the memory limit")
@@ -63,15 +49,21 @@ def banner(
         lines.append(f"  note: {executor} can't kill a task that runs too long")
     if not capabilities.captures_output and settings.task_logs:
         lines.append(f"  note: {executor} does not keep what tasks print (--task-logs)")
-    return lines
+    for line in lines:
+        console.info(line)
+    for warning in resolved.warnings:
+        logger.warning(warning)
+    for value in values(resolved):
+        logger.debug("%s = %r (%s)", value.name, value.value, value.origin)
 
 
-def _places(settings: Settings) -> str:
-    """Return where the events go."""
+def _places_of_events(settings: Settings) -> str:
     places = []
     if settings.event_log_to_file:
         places.append(safe(settings.event_log_file))
     if settings.event_log_to_queue:
+        from cloud_tasks.queues.base import events_name  # a run without queues needs none of it
+
         places.append(f"the queue {safe(events_name(str(settings.queue_name)))}")
     return " and ".join(places) or "nowhere"
 
@@ -80,20 +72,17 @@ def _idle_cores(resolved: Resolved) -> str:
     """Return a hint to the cores that the default of one slot leaves idle, if any."""
     if resolved.origins["num_simultaneous_tasks"] not in ("default", "derived"):
         return ""
-    there = cores.usable()
-    idle = there > resolved.settings.num_simultaneous_tasks
-    return f" ({there} cores here: --num-simultaneous-tasks auto uses them all)" if idle else ""
+    usable = cores.usable()
+    if usable <= resolved.settings.num_simultaneous_tasks:
+        return ""
+    return f" ({usable} cores here: --num-simultaneous-tasks auto uses them all)"
 
 
 class ResumeReporter:
     """Print what ``--resume`` skips and runs, and warn of what the user may not have meant.
 
-    Args:
-        previous: results of earlier runs; read by the time of the first call.
-        source: name of the source of tasks.
-        rerun_failed: failed tasks run again.
-        limit: ``--max-num-tasks``.
-        whole: every task of the source is compared; none is skipped before.
+    *previous* has been read by the time of the first call. *limit* is ``--max-num-tasks``.
+    *whole*: every task of *source* is compared; none is skipped before.
     """
 
     def __init__(
@@ -108,6 +97,7 @@ class ResumeReporter:
         self._previous = previous
         self._source = safe(source)
         self._rerun_failed = rerun_failed
+        self._rerun_note = " (run again)" if rerun_failed else ""
         self._limit = limit
         self._whole = whole
 
@@ -128,21 +118,17 @@ class ResumeReporter:
                 log,
                 f"{previous.done:,}",
                 f"{previous.failed:,}",
-                self._again,
+                self._rerun_note,
             )
         else:
             console.info("resuming from %s: %s", log, self._counts(found))
             self.warn(found)
 
-    @property
-    def _again(self) -> str:
-        return " (run again)" if self._rerun_failed else ""
-
     def _counts(self, found: Findings) -> str:
         left = found.others + (found.failed if self._rerun_failed else 0)
         parts = [
             f"done {found.done:,}",
-            f"failed {found.failed:,}{self._again if found.failed else ''}",
+            f"failed {found.failed:,}{self._rerun_note if found.failed else ''}",
             f"to run {left:,}",
         ]
         if self._limit is not None and self._limit < left:

@@ -8,6 +8,9 @@
 This file reads from top to bottom: the two steps, then a function for each part. Nothing here opens
 a file, sends a request or starts a thread; :class:`~cloud_tasks.runtime.run.Run` does that. The
 parts get plain values: none of them knows the settings.
+
+Modules that a run over a file does not need (queues, selections) are imported where they are used,
+because imports are most of the time before the first task, and memory that the worker keeps.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloud_tasks import registry
 from cloud_tasks.clock import Clock
@@ -29,35 +32,31 @@ from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.screen import is_drawn
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.events.jsonl import JsonlSink
-from cloud_tasks.events.queue import QueueSink
 from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.common.call import UserFunction
 from cloud_tasks.executors.function import FunctionSpec, specify
 from cloud_tasks.executors.thread_limits import thread_limits
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.policy import RetryRules
-from cloud_tasks.queues.base import QueueProvider, dead_name, events_name
-from cloud_tasks.queues.job import with_retries
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.selection.base import SelectAll, Selection
-from cloud_tasks.selection.by_id import SelectByTaskId
-from cloud_tasks.selection.resume import SelectUnfinished
 from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.resolve import Resolved, reject, resolve
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
-from cloud_tasks.sources.cloud_queue.settler import Settler
-from cloud_tasks.sources.cloud_queue.source import QueueSource
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Delivery
 from cloud_tasks.termination.base import SimulatedProbe, TerminationProbe
-from cloud_tasks.worker.banner import ResumeReporter
 from cloud_tasks.worker.run_artifacts import RunArtifacts
 from cloud_tasks.worker_data import WorkerData
+
+if TYPE_CHECKING:
+    from cloud_tasks.events.queue import QueueSink
+    from cloud_tasks.queues.base import QueueProvider
+    from cloud_tasks.sources.cloud_queue.source import QueueSource
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +75,8 @@ class Plan:
     """The settings of a worker and the parts that are checked before it runs.
 
     Attributes:
-        function: the user's.
-        resolved: the settings, and who gave each of them.
         executor: a class of ours, or the object that the program passed.
-        source: of the tasks; not open.
-        artifacts: the run directory and the task logs.
-        clock: of the run.
-        stats: of the run.
+        source: not open.
     """
 
     function: FunctionSpec
@@ -114,7 +108,10 @@ def make_plan(
     resolved = resolve(parser, args, os.environ, executor=executor, has_task_source=has_task_source)
     settings = resolved.settings
     if executor is None or isinstance(executor, str):
-        executor = _load_executor(parser, resolved)
+        try:
+            executor = registry.load("executor", settings.executor)
+        except ConfigurationError as error:
+            reject(parser, resolved.origins, "executor", str(error))
     clock = Clock()
     stats = Stats(clock)
     source = _make_source(task_source, settings, stats, clock)
@@ -158,14 +155,6 @@ def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
 # -- the executor
 
 
-def _load_executor(parser: argparse.ArgumentParser, resolved: Resolved) -> type[Executor]:
-    try:
-        found: type[Executor] = registry.load("executor", resolved.settings.executor)
-    except ConfigurationError as error:
-        reject(parser, resolved.origins, "executor", str(error))
-    return found
-
-
 def _make_executor(choice: Any) -> Executor:
     """Return the executor for a class, an object of ours, or a ``concurrent.futures.Executor``."""
     if isinstance(choice, type) and issubclass(choice, Executor):
@@ -186,11 +175,7 @@ def _make_executor(choice: Any) -> Executor:
 
 
 def _make_source(task_source: Any, settings: Settings, stats: Stats, clock: Clock) -> TaskSource:
-    """Return the source of the program's keyword, else that of the settings.
-
-    Raises:
-        ConfigurationError: the keyword is of a kind that can't give tasks.
-    """
+    """Return the source of the program's keyword, else that of the settings."""
     chosen = settings.task_file if task_source is None else task_source
     if chosen is not None:
         return make_source(chosen, task_format=settings.task_format)
@@ -198,6 +183,12 @@ def _make_source(task_source: Any, settings: Settings, stats: Stats, clock: Cloc
 
 
 def _make_queue_source(settings: Settings, stats: Stats, clock: Clock) -> QueueSource:
+    from cloud_tasks.queues.base import dead_name
+    from cloud_tasks.queues.job import with_retries
+    from cloud_tasks.sources.cloud_queue.prefetch import PrefetchPolicy
+    from cloud_tasks.sources.cloud_queue.settler import Settler
+    from cloud_tasks.sources.cloud_queue.source import QueueSource
+
     provider = _make_provider(settings)
     name = str(settings.queue_name)
     queue, dead = provider.queue(name), provider.queue(dead_name(name))
@@ -268,10 +259,14 @@ def _make_selection(settings: Settings, source: TaskSource) -> Selection:
     whose tasks may be endless, until each id was found.
     """
     if settings.task_id:
+        from cloud_tasks.selection.by_id import SelectByTaskId
+
         return SelectByTaskId(settings.task_id, until_found=not isinstance(source, TaskFileSource))
     if settings.resume is None:
         return SelectAll()
     from cloud_tasks.selection.finished import FinishedTasks
+    from cloud_tasks.selection.resume import SelectUnfinished
+    from cloud_tasks.worker.banner import ResumeReporter
 
     previous = FinishedTasks(settings.event_log_file)
     rerun_failed = settings.resume == "failed"
@@ -294,6 +289,10 @@ def _make_selection(settings: Settings, source: TaskSource) -> Selection:
 
 
 def _make_queue_sink(settings: Settings) -> QueueSink:
+    from cloud_tasks.events.queue import QueueSink
+    from cloud_tasks.queues.base import events_name
+    from cloud_tasks.queues.job import with_retries
+
     queue = _make_provider(settings).queue(events_name(str(settings.queue_name)))
     # Retried without end: a worker that can't report waits, and loses nothing meanwhile.
     budgets = {"send": math.inf}
@@ -320,15 +319,14 @@ def _make_provider_probe(settings: Settings) -> TerminationProbe | None:
     return kind()
 
 
-def _read_instance_id(settings: Settings) -> str | None:
-    probe = _make_provider_probe(settings)
-    return None if probe is None else probe.instance_id()
-
-
 # -- limits, rules and the console
 
 
 def _make_options(settings: Settings, source: TaskSource, task_logs: str | None) -> RunOptions:
+    def read_instance_id() -> str | None:
+        probe = _make_provider_probe(settings)
+        return None if probe is None else probe.instance_id()
+
     return RunOptions(
         executor=_make_executor_options(settings, task_logs),
         max_runtime=settings.max_runtime,
@@ -345,7 +343,7 @@ def _make_options(settings: Settings, source: TaskSource, task_logs: str | None)
         ),
         failure_limit=settings.max_failures,
         keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=lambda: _read_instance_id(settings),
+        instance_id=read_instance_id,
     )
 
 

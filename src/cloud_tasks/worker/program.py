@@ -120,13 +120,8 @@ class Program:
             stack.callback(plan.artifacts.close)
             plan.artifacts.open(self._start_details)
             self._run = run
-            print_banner(
-                plan.function.name,
-                plan.source,
-                self._executor_name(),
-                plan.resolved,
-                executor.capabilities,
-            )
+            name, able = self._executor_name(), executor.capabilities
+            print_banner(plan.function.name, plan.source, name, plan.resolved, able)
             self._pass_on_requests()
             stack.enter_context(gc_frozen())
             yield run, screen

@@ -27,11 +27,8 @@ _COMPLETE = (StopReason.DONE, StopReason.MAX_NUM_TASKS)
 class RunArtifacts:
     """The run directory and the task logs of one run, as far as its settings ask for them.
 
-    Args:
-        settings: of the worker.
-        args: the command line that the worker was given; None: that of this process.
-        clock: for the times.
-        resumable: the source of its tasks can be read again.
+    *args* is the command line that the worker was given; None: that of this process. *resumable*:
+    the source of its tasks can be read again.
     """
 
     def __init__(
@@ -56,9 +53,7 @@ class RunArtifacts:
     def open(self, details: Callable[[], Mapping[str, Any]]) -> None:
         """Create the folders, lock them against other workers, and record the start.
 
-        Args:
-            details: returns what is recorded besides the command; called only if there is a run
-                directory.
+        *details* returns what is recorded besides the command; called only for a run directory.
 
         Raises:
             EventLogError: a folder can't be written to, or another worker uses it.
@@ -107,16 +102,12 @@ class RunArtifacts:
         """Return the command that runs one task in the debugger; None: it is unknown."""
         return self._command.for_task(task_id, "--debug") if self._resumable else None
 
-    def _leaves_work(self, summary: RunSummary) -> bool:
-        """Return whether a later run could go on where this one ended."""
-        began = summary.ended > 0 or summary.stop_reason is not StopReason.FAILED
-        cut_short = summary.stop_reason not in _COMPLETE
-        return cut_short and began and self._resumable and not self._settings.task_id
-
     def closing_lines(self, summary: RunSummary) -> list[str]:
         """Return the lines that suggest the next commands: resume, failures, report."""
         lines = []
-        if self._leaves_work(summary):
+        began = summary.ended > 0 or summary.stop_reason is not StopReason.FAILED
+        cut_short = summary.stop_reason not in _COMPLETE
+        if cut_short and began and self._resumable and not self._settings.task_id:
             command = self._command.resumed()
             lines.append(f"  go on with:  {command or 'the same command and --resume'}")
         if self.name is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_tasks.history.commands import rerun_with_file
-from cloud_tasks.history.starts import Origin, chosen_log, origins
+from cloud_tasks.history.starts import Start, chosen_log, starts_with_files
 
 
 def start(task_file: Any, **more: Any) -> dict[str, Any]:
@@ -13,10 +13,10 @@ def start(task_file: Any, **more: Any) -> dict[str, Any]:
     return {"event": "start", "cwd": "/home/u", "settings": settings, **more}
 
 
-def of(tmp_path: Path, *entries: Any) -> list[Origin]:
+def of(tmp_path: Path, *entries: Any) -> list[tuple[str, Start]]:
     runs = tmp_path / "runs.jsonl"
     runs.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"event": "st')
-    return origins(runs)
+    return starts_with_files(runs)
 
 
 def test_the_last_start_comes_first(tmp_path: Path) -> None:
@@ -26,22 +26,22 @@ def test_the_last_start_comes_first(tmp_path: Path) -> None:
         {"event": "end"},
         start("/data/two.json"),
     )
-    assert found == [
-        Origin("/data/two.json", None, (), "/home/u"),
-        Origin("/home/u/one.json", None, ("python", "x.py"), "/home/u"),
+    assert [(name, one.task_format, one.command, one.cwd) for name, one in found] == [
+        ("/data/two.json", None, [], "/home/u"),
+        ("/home/u/one.json", None, ["python", "x.py"], "/home/u"),
     ]
 
 
 def test_an_address_is_no_path(tmp_path: Path) -> None:
-    (origin,) = of(tmp_path, start("s3://bucket/tasks.json"))
-    assert origin.task_file == "s3://bucket/tasks.json"
+    ((name, _),) = of(tmp_path, start("s3://bucket/tasks.json"))
+    assert name == "s3://bucket/tasks.json"
 
 
 def test_what_tells_of_no_task_file_is_passed_over(tmp_path: Path) -> None:
     odd = [5, [], {"event": "start"}, {"event": "start", "settings": {"a": 1}}]
     odd += [start(None), start("-"), start(7), {"event": "start", "settings": [5, {"name": []}]}]
     assert of(tmp_path, *odd) == []
-    assert origins(tmp_path / "gone") == []
+    assert starts_with_files(tmp_path / "gone") == []
 
 
 def test_a_command_gets_another_task_file_in_place_of_its_own() -> None:

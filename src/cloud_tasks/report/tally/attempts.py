@@ -43,7 +43,6 @@ class Attempt:
         when: of the event, in seconds since the epoch.
         start, end: of the run; without ``started`` and ``run_time``, of having a slot.
         seconds: that it ran; without ``run_time``, that it had a slot.
-        slot: its number.
         number: of the attempt, from 1.
         max_rss_mb: peak memory, MiB.
         cpu_time: seconds.
@@ -150,26 +149,20 @@ class AttemptCounts:
         before = self._open.get(hash(task_id), 0) if self._open else 0
         if number is None and (before or not self._overflowed):
             number = before + 1
-        self._count(number, done)
-        if not done:
-            self._remember(task_id, before)
-        elif before:
-            del self._open[hash(task_id)]
-            self.rescued += 1
-        return number
-
-    def _count(self, number: int | None, done: bool) -> None:
         if number is None:
             self.unknown += 1
-            return
-        counts = self.by_number.setdefault(min(number, _HIGHEST_ATTEMPT), [0, 0])
-        counts[0 if done else 1] += 1
-
-    def _remember(self, task_id: str, before: int) -> None:
-        if before or len(self._open) < self._limit:
+        else:
+            counts = self.by_number.setdefault(min(number, _HIGHEST_ATTEMPT), [0, 0])
+            counts[0 if done else 1] += 1
+        if done:
+            if before:
+                del self._open[hash(task_id)]
+                self.rescued += 1
+        elif before or len(self._open) < self._limit:
             self._open[hash(task_id)] = before + 1
         else:
             self._overflowed = True
+        return number
 
 
 class Slowest:

@@ -98,11 +98,9 @@ class Tally:
         hosts: by name; of very many, the later ones are counted together.
         notes: the first notices and problems.
         more_notes: the number of further ones.
-        skipped: events from before *since*, which are counted nowhere else.
+        skipped: events from before *since*, in seconds since the epoch; they count nowhere else.
 
-    Args:
-        max_single: attempts that are kept one by one, at most.
-        since: leave out earlier events, in seconds since the epoch.
+    At most *max_single* attempts are kept one by one.
     """
 
     def __init__(self, *, max_single: int = MAX_SINGLE, since: float = 0.0) -> None:
@@ -160,8 +158,7 @@ class Tally:
         name = short_text(event.get("hostname"))
         host = self.hosts.get(name) or self._new_host(name)
         if is_attempt:
-            one = read_attempt(event, kind, when, name)
-            self._add_attempt(event, one, host)
+            self._add_attempt(event, read_attempt(event, kind, when, name), host)
         elif kind in _WORKER_EVENTS:
             self._add_note(event, kind, when, name, host)
 
