@@ -107,7 +107,7 @@ class RunSummary:
 
     @property
     def failed(self) -> int:
-        """Return the number of tasks that failed: neither completed nor aborted."""
+        """Return the number of tasks that failed, that is, neither completed nor were aborted."""
         return self.exceptions + self.timed_out + self.exited + self.over_memory
 
     @property

@@ -33,7 +33,7 @@ from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
-from cloud_tasks.executors.pool.outcomes import after_death, from_local_reply
+from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
 from cloud_tasks.outcome import Aborted, Exited, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -180,7 +180,7 @@ class FuturesExecutor(Executor):
         self._finish(job, outcome)
 
     def _outcome(self, job: _Job, reply: Reply) -> Outcome:
-        outcome = from_local_reply(reply, job.cell, time.monotonic() - job.sent)
+        outcome = reply_outcome(reply, job.cell, time.monotonic() - job.sent)
         late = reply.run_time > job.max_runtime
         return TimedOut(job.max_runtime, outcome.measures) if late else outcome
 

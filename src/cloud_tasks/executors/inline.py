@@ -32,7 +32,7 @@ from cloud_tasks.executors.common import log_setup
 from cloud_tasks.executors.common.call import BadResultError, Interruption, call
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.interrupt import Alarm, DeadlineExceeded, Interrupted
-from cloud_tasks.executors.pool.outcomes import from_local_reply
+from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.outcome import Aborted, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -108,7 +108,7 @@ class InlineExecutor(Executor):
             return TimedOut(max_runtime, _interrupted_measures(submitted_at))
         except Interrupted:
             return Aborted(self._abort_reason, _interrupted_measures(submitted_at))
-        return from_local_reply(reply, 0, time.monotonic() - submitted_at)
+        return reply_outcome(reply, 0, time.monotonic() - submitted_at)
 
     def _debug(self, error: BaseException) -> None:
         assert self._debugger is not None

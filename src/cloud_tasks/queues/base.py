@@ -165,7 +165,7 @@ class MessageQueue(abc.ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        #: Requests made so far, by the name of the operation: ``receive``, ``ack``, ...
+        #: Requests made so far, by the name of the operation, such as ``receive`` or ``ack``.
         self.requests: Counter[str] = Counter()
         self._requests_lock = threading.Lock()
 

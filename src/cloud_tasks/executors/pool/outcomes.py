@@ -57,8 +57,14 @@ def from_reply(
     return Exited(int(rest), None, measures), retire
 
 
-def from_local_reply(reply: Reply, slot: int | None, elapsed: float) -> Outcome:
-    """Turn a *reply* that was not packed into a frame into an outcome."""
+def reply_outcome(reply: Reply, slot: int | None, elapsed: float) -> Outcome:
+    """Turn the *reply* of a call in this process into an outcome.
+
+    Args:
+        reply: as ``call`` returned it.
+        slot: that ran the task; None if there are no slots.
+        elapsed: seconds from the assignment of the task to its end.
+    """
     times = reply.started, reply.run_time, reply.cpu_time, NOT_MEASURED
     head = (0, reply.retry, reply.replaced_nan, False, *times)
     return from_reply(reply.kind, head, reply.body, slot, elapsed)[0]

@@ -43,7 +43,7 @@ from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
-from cloud_tasks.executors.pool.outcomes import from_local_reply
+from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
@@ -278,5 +278,5 @@ def _unsendable(error: Exception) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()
-    future.set_result(from_local_reply(Reply(protocol.RAISED, describe(error)), None, 0.0))
+    future.set_result(reply_outcome(Reply(protocol.RAISED, describe(error)), None, 0.0))
     return future
