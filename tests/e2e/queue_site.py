@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -44,6 +45,8 @@ AT_ONCE = 20.0
 OWN_LEASE = 10
 #: Seconds of a lease that does not end in a test.
 LONG = 60.0
+#: A line of the worker's log at level WARNING or above, as the console shows it.
+_WARNING = re.compile(r"\d\d:\d\d:\d\d (warning|error|critical)\b", re.IGNORECASE)
 
 #: Its tasks do what their data say, and note when they did it. A task that is ``held`` waits
 #: until it may go on; all that begin while the file ``hold`` is there are held. The worker has
@@ -188,7 +191,7 @@ class QueueWorker:
         return self._stderr.read_text()
 
     def warnings(self) -> list[str]:
-        return [line for line in self.said().splitlines() if "WARNING" in line or "ERROR" in line]
+        return [line for line in self.said().splitlines() if _WARNING.match(line)]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

@@ -229,7 +229,7 @@ def _reason(error: OSError) -> str:
 
 @dataclass(slots=True)
 class EntryRange:
-    """Neighbouring entries: positions of the first and the last, and the digest of all of them.
+    """A range of neighbouring entries: its first and last position, and the digest of all.
 
     Digests of neighbouring ranges add up.
     """
