@@ -298,5 +298,5 @@ def test_messages_that_are_no_tasks_are_put_aside_and_hurt_no_neighbour(
     # A message may have no body, but then we can't send it: it waits, and is moved by Pub/Sub
     # itself when it was delivered too often.
     assert site.depth() == (0, 1)
-    [error] = [line for line in worker.warnings() if "does not take a message" in line]
+    [error] = [line for line in worker.warnings() if "refused a message" in line]
     assert "Pub/Sub takes no empty message" in error
