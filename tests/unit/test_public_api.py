@@ -26,7 +26,8 @@ def test_all_public_names_are_in_all() -> None:
     from cloud_tasks import worker
 
     homes = cloud_tasks._HOMES
-    assert homes.keys() <= set(cloud_tasks.__all__)
+    of_errors = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert {*homes, *of_errors} == set(cloud_tasks.__all__) - {"__version__"}
     assert worker.__all__ == ["Worker", "WorkerData"]
     assert worker.Worker is cloud_tasks.Worker
     assert worker.WorkerData is cloud_tasks.WorkerData

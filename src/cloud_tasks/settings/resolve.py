@@ -44,12 +44,8 @@ class Resolved:
     from_queue: bool = False
 
 
-class _Value(argparse._StoreAction):
+class _Value(argparse.Action):
     """A flag of ours that takes a value; it stays a text until all are parsed by the table."""
-
-
-class _Values(argparse.Action):
-    """A flag of ours that may be given more than once."""
 
     def __call__(
         self,
@@ -58,8 +54,17 @@ class _Values(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        before = getattr(namespace, self.dest, _UNSET)
-        setattr(namespace, self.dest, [*(before if isinstance(before, list) else ()), values])
+        setattr(namespace, self.dest, self._joined(getattr(namespace, self.dest, _UNSET), values))
+
+    def _joined(self, before: Any, value: Any) -> Any:
+        return value
+
+
+class _Values(_Value):
+    """A flag of ours that may be given more than once."""
+
+    def _joined(self, before: Any, value: Any) -> Any:
+        return [*(before if isinstance(before, list) else ()), value]
 
 
 class _Boolean(argparse.BooleanOptionalAction):
