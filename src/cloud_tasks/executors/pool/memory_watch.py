@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.system import machine, processes
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two measurements where there is a limit.
 _PERIOD = 0.1
@@ -47,6 +50,14 @@ class MemoryWatch:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._measure_until_stopped()
+        except BaseException as error:
+            # Without it, no limit would be enforced any more.
+            logger.exception("measuring the memory of tasks failed")
+            self._loop.call_soon(partial(self._loop.fail, f"measuring memory failed: {error!r}"))
+
+    def _measure_until_stopped(self) -> None:
         period = _SHORTEST if self._limit is None else _PERIOD
         while not self._stop.wait(period):
             quiet = False

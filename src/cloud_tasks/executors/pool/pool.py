@@ -120,6 +120,7 @@ class SlotPool(Executor, abc.ABC):
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
+        self._on_broken = options.on_broken
         self.slots = self._affordable(options.slots)
         # Children write task logs, and may have another current folder.
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
@@ -218,6 +219,9 @@ class SlotPool(Executor, abc.ABC):
         )
         try:
             self._loop.run()
+        except BaseException as error:
+            logger.exception("ending the executor's own thread failed")
+            self._on_broken(ExecutorBrokenError(f"a defect in the executor: {error!r}"))
         finally:
             if self._log_receiver is not None:
                 self._log_receiver.close()
@@ -231,7 +235,7 @@ class SlotPool(Executor, abc.ABC):
         try:
             data = task.data if type(task.data) is dict else dict(task.data)
             payload = serialise((task.task_id, data), self._main)
-        except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
+        except BaseException as error:  # noqa: BLE001 - pickling runs the user's classes
             return _unsendable(error)
         number = next(self._numbers)
         job = Job(number, task.task_id, protocol.TASK_HEAD.pack(number) + payload, max_runtime)
@@ -274,7 +278,7 @@ class SlotPool(Executor, abc.ABC):
         self._page.close()
 
 
-def _unsendable(error: Exception) -> Future[Outcome]:
+def _unsendable(error: BaseException) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()
