@@ -26,6 +26,7 @@ from cloud_tasks.events.causes import FailureCause, cause_of_event, is_failure
 from cloud_tasks.events.reading import TASK_EVENTS
 from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.cause_group import CauseGroup, ranked
+from cloud_tasks.sources.json_entries import JsonDecoder, decode_entry
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.system.append_file import draft_beside
 
@@ -285,13 +286,11 @@ class _Search:
 
 def _kept_failures(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
     """Yield id, data and digest of the tasks in a run's list of failures; skip other lines."""
+    decoder = JsonDecoder()
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if not isinstance(entry, dict):
+            entry = decode_entry(decoder, line)
+            if entry is None:
                 continue
             task_id, data = entry.get("task_id"), entry.get("data")
             if isinstance(task_id, str) and isinstance(data, dict):

@@ -113,7 +113,8 @@ class RunWriter:
             "data_digest": data_digest(task.data),
         }
         try:
-            append(self._failures, json.dumps(entry, default=date_as_text).encode() + b"\n")
+            line = json.dumps(entry, default=date_as_text, allow_nan=False).encode() + b"\n"
+            append(self._failures, line)
         except (OSError, TypeError, ValueError, RecursionError) as error:
             # The event log has the failure; only the convenience of a task file is lost.
             self._gave_up = isinstance(error, OSError)

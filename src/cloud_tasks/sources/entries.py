@@ -1,10 +1,22 @@
-"""Turn the entries of files, programs and messages into tasks, by one rule for all."""
+"""Turn the entries of files, programs and messages into tasks, by the same rules for all.
+
+An entry is a mapping with an id and data. In it every key is text and every number finite, at any
+depth, because JSON, in which tasks travel and failures are kept, has no other: a task is the same
+task wherever it comes from. No mapping has a key twice, which only a parser can see: the readers
+look for it, and the sentence about it is here. All else may be any object.
+
+The check must cost little, as it is made for every task. A glance at the types of the values proves
+most entries good; only the others are searched, which also finds the place of the problem.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, repeat
 from numbers import Integral
-from typing import TypeAlias
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from cloud_tasks.task import Delivery, Malformed, Task
 
@@ -18,6 +30,12 @@ _new = tuple.__new__
 #: Characters of a value that messages show, and of an id that is kept with a malformed entry.
 _MAX_SHOWN = 80
 _MAX_ID = 200
+#: Most characters of a number, and of a place in an entry, that messages show.
+_MAX_NUMBER, _MAX_PLACE = 40, 120
+
+#: Types of values in which nothing can be wrong.
+_PLAIN = frozenset({str, int, bool, type(None)})
+_ID, _DATA = itemgetter("task_id"), itemgetter("data")
 
 _KINDS: Mapping[type, str] = {
     type(None): "null",
@@ -55,40 +73,45 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value)) or f"of type {type(value).__name__}"
 
 
-def to_items(values: Sequence[object]) -> list[Delivery]:
-    """Return the deliveries of several entries; none if any of them is no task."""
+def to_items(values: Sequence[Any]) -> tuple[list[Delivery], int]:
+    """Return the deliveries of entries of JSON, and how many keys these and their data have.
+
+    There are no deliveries if any of the entries is no task. Keys and numbers are not checked.
+    """
+    try:
+        ids, data = list(map(_ID, values)), list(map(_DATA, values))
+    except (TypeError, KeyError):  # of JSON's values, only mappings have keys that are text
+        return [], 0
+    if not all(ids) or {*map(type, data)} != {dict}:
+        return [], 0
+    if {*map(type, ids)} != {str}:
+        # An id may be a number.
+        pairs = [_task_id(task_id) for task_id in ids]
+        if any(problem for _, problem in pairs):
+            return [], 0
+        ids = [task_id for task_id, _ in pairs]
     # The same as `to_item`, without a call for each, which would be 5 % of a long list.
-    items = [
-        _new(Delivery, (_new(Task, (task_id, data)), None, None))
-        for value in values
-        if type(value) is dict
-        and type(task_id := value.get("task_id")) is str
-        and task_id
-        and type(data := value.get("data")) is dict
-    ]
-    if len(items) == len(values):
-        return items
-    # An id may be a number, and data any mapping.
-    checked = [to_item(value, str) for value in values]
-    good = [item for item in checked if type(item) is Delivery]
-    return good if len(good) == len(values) else []
+    tasks = map(_new, repeat(Task), zip(ids, data))  # noqa: B905 - of equal length
+    items = list(map(_new, repeat(Delivery), zip(tasks, repeat(None), repeat(None))))
+    return items, sum(map(len, values)) + sum(map(len, data))
 
 
-def to_item(value: object, position: Callable[[], str]) -> Item:
+def to_item(value: object, position: Callable[[], str], written: Callable[[], str] = str) -> Item:
     """Return the delivery of the task in an entry, or the problem with it.
 
-    *value* is the entry as it was read, or a :class:`~cloud_tasks.task.Task`; *position* is called
-    only if there is a problem.
+    *value* is the entry as it was read, or a :class:`~cloud_tasks.task.Task`. The two functions are
+    called only if there is a problem; *written* returns the text of the first number that is not
+    finite, where there is a text.
     """
-    if type(value) is dict:
+    if type(value) is dict and len(value) == 2:
         task_id = value.get("task_id")
         data = value.get("data")
-        if type(task_id) is str and task_id and type(data) is dict:
+        if type(task_id) is str and task_id and type(data) is dict and _is_plain(data):
             return _new(Delivery, (_new(Task, (task_id, data)), None, None))
-    return _check_item(value, position)
+    return _check_item(value, position, written)
 
 
-def _check_item(value: object, position: Callable[[], str]) -> Item:
+def _check_item(value: object, position: Callable[[], str], written: Callable[[], str]) -> Item:
     if isinstance(value, Task):
         value = {"task_id": value.task_id, "data": value.data}
     if not isinstance(value, Mapping):
@@ -104,7 +127,120 @@ def _check_item(value: object, position: Callable[[], str]) -> Item:
     data = value["data"]
     if not isinstance(data, Mapping):
         return Malformed(position(), f"'data' is {kind(data)}, not a mapping", _shortened(task_id))
+    # Copied, because a mapping of the program's own may compute its values at each access.
+    data = data if type(data) is dict else dict(data)
+    problem = find_problem({**value, "data": data}, written)
+    if problem:
+        return Malformed(position(), problem, _shortened(task_id))
     return Delivery(Task(task_id, data))
+
+
+# -- what an entry holds
+
+
+def _is_plain(mapping: Mapping[Any, Any]) -> bool:
+    """Tell at a glance whether nothing is wrong in *mapping*; False: it has to be searched."""
+    for key, value in mapping.items():
+        if type(key) is not str:
+            return False
+        if type(value) not in _PLAIN and not (type(value) is float and math.isfinite(value)):
+            return False
+    return True
+
+
+def find_problem(entry: Mapping[Any, Any], written: Callable[[], str] = str) -> str:
+    """Return the first key that is no text or number that is not finite in *entry*, with its place.
+
+    The result is the end of a sentence; it is empty if there is none. *written* as for
+    :func:`to_item`.
+    """
+    try:
+        found = _search(entry, written)
+    except RecursionError:
+        return "is nested too deeply"
+    if found is None:
+        return ""
+    place, problem = found
+    place = place.removeprefix(".")
+    if len(place) > _MAX_PLACE:
+        place = f"{place[:_MAX_PLACE]}..."
+    return f"{place} {problem}" if place else problem
+
+
+def _search(value: Any, written: Callable[[], str]) -> tuple[str, str] | None:
+    """Return the place of the first problem in *value*, relative to it, and the problem."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "", f"holds {(written() or repr(value))[:_MAX_NUMBER]}, which is no finite number"
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                return "", f"has the key {shown(key)}, which is {kind(key)}, not a string: quote it"
+    for key, item in _suspects(value):
+        if (found := _search(item, written)) is not None:
+            return _step(key) + found[0], found[1]
+    return None
+
+
+def _suspects(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the key or index of each part of *value* in which something may be wrong, and it."""
+    if not isinstance(value, (dict, list, tuple)):
+        return
+    parts = value.values() if isinstance(value, dict) else value
+    kinds = {*map(type, parts)}
+    if kinds <= _PLAIN or (kinds == {float} and all(map(math.isfinite, parts))):
+        return
+    for key, item in zip(value if isinstance(value, dict) else count(), parts):  # noqa: B905
+        if type(item) not in _PLAIN:
+            yield key, item
+
+
+def _step(key: str | int) -> str:
+    if isinstance(key, str):
+        return f".{key}" if key.isidentifier() else f"[{shown(key)}]"
+    return f"[{key}]"
+
+
+def place_of(value: Any, part: dict[str, Any]) -> str:
+    """Return the place of the mapping *part* in *value*; empty if it is *value* itself."""
+    found = _find(value, part)
+    return "" if found is None else found.removeprefix(".")
+
+
+def _find(value: Any, part: dict[str, Any]) -> str | None:
+    if value is part:
+        return ""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if (found := _find(item, part)) is not None:
+            return _step(key) + found
+    return None
+
+
+def twice(key: str, place: str = "") -> str:
+    """Return the end of a sentence about a mapping of an entry that has *key* twice."""
+    hint = ": are these two entries?" if not place and key in ("task_id", "data") else ""
+    return f"{place + ' ' if place else ''}has the key {shown(key)} twice{hint}"
+
+
+def count_keys(values: Sequence[Any]) -> tuple[int, bool]:
+    """Return how many keys all mappings in *values* have, and whether all numbers are finite.
+
+    For values of JSON. Level by level, because that leaves the work to the interpreter's own loops.
+    """
+    keys, finite = 0, True
+    level: Iterable[Any] = values
+    while level:
+        mappings = [value for value in level if type(value) is dict]
+        lists = [value for value in level if type(value) is list]
+        keys += sum(map(len, mappings))
+        inner = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
+        kinds = {*map(type, inner)}
+        if float in kinds:
+            finite = finite and all(math.isfinite(one) for one in inner if type(one) is float)
+        level = inner if dict in kinds or list in kinds else ()
+    return keys, finite
 
 
 def _task_id(value: object) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.sources.base import TaskSource
-from cloud_tasks.sources.files.opening import is_fcpath
+from cloud_tasks.sources.files.fetching import is_fcpath
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.iterable import IterableSource
 

@@ -56,6 +56,19 @@ def test_data_come_from_the_failures_of_the_run(place: Place) -> None:
     assert (found.written, found.lost) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    "data", ['{"n": 1e400}', '{"n": NaN}', '{"n": 1, "n": 1}', '{"n": 1}} {"x": {}', '["n"]']
+)
+def test_a_line_that_is_no_entry_by_the_rules_of_task_files_is_passed_over(
+    place: Place, data: str
+) -> None:
+    place.failures.write_text(f'{{"task_id": "a", "data": {data}}}\n')
+    place.fail("b", {"n": 2})
+    found = place.write(TaskKey("a", None), TaskKey("b", None), task_file=False)
+    assert [entry["task_id"] for entry in place.written()] == ["b"]
+    assert found.lost == 1
+
+
 def test_a_task_that_failed_several_times_is_written_once(place: Place) -> None:
     place.fail("a", {"n": 1})
     place.fail("a", {"n": 1})

@@ -33,8 +33,8 @@ UserFunction: TypeAlias = "Callable[[str, dict[str, Any], WorkerData], Any]"
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 #: Characters of a message or traceback; a longer one loses its middle.
 _MAX_TEXT = 64 * 1024
-#: Levels of nesting at which a result is refused, far below Python's limit of recursion.
-_MAX_DEPTH = 200
+#: Levels of nesting that are counted for a message; a cycle has no end.
+_MAX_DEPTH = 100_000
 NOT_MEASURED = math.nan
 
 
@@ -242,20 +242,26 @@ def _encode_refused(result: Any, error: Exception) -> str:
     Raises:
         BadResultError: it holds something else that JSON can't hold.
     """
-    problem = find_unencodable(result)
-    if problem is None:
-        try:
+    problem = None
+    try:
+        problem = find_unencodable(result)
+        if problem is None:
             return json.dumps(replace_nan(result), allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as second_error:
-            error = second_error
+    except RecursionError:
+        problem = f"it is nested {_depth(result)} deep"
+    except (TypeError, ValueError) as second_error:
+        error = second_error
     raise BadResultError(f"the result can't be written as JSON: {problem or error}") from None
 
 
 def find_unencodable(value: Any, where: str = "result", above: tuple[int, ...] = ()) -> str | None:
     """Describe the first part of *value* that JSON can't hold, and where it is; None: no such part.
 
-    NaN and infinities do not count: they become null. *above* has the ids of the values that
-    contain *value*.
+    NaN and infinities do not count: they become null, but as keys. *above* has the ids of the
+    values that contain *value*.
+
+    Raises:
+        RecursionError: it is nested too deeply.
     """
     if value is None or isinstance(value, str | int | float):
         return _check_integer(value, where)
@@ -267,16 +273,28 @@ def find_unencodable(value: Any, where: str = "result", above: tuple[int, ...] =
         return f"{where} is a {name}"
     if id(value) in above:
         return f"{where} contains itself"
-    if len(above) >= _MAX_DEPTH:
-        return f"{where[:80]}… is nested more than {_MAX_DEPTH} deep"
     above = (*above, id(value))
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if not (key is None or isinstance(key, str | int | float)):
             return f"{where} has the key {key!r:.80}, which is a {type(key).__name__}"
+        if isinstance(key, float) and isinstance(value, dict) and not math.isfinite(key):
+            return f"{where} has the key {key!r}, which is no finite number"
         found = find_unencodable(item, f"{where}[{key!r:.80}]", above)
         if found is not None:
             return found
     return None
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists and mappings are inside each other in *value*."""
+    level = [value]
+    for depth in range(_MAX_DEPTH):
+        level = [one for one in level if isinstance(one, dict | list | tuple)]
+        if not level:
+            return depth
+        inner = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+        level = list({id(part): part for part in inner}.values())  # a part may be in many places
+    return _MAX_DEPTH
 
 
 def _check_integer(value: Any, where: str) -> str | None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     #: Offset in bytes, task id, start in seconds since the epoch (None: not known).
     Entry: TypeAlias = "tuple[int, str, float | None]"
 
+#: Seconds since 1970, in the year 3000: no platform's calendar ends before.
+_LAST_MOMENT = 32_503_680_000
+
 # Patterns are text, as a child, which only writes entries, would compile them at its start.
 # The last entry of a line: what a crash tore off may stand before it.
 _ENTRY = (
@@ -63,7 +66,11 @@ def parse_entry(line: bytes) -> Entry | None:
     if found is None:
         return None
     try:
-        return int(found[1]), json.loads(found[2]), json.loads(found[3])
+        started = json.loads(found[3])
+        # A task can write here, too: no time may be further away than a calendar reaches.
+        if started is not None and not 0 <= started < _LAST_MOMENT:
+            started = None
+        return int(found[1]), json.loads(found[2]), started
     except ValueError:
         return None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import time
-import zlib
 from pathlib import Path
-from typing import IO
+
+from cloud_tasks.errors import SourceError
+from cloud_tasks.sources.files.opening import ByteFeed, unpacked
 
 _CHUNK = 256 * 1024
 #: Texts that each task has once, by format. A task's own data may have them, too.
@@ -26,9 +27,9 @@ def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> i
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as raw:
+        with path.open("rb", buffering=0) as raw:
             count, share = _count(raw, size, _MARKERS[task_format], time.monotonic() + patience)
-    except (OSError, EOFError, zlib.error):
+    except (OSError, SourceError):
         return None
     if task_format in ("csv", "tsv"):  # the header is no task
         count = max(0, count - 1)
@@ -36,15 +37,13 @@ def estimate_count(path: Path, task_format: str, *, patience: float = 0.25) -> i
 
 
 def _count(
-    raw: IO[bytes], size: int, markers: tuple[bytes, ...], until: float
+    raw: io.FileIO, size: int, markers: tuple[bytes, ...], until: float
 ) -> tuple[int, float]:
     """Count *markers*; return their number, and the share of the file that was searched."""
-    packed = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    content: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+    content = unpacked(ByteFeed(raw, "", chunk=_CHUNK))
     count, overlap = 0, max(map(len, markers)) - 1
     before, ending = b"", b"\n"
-    while chunk := content.read(_CHUNK):
+    while chunk := content.read():
         # A marker may begin in one chunk and end in the next; none fits into the overlap alone.
         count += sum((before + chunk).count(marker) - before.count(marker) for marker in markers)
         before = chunk[-overlap:] if overlap else b""

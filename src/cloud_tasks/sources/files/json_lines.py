@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from cloud_tasks.errors import TaskFormatError
 from cloud_tasks.sources.entries import Item
-from cloud_tasks.sources.files.opening import MAX_ENTRY, ByteFeed
+from cloud_tasks.sources.files.opening import MAX_ENTRY, ByteFeed, resembles
 from cloud_tasks.sources.json_entries import JsonDecoder, to_json_item
 from cloud_tasks.task import Malformed
 
+_LIST_OF_TASKS = re.compile(rb"\[\s*(\{|$)")
 _BLANKS = b" \t\r\n"
 
 
@@ -29,6 +31,13 @@ class JsonLinesReader:
         self._first = next(self._lines, None)
         if self._first is None:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a task in every line")
+        number, line = self._first
+        # A list of something else is a bad line like any other.
+        if _LIST_OF_TASKS.match(line):
+            raise TaskFormatError(
+                f"{self._feed.name}, line {number}: expected one object a line, not a list"
+                f"{resembles(line[:1].decode())}"
+            )
 
     def items(self) -> Iterator[Item]:
         """Yield the task of each line, or the problem with it."""
@@ -57,9 +66,17 @@ class JsonLinesReader:
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield number and stripped bytes of each non-blank line, as soon as it has come."""
-        for number, line in enumerate(self._whole_lines(), 1):
+        for number, line in enumerate(self._lines_of_any_system(), 1):
             if line := line.strip(_BLANKS):
                 yield number, line
+
+    def _lines_of_any_system(self) -> Iterator[bytes]:
+        for line in self._whole_lines():
+            # Old Macs end lines by CR alone. Where CR LF does, it is the last character.
+            if b"\r" in line[:-1]:
+                yield from line.split(b"\r")
+            else:
+                yield line
 
     def _whole_lines(self) -> Iterator[bytes]:
         pieces: list[bytes] = []  # of the line that has not ended yet

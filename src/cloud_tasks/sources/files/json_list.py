@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.entries import Item, known_id, shown, to_item, to_items
-from cloud_tasks.sources.files.opening import MAX_ENTRY
+from cloud_tasks.sources.entries import Item, known_id, shown, to_item
+from cloud_tasks.sources.files.opening import MAX_ENTRY, resembles
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.sources.json_entries import EndOfEntry, JsonDecoder
 from cloud_tasks.task import Delivery, Malformed
@@ -62,7 +62,7 @@ class JsonListReader:
         if not first:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a JSON list of tasks")
         if first != "[":
-            hint = " (one object a line is JSON Lines, .jsonl)" if first == "{" else ""
+            hint = resembles(self._buffer[self._at :])
             raise self._error(
                 f"expected '[', the beginning of a list of tasks, not {first!r}{hint}"
             )
@@ -92,15 +92,14 @@ class JsonListReader:
         if self._decoder.problem:
             item: Item = Malformed(self._position(), self._decoder.problem, known_id(value))
         else:
-            item = to_item(value, self._position)
+            item = to_item(value, self._position, self._decoder.written)
         self._at = end
         return item
 
     def _decode(self) -> tuple[Any, int]:
-        self._decoder.problem = ""
         try:
-            value, end = self._decoder.scan(self._buffer, self._at)
-        except (ValueError, StopIteration, RecursionError):
+            value, end = self._decoder.decode(self._buffer, self._at)
+        except (json.JSONDecodeError, RecursionError):
             return self._decode_with_care()
         return (value, end) if self._is_complete(end) else self._decode_with_care()
 
@@ -128,16 +127,7 @@ class JsonListReader:
 
         Text that ends within an entry leaves a bracket open, so it is never taken for a list.
         """
-        decoder = self._decoder
-        decoder.problem = ""
-        text = f"[{self._buffer[at:end]}]"
-        try:
-            values, stop = decoder.scan(text, 0)
-        except (ValueError, StopIteration, RecursionError):
-            return []
-        if stop < len(text):  # the list ends before `end`, and something follows it
-            return []
-        return [] if decoder.problem else to_items(values)
+        return self._decoder.several(f"[{self._buffer[at:end]}]")
 
     def _position(self) -> str:
         """Return entry and line of the current place, for messages."""
@@ -160,7 +150,8 @@ class JsonListReader:
         self._at += 1
         mark = self._skip_blank()
         if mark:
-            raise self._error(f"expected nothing after the list, but there is {mark!r}")
+            hint = ": are these two files, one after the other?" if mark in "[{" else ""
+            raise self._error(f"expected nothing after the list, but there is {mark!r}{hint}")
 
     def _skip_blank(self) -> str:
         """Move to the next character that is not blank and return it, or "" at the end."""

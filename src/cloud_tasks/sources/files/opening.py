@@ -1,8 +1,8 @@
-"""Open a task file as a feed of bytes: local, remote, compressed or piped.
+"""Open a task file as a feed of bytes: local, compressed or piped; ``fetching`` gets remote ones.
 
 The feed returns bytes in the pieces in which they come, so that a task on a pipe is delivered as
-soon as it is complete. Gzip data is unpacked on the way, and never more is waited for than the next
-unpacked bytes need.
+soon as it is complete. Compressed data is unpacked on the way (``unpacking``), and never more is
+waited for than the next unpacked bytes need.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import re
 import select
 import stat
 import sys
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import TypeAlias
 
-from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
-from cloud_tasks.sources.entries import shown
+from cloud_tasks.errors import SourceError, TaskFormatError
 
 #: Bytes asked for at a time.
 CHUNK = 64 * 1024
@@ -31,7 +29,9 @@ MAX_ENTRY = 256 * 1024 * 1024
 #: Deepest nesting of one entry, in formats where Python itself sets no limit.
 MAX_DEPTH = 200
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+#: What :func:`resembles` calls a file of rows.
+CSV = "CSV, .csv"
+
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _WHY_NOT: Mapping[type, str] = {
@@ -39,9 +39,27 @@ _WHY_NOT: Mapping[type, str] = {
     IsADirectoryError: "is a directory, not a file",
     PermissionError: "can't be read: you lack the permission",
 }
-_GZIP = b"\x1f\x8b"
-#: zlib's window bits for gzip data only.
-_GZIP_ONLY = 16 + zlib.MAX_WBITS
+#: The first bytes of compressed data, and by what it is compressed.
+_MAGIC: Mapping[bytes, str] = {
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\0": "xz",
+    **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"Rar!": "rar",
+    b"\x1f\x9d": "compress",
+}
+
+#: The beginnings of the formats. A header of CSV may begin with a bracket: ``[Fe/H]``.
+_BEGINNINGS: Mapping[str, re.Pattern[str]] = {
+    "JSON, .json": re.compile(r"\s*\[\s*(\{|\]|$)"),
+    "JSON Lines, one object a line, .jsonl": re.compile(r"\s*\{\s*(\"|$)"),
+    "YAML, .yaml": re.compile(r"\s*(---\s|-\s+(\{|task_id\b|data\b))"),
+    "a web page: is there a login or a proxy in between?": re.compile(r"(?i)\s*<(!doctype|html)"),
+    CSV: re.compile(r"\s*([^\n]*[,;|\t])?\W*task_id\W*[,;|\t]"),
+}
 
 #: Binary files that a feed reads from. A read that returns None has no bytes yet: it is a
 #: non-blocking file, which has a descriptor to wait for.
@@ -56,11 +74,21 @@ class ByteFeed:
         name: name of the file in messages.
         live: it is a pipe or terminal, whose next bytes may take long to come.
         chunk: bytes asked for at a time.
+        size: bytes that a regular file has when it is opened; fewer are an error.
     """
 
-    def __init__(self, raw: RawStream, name: str, *, live: bool = False, chunk: int = CHUNK):
+    def __init__(
+        self,
+        raw: RawStream,
+        name: str,
+        *,
+        live: bool = False,
+        chunk: int = CHUNK,
+        size: int = 0,
+    ):
         self.name = name
         self.live = live
+        self._left = self._size = size
         self._raw = raw
         self._chunk = chunk
         self._ahead = b""
@@ -69,7 +97,7 @@ class ByteFeed:
         """Return the next bytes, none at the end; blocks until there are some.
 
         Raises:
-            SourceError: reading failed, or a compressed file is damaged.
+            SourceError: reading failed, or the file is damaged or shorter than when it was opened.
         """
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
@@ -82,6 +110,12 @@ class ByteFeed:
                     select.select([self._raw.fileno()], [], [])
             except (OSError, ValueError) as error:
                 raise SourceError(f"reading {self.name} failed: {_reason(error)}") from error
+        self._left -= len(piece)
+        if not piece and self._left > 0:
+            raise SourceError(
+                f"{self.name} is shorter than when it was opened, by {self._left:,} of "
+                f"{self._size:,} bytes: it was cut off or written anew meanwhile"
+            )
         return piece
 
     def peek(self, count: int) -> bytes:
@@ -98,60 +132,18 @@ class ByteFeed:
         """Put *data* back, to be read next."""
         self._ahead = data + self._ahead
 
+    @property
+    def has_begun(self) -> bool:
+        """True once some byte was read."""
+        return self._left < self._size
+
+    def seekable(self) -> RawStream | None:
+        """Return the file itself if it can be read at any place, else None."""
+        return self._raw if self._raw.seekable() else None
+
     def close(self) -> None:
         """Close the file."""
         self._raw.close()
-
-
-def is_fcpath(value: object) -> bool:
-    """Tell whether *value* is a ``filecache.FCPath``, without importing that package."""
-    return any(
-        cls.__name__ == "FCPath" and cls.__module__.partition(".")[0] == "filecache"
-        for cls in type(value).__mro__
-    )
-
-
-def is_remote(path: object) -> bool:
-    """Tell whether *path* has to be fetched by filecache."""
-    return is_fcpath(path) or (isinstance(path, str) and _SCHEME.match(path) is not None)
-
-
-def fetch(path: Any, name: str) -> tuple[Path, Callable[[], None] | None]:
-    """Fetch a remote file; blocks until all of it has come.
-
-    Returns:
-        The local copy, and a function to call when it is no longer needed, if it has to be.
-
-    Raises:
-        SourceError: it can't be fetched.
-        ConfigurationError: filecache is not installed.
-    """
-    try:
-        from filecache import FCPath, FileCache
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{name} can't be fetched without the package rms-filecache: pip install rms-filecache"
-        ) from error
-    # Without a cache of ours the copy belongs to the user's own cache, or is the file itself.
-    discard: Callable[[], None] | None = None
-    local: Any
-    try:
-        if is_fcpath(path):
-            local = path.retrieve()
-        else:
-            # A cache of our own, because the default one is shared and persistent: it would
-            # return an old copy after the remote file has changed.
-            cache = FileCache(None)
-            discard = cache.delete_cache
-            local = FCPath(path, filecache=cache).retrieve()
-    except Exception as error:
-        # Every cloud SDK has its own tree of errors.
-        if discard:
-            discard()
-        raise SourceError(
-            f"{name} can't be fetched: {type(error).__name__}: {shown(str(error), 300)}"
-        ) from error
-    return Path(local), discard
 
 
 def open_file(path: Path, name: str) -> ByteFeed:
@@ -165,7 +157,7 @@ def open_file(path: Path, name: str) -> ByteFeed:
     except (OSError, ValueError) as error:
         why = _WHY_NOT.get(type(error)) or f"can't be opened: {_reason(error)}"
         raise SourceError(f"{name} {why}") from error
-    return decompressed(ByteFeed(raw, name, live=not _is_regular(raw)))
+    return unpacked(ByteFeed(raw, name, live=not _is_regular(raw), size=_size(raw)))
 
 
 def open_standard_input(name: str) -> ByteFeed:
@@ -179,10 +171,10 @@ def open_standard_input(name: str) -> ByteFeed:
         # Unbuffered for two reasons: bytes are returned as soon as they are written, and the
         # interpreter can exit while a thread still waits for more.
         file = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
-        raw, live = file, not _is_regular(file)
+        raw, live, size = file, not _is_regular(file), _size(file)
     except (AttributeError, OSError, ValueError):
-        raw, live = _ReplacedStandardInput(name), True
-    return decompressed(ByteFeed(raw, name, live=live))
+        raw, live, size = _ReplacedStandardInput(name), True, 0
+    return unpacked(ByteFeed(raw, name, live=live, size=size))
 
 
 class _ReplacedStandardInput(io.RawIOBase):
@@ -198,22 +190,32 @@ class _ReplacedStandardInput(io.RawIOBase):
         return self._read(size)
 
 
-def _is_regular(file: IO[bytes]) -> bool:
+def _is_regular(file: io.FileIO) -> bool:
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-def decompressed(feed: ByteFeed) -> ByteFeed:
+def _size(file: io.FileIO) -> int:
+    """Return how many bytes a regular file has from its current place on; 0 for others."""
+    return os.fstat(file.fileno()).st_size - file.tell() if _is_regular(file) else 0
+
+
+def unpacked(feed: ByteFeed) -> ByteFeed:
     """Return a feed of the unpacked bytes, without a byte-order mark; refuse UTF-16.
 
     The first bytes tell whether the data is compressed.
 
     Raises:
-        TaskFormatError: the content is no UTF-8; the feed is closed then.
+        TaskFormatError: the content is no UTF-8, or compressed in a way that is not supported;
+            the feed is closed then.
         SourceError: reading failed.
     """
     try:
-        if feed.peek(2)[:2] == _GZIP:
-            feed = ByteFeed(Gunzip(feed), feed.name, live=feed.live)
+        packing = packing_of(feed.peek)
+        if packing is not None:
+            # Imported when needed: most files are not compressed.
+            from cloud_tasks.sources.files.unpacking import unpack
+
+            feed = ByteFeed(unpack(feed, packing), feed.name, live=feed.live)
         head = feed.peek(2)
         if head[:1] == _BOM[:1] and feed.peek(3)[:3] == _BOM:
             feed.unread(feed.read()[3:])
@@ -226,56 +228,25 @@ def decompressed(feed: ByteFeed) -> ByteFeed:
     return feed
 
 
+def packing_of(peek: Callable[[int], bytes]) -> str | None:
+    """Return how the data, whose first bytes *peek* returns, are compressed; None: not at all.
+
+    Waits for more than two bytes only if these begin as compressed data does.
+    """
+    head = peek(2)[:2]
+    for magic, packing in _MAGIC.items():
+        if head == magic[:2] and peek(len(magic))[: len(magic)] == magic:
+            return packing
+    return None
+
+
+def resembles(head: str) -> str:
+    """Name the format whose files begin as *head* does, in brackets for a message; or nothing."""
+    for name, pattern in _BEGINNINGS.items():
+        if pattern.match(head):
+            return f" (it looks like {name})"
+    return ""
+
+
 def _reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
-class Gunzip(io.RawIOBase):
-    """Stream of the unpacked bytes of one or more gzip members."""
-
-    def __init__(self, packed: ByteFeed) -> None:
-        super().__init__()
-        self._packed = packed
-        self._member: Any = zlib.decompressobj(_GZIP_ONLY)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to *size* bytes as soon as there are some, none at the end.
-
-        Raises:
-            TaskFormatError: the data is damaged or cut off.
-        """
-        # Another member is looked for only when more bytes are needed, because on a pipe that may
-        # block for long.
-        while not self._member.eof or self._next_member(self._member.unused_data):
-            # Also without input, because zlib may hold back output that it had no room for.
-            data = self._member.unconsumed_tail or self._packed.read()
-            try:
-                piece: bytes = self._member.decompress(data, max(size, 0))
-            except zlib.error as error:
-                raise TaskFormatError(
-                    f"{self._packed.name} holds damaged compressed data: {error}"
-                ) from error
-            if piece:
-                return piece
-            if not data and not self._member.eof:
-                raise TaskFormatError(
-                    f"{self._packed.name} ends in the middle of its compressed data: "
-                    "it was cut off, make it again"
-                )
-        return b""
-
-    def close(self) -> None:
-        """Close the compressed stream."""
-        self._packed.close()
-        super().close()
-
-    def _next_member(self, rest: bytes) -> bool:
-        """Go on to the gzip member that follows in *rest* and behind; False if there is none."""
-        # Zeros after a member are padding, from tapes and block devices.
-        while not (rest := rest.lstrip(b"\0")):
-            rest = self._packed.read()
-            if not rest:
-                return False
-        self._packed.unread(rest)
-        self._member = zlib.decompressobj(_GZIP_ONLY)
-        return True

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from cloud_tasks.errors import ConfigurationError, SourceError
+from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
 from cloud_tasks.sources.entries import Item, shown
-from cloud_tasks.sources.files import opening
+from cloud_tasks.sources.files import fetching, opening
 from cloud_tasks.sources.files.opening import ByteFeed
 from cloud_tasks.sources.stream import StreamSource
 
@@ -33,6 +33,9 @@ _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
+
+#: Suffixes of compressed files, after that of the format.
+_PACKED = (".gz", ".xz", ".bz2", ".zst", ".zip")
 
 #: Bytes of a pipe that are searched for its first character.
 _LOOK_AHEAD = 1024 * 1024
@@ -94,8 +97,18 @@ class TaskFileSource(StreamSource):
     def _begin(self) -> Iterator[Item]:
         try:
             self._feed = self._open_feed()
-            reader = reader_for(self._format(self._feed), self._feed)
-            reader.begin()
+            task_format = self._format(self._feed)
+            reader = reader_for(task_format, self._feed)
+            try:
+                reader.begin()
+            except TaskFormatError as error:
+                if self._given_format() or not self._feed.has_begun:
+                    raise
+                # Its readers don't know that it was a guess.
+                raise TaskFormatError(
+                    f"{error}; without --task-format it was read as {task_format}, "
+                    "judging by its first character"
+                ) from error
         except BaseException:
             self._dispose()
             raise
@@ -106,9 +119,9 @@ class TaskFileSource(StreamSource):
         if self._piped:
             return opening.open_standard_input(self._name)
         path = self._path
-        if opening.is_remote(path):
+        if fetching.is_remote(path):
             self._known_format()  # raises before a large file is fetched in vain
-            self._local, self._drop_copy = opening.fetch(path, self._name)
+            self._local, self._drop_copy = fetching.fetch(path, self._name)
         else:
             self._local = Path(str(path))
         return opening.open_file(self._local, self._name)
@@ -161,7 +174,7 @@ def _readable(path: object) -> str:
 
 def _format_of_name(name: str) -> str | None:
     path = PurePosixPath(urlsplit(name).path if "://" in name else name)
-    if path.suffix.lower() == ".gz":
+    if path.suffix.lower() in _PACKED:
         path = path.with_suffix("")
     return _SUFFIXES.get(path.suffix.lower())
 

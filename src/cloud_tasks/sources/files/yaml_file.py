@@ -27,11 +27,13 @@ from yaml.events import (
 
 from cloud_tasks.errors import SourceError, TaskFormatError
 from cloud_tasks.sources.entries import Item, known_id, to_item
-from cloud_tasks.sources.files.opening import MAX_ENTRY
+from cloud_tasks.sources.files.opening import MAX_ENTRY, resembles
 from cloud_tasks.sources.files.text_feed import Place, TextFeed
 from cloud_tasks.sources.files.yaml_values import TOO_DEEP, YamlValues
 from cloud_tasks.task import Malformed
 
+#: Characters of the beginning of a file that are kept for a message.
+_HEAD = 1000
 _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 
 
@@ -62,7 +64,8 @@ class YamlListReader:
             raise TaskFormatError(f"{self._feed.name} is empty: expected a YAML list of tasks")
         if not isinstance(event, SequenceStartEvent):
             found = "a mapping" if isinstance(event, MappingStartEvent) else "a single value"
-            raise self._error(event, f"expected a list of tasks, not {found}")
+            hint = resembles(self._input.head)
+            raise self._error(event, f"expected a list of tasks, not {found}{hint}")
         if not self._values.is_plain_collection(event):
             raise self._error(event, self._values.problem)
 
@@ -80,16 +83,15 @@ class YamlListReader:
         """Read the entry that begins with *event*."""
         self._count += 1
         self._line = event.start_mark.line + 1
-        self._values.problem = ""
         try:
-            value = self._values.value(event, 1)
+            value = self._values.entry(event)
         except RecursionError:
             raise self._error(event, "the entry is nested too deeply") from None
         except yaml.YAMLError as error:
             raise self._bad_yaml(error) from error
         if self._values.problem:
             return Malformed(self._position(), self._values.problem, known_id(value))
-        return to_item(value, self._position)
+        return to_item(value, self._position, lambda: self._values.number)
 
     def _position(self) -> str:
         return f"entry {self._count} (line {self._line})"
@@ -118,9 +120,14 @@ class YamlListReader:
 
 
 class _ParserInput:
-    """The file object that the parser reads from."""
+    """The file object that the parser reads from.
+
+    Attributes:
+        head: the beginning of the file.
+    """
 
     def __init__(self, feed: TextFeed) -> None:
+        self.head = ""
         self._feed = feed
         self._text = ""
         self._at = 0  # in the text: the next character for the parser
@@ -170,6 +177,7 @@ class _ParserInput:
             )
         self._ended = not text or self._failure is not None
         self._text, self._at = text, 0
+        self.head = self.head or text[:_HEAD]
 
 
 def _place(mark: Any) -> Place:

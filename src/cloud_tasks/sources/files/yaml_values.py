@@ -22,7 +22,7 @@ from yaml.events import (
 )
 
 from cloud_tasks.errors import TaskFormatError
-from cloud_tasks.sources.entries import shown
+from cloud_tasks.sources.entries import place_of, shown, twice
 from cloud_tasks.sources.files.opening import MAX_DEPTH
 
 #: The message for an entry that is nested deeper than allowed, whichever parser finds it.
@@ -37,6 +37,10 @@ _COLLECTIONS = {MappingStartEvent: _PREFIX + "map", SequenceStartEvent: _PREFIX 
 
 #: Matches a decimal integer; one with a leading zero may be octal, so it is left to PyYAML.
 _SHORT_INTEGER = re.compile("[1-9][0-9]{0,17}").fullmatch
+#: Texts without quotes that mean that there is no value.
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+#: Matches a number with an exponent, with or without a point.
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+").fullmatch
 #: Bounds of the cache of plain texts: characters of each, and their number.
 _MAX_CACHED_LENGTH, _MAX_CACHED = 19, 1000
 #: Most characters of a number. YAML's base-60 numbers take time with the square of their digits.
@@ -49,8 +53,9 @@ class YamlValues:
     *error* makes the error that ends the file, from an event and a sentence.
 
     Attributes:
-        problem: the first problem of the values built since it was cleared; empty if there is
+        problem: the first problem of the values built since ``begin_entry``; empty if there is
             none.
+        number: the text of the first number since then that is not finite.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class YamlValues:
         next_event: Callable[[], Any],
         error: Callable[[Any, str], TaskFormatError],
     ) -> None:
-        self.problem = ""
+        self.problem = self.number = ""
+        #: Of the entry: the mappings with a key twice, and the keys.
+        self._twice: list[tuple[dict[Any, Any], Any]] = []
         self._next_event = next_event
         self._error = error
         self._constructor = loader("")
@@ -67,6 +74,16 @@ class YamlValues:
         self._resolvers = loader.yaml_implicit_resolvers
         #: Plain scalars known to be strings, such as the keys of all entries.
         self._strings: set[str] = set()
+
+    def entry(self, event: Any) -> Any:
+        """Build the entry that begins with *event*; raises as :meth:`value` does."""
+        self.problem = self.number = ""
+        self._twice.clear()
+        value = self.value(event, 1)
+        if self._twice:
+            mapping, key = self._twice[0]
+            self._refuse(twice(key, place_of(value, mapping)))
+        return value
 
     def value(self, event: Any, depth: int) -> Any:
         """Build the value that begins with *event*, at *depth* in its entry, from 1.
@@ -104,10 +121,24 @@ class YamlValues:
                 if key == "<<" and event.implicit[0]:
                     self._refuse("uses the merge key '<<': write the values out")
                 key = self._scalar(event)
-            event = next_event()
-            is_scalar = type(event) is ScalarEvent
-            mapping[key] = self._scalar(event) if is_scalar else self.value(event, depth + 1)
+            if key in mapping:
+                self._twice.append((mapping, key))
+            following = next_event()
+            if type(following) is not ScalarEvent:
+                mapping[key] = self.value(following, depth + 1)
+            elif depth == 1 and key == "task_id":
+                mapping[key] = self._id(following)
+            else:
+                mapping[key] = self._scalar(following)
         return mapping
+
+    def _id(self, event: Any) -> Any:
+        """Return a task's id: the text as it stands in the file, ``010`` or ``12:30`` too."""
+        tag, text = event.tag, event.value
+        if tag is None or tag == "!":
+            return None if event.implicit[0] and text in _NULLS else text
+        value = self._scalar(event)
+        return value if value is None or isinstance(value, bytes) else text
 
     def _scalar(self, event: Any) -> Any:
         tag, text = event.tag, event.value
@@ -124,6 +155,9 @@ class YamlValues:
             if pattern.match(text):
                 # A lone "=" or "<<" is a string anywhere but as a key.
                 return self._construct(resolved, text) if resolved in _SCALARS else text
+        if _EXPONENT(text) and math.isinf(float(text)):
+            # For YAML 1.1 a number without a point is a text. Here nobody can have meant one.
+            return self._infinite(text)
         if len(self._strings) < _MAX_CACHED and len(text) <= _MAX_CACHED_LENGTH:
             self._strings.add(text)
         return text
@@ -138,8 +172,12 @@ class YamlValues:
             kind = tag[len(_PREFIX) :]
             return self._refuse(f"has {shown(text)}, which is no valid {kind}")
         if isinstance(value, float) and not math.isfinite(value):
-            return self._refuse(f"holds {shown(text)}, which is no finite number")
+            self.number = self.number or text
         return value
+
+    def _infinite(self, text: str) -> float:
+        self.number = self.number or text
+        return math.inf
 
     def is_plain_collection(self, event: Any) -> bool:
         """Tell whether the list or mapping that *event* begins has no tag; else record that."""

@@ -155,16 +155,37 @@ def test_a_value_that_json_can_hold_is_not_reported(value: Any) -> None:
         ({"a": [1, {"b": b""}]}, "result['a'][1]['b'] is a bytes"),
         (ENDLESS, "result['a'][1] contains itself"),
         ({b"k": 1}, "result has the key b'k', which is a bytes"),
-        (DEEP, "nested more than 200 deep"),
+        ({"a": [{math.nan: 1}]}, "result['a'][0] has the key nan, which is no finite number"),
+        ({-math.inf: 1}, "result has the key -inf, which is no finite number"),
         ([10**10_000], "result[0] is an integer with too many digits"),
         ([1 + 2j], "result[0] is a complex"),
     ],
-    ids=["set", "deep inside", "cycle", "key", "depth", "digits", "complex"],
+    ids=["set", "deep inside", "cycle", "key", "key nan", "key inf", "digits", "complex"],
 )
 def test_the_first_part_that_json_can_not_hold_is_named_with_its_place(
     value: Any, sentence: str
 ) -> None:
     assert sentence in (find_unencodable(value) or "")
+
+
+def test_the_depth_that_is_told_is_the_true_one() -> None:
+    message = json.loads(run(returning((False, DEEP))).body)[1]
+    assert message == "the result can't be written as JSON: it is nested 5001 deep"
+
+
+def test_the_place_of_a_key_that_is_no_number_is_told() -> None:
+    message = json.loads(run(returning((False, [{"x": {math.nan: 1}}]))).body)[1]
+    assert message == (
+        "the result can't be written as JSON: result[0]['x'] has the key nan, "
+        "which is no finite number"
+    )
+
+
+def test_a_result_may_be_nested_as_deeply_with_nan_as_without() -> None:
+    deep: Any = [math.nan]
+    for _ in range(300):
+        deep = [deep]
+    assert b"null" in run(returning((False, deep))).body
 
 
 def test_nan_becomes_none_at_any_depth() -> None:

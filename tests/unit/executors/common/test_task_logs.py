@@ -32,6 +32,11 @@ def test_other_lines_hold_no_entry(line: bytes) -> None:
     assert task_logs.parse_entry(line) is None
 
 
+@pytest.mark.parametrize("started", ["1e400", "-1e400", "1e300", "-1.0", "99999999999999", "null"])
+def test_a_time_that_no_calendar_has_is_not_known(started: str) -> None:
+    assert task_logs.parse_entry(f'[1, "a", {started}]'.encode()) == (1, "a", None)
+
+
 def test_slots_are_found_by_their_index_in_the_order_of_numbers(tmp_path: Path) -> None:
     for slot in (10, 2):
         _, index = task_logs.paths(str(tmp_path), slot)

@@ -49,6 +49,25 @@ def test_a_quoted_field_may_hold_anything(chunk: int) -> None:
     assert good == [Task("x", {"a": 'one\ntwo, "three"\r\n'}), Task("y", {"a": "2"})]
 
 
+@CHUNKS
+def test_lines_of_old_macs_end_by_cr_alone(chunk: int) -> None:
+    good, problems = read('task_id,a\rx,1\ry,"2\r3"\rz', chunk)
+    assert good == [Task("x", {"a": "1"}), Task("y", {"a": "2\r3"})]
+    assert problems == ["entry 3 (line 5): has 1 fields, but the header has 2"]
+
+
+def test_a_header_that_comes_again_is_no_task() -> None:
+    good, problems = read("task_id,a\nx,1\ntask_id,a\ny,2\n")
+    assert [task.task_id for task in good] == ["x", "y"]
+    assert problems == [
+        "entry 2 (line 3): repeats the header: are these two files, one after the other?"
+    ]
+
+
+def test_names_of_columns_may_hold_brackets_and_bars() -> None:
+    assert read("[Fe/H],flux|err\n1,2\n")[0] == [Task("row-1", {"[Fe/H]": "1", "flux|err": "2"})]
+
+
 def test_tabs_divide_tsv() -> None:
     assert read("task_id\ta,b\nx\t1,2\n", delimiter="\t")[0] == [Task("x", {"a,b": "1,2"})]
 
@@ -113,6 +132,18 @@ def test_a_line_without_measure_ends_the_file(monkeypatch: pytest.MonkeyPatch) -
         ("task_id;a\n", "the header is divided by a semicolon, but a comma is expected"),
         ("task_id\ta\n", "the header is divided by a tab, but a comma is expected"),
         ('"a"b\n', "line 1, column 1: the header is no CSV"),
+        ("Task_ID|x\n", "the header is divided by a vertical bar, but a comma is expected"),
+        ("a,x|task_id\n", "the header is divided by a vertical bar, but a comma is expected"),
+        ("Task_ID,x\n", "the column 'Task_ID' must be named 'task_id'"),
+        ("task id,x\n", "the column 'task id' must be named 'task_id'"),
+        ("x,taskid\n", "the column 'taskid' must be named 'task_id'"),
+        ("\ufefftask_id,x\n", r"the column '\ufefftask_id' must be named 'task_id'"),
+        ('[{"task_id": "a"}]', "the names of columns (it looks like JSON, .json)"),
+        ('"a"{\n', "the header is no CSV: ',' expected after '\"'"),
+        ("[\n", "expected a header with the names of columns (it looks like JSON, .json)"),
+        ('{"task_id":1}\n', "(it looks like JSON Lines, one object a line, .jsonl)"),
+        ("- task_id: a\n", "the names of columns (it looks like YAML, .yaml)"),
+        ("---\n- a\n", "the names of columns (it looks like YAML, .yaml)"),
     ],
 )
 def test_a_bad_header_is_an_error(text: str, message: str) -> None:

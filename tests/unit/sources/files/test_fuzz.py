@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from cloud_tasks.errors import SourceError
-from cloud_tasks.sources.files.opening import ByteFeed, decompressed
+from cloud_tasks.sources.files.opening import ByteFeed, unpacked
 from cloud_tasks.sources.files.task_file import reader_for
 from cloud_tasks.task import Malformed
 
@@ -83,7 +83,7 @@ def told_of(data: bytes, task_format: str, chunk: int) -> list[str]:
     """Read *data* to its end and return all that is said of what is wrong with it."""
     sentences = []
     try:
-        feed = decompressed(ByteFeed(io.BytesIO(data), "f", chunk=chunk))
+        feed = unpacked(ByteFeed(io.BytesIO(data), "f", chunk=chunk))
         reader = reader_for(task_format, feed)
         reader.begin()
         for item in reader.items():

@@ -26,6 +26,21 @@ def read(data: bytes, chunk: int = 65536) -> tuple[int, list[str]]:
 
 
 @CHUNKS
+def test_lines_of_old_macs_end_by_cr_alone(chunk: int) -> None:
+    assert read(GOOD + b"\r" + GOOD + b"\r\r" + GOOD, chunk) == (3, [])
+    assert read(GOOD + b"\rgarbage\r", chunk)[1] == [
+        "entry 2 (line 2): is no valid JSON: Expecting value at column 1"
+    ]
+
+
+@CHUNKS
+@pytest.mark.parametrize("text", [b"[" + GOOD + b"]", b"\n[\n  " + GOOD, b" [ {"])
+def test_a_list_of_tasks_is_named_as_what_it_is(text: bytes, chunk: int) -> None:
+    with pytest.raises(TaskFormatError, match="one object a line, not a list"):
+        read(text, chunk)
+
+
+@CHUNKS
 def test_every_line_is_a_task_and_blank_lines_are_none(chunk: int) -> None:
     assert read(b"\n" + GOOD + b"\r\n  \n\t" + GOOD + b" \n" + GOOD, chunk) == (3, [])
 
@@ -39,7 +54,7 @@ def test_every_line_is_a_task_and_blank_lines_are_none(chunk: int) -> None:
         (GOOD + GOOD, "has more than one JSON value, from column 29 on"),
         (GOOD + b",", "has more than one JSON value, from column 29 on"),
         (b'{"task_id": "\xe4"}', "is no UTF-8 at column 14"),
-        (b'{"task_id": "u", "data": {"a": NaN}}', "holds NaN, which is no JSON number"),
+        (b'{"task_id": "u", "data": {"a": NaN}}', "data.a holds NaN, which is no finite number"),
         (b'{"task_id": "u", "data": {"a": %s}}' % (b"1" * 5000), "integer of 5000 digits"),
         (b"[" * 50_000, "is nested too deeply"),
         (b"[1]", "is a list, not a mapping"),

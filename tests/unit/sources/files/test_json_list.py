@@ -104,13 +104,55 @@ def test_entries_of_any_kind_are_told_apart(
         '[{"task_id": "t", "data": {"c": [true, false, null]}}]',
         '\n [ \n {"task_id"\t:\r\n"t" , "data" : { } } \n , {"task_id":"t","data":{"a":[]}} ] \n',
         '[{"task_id": "t", "data": {"s": "grün \N{GRINNING FACE}  x"}}]',
-        '[{"task_id": "t", "data": {"a": 1, "a": 2}}]',
     ],
 )
 def test_every_piece_of_syntax_survives_a_cut_anywhere(text: str, chunk: int) -> None:
     items, error = read(text, chunk)
     assert not error
     assert data_of(items) == [entry["data"] for entry in json.loads(text)]
+
+
+#: Values of data that keep the rules, and some that break them.
+VALUES = [
+    *("1", "1.5", '"x"', '"a: b"', '"http://c"', '" :"', '"\\":"', "{}", "[]", "[1.0, 2]"),
+    *('{"q": 1, "r": ":"}', '[{"q": 1}, {"q": 2}]', "[1, [1e5, {}]]"),
+    *("1e400", "[-1e999]", '{"q": NaN}', '{"q": 1, "q": 2}', '[{"q": 1, "q": 1}]'),
+]
+DATA = st.dictionaries(
+    st.sampled_from(["a", "b", ":", " :", '":', "a: b"]), st.sampled_from(VALUES), max_size=4
+)
+#: By these a value of DATA breaks the rules.
+BROKEN = ("1e400", "-1e999", "NaN", '"q": 1, "q"')
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    data=st.lists(DATA, min_size=1, max_size=40),
+    colon=st.sampled_from([":", ": ", " : ", "\t:", "\n:"]),
+    repeated=st.booleans(),
+    separator=st.sampled_from([",", ", ", ",\n"]),
+)
+def test_only_the_entries_that_break_a_rule_are_bad(
+    data: list[dict[str, str]], colon: str, repeated: bool, separator: str
+) -> None:
+    entries = []
+    for one in data:
+        pairs = [f"{json.dumps(key)}{colon}{value}" for key, value in one.items()]
+        if repeated and len(pairs) == 3:
+            pairs.append(pairs[1])
+        entries.append(f'{{"task_id"{colon}"t", "data"{colon}{{{", ".join(pairs)}}}}}')
+    items, error = read(f"[{separator.join(entries)}]")
+    assert not error
+    bad = [
+        any(mark in value for value in one.values() for mark in BROKEN)
+        or (repeated and len(one) == 3)
+        for one in data
+    ]
+    assert [isinstance(item, Malformed) for item in items] == bad
+    good = [entry for entry, broken in zip(entries, bad, strict=True) if not broken]
+    assert data_of([item for item in items if isinstance(item, Delivery)]) == [
+        json.loads(entry)["data"] for entry in good
+    ]
 
 
 def test_integers_are_unbounded_and_floats_stay_floats() -> None:
@@ -125,12 +167,12 @@ def test_an_empty_list_has_no_tasks(text: str) -> None:
     assert read(text, 1) == ([], "")
 
 
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e400", "-1E+999"])
 @pytest.mark.parametrize("chunk", [1, 65536])
 def test_a_number_that_is_none_spoils_its_entry_only(constant: str, chunk: int) -> None:
     text = f'[{GOOD},\n{{"task_id": "u", "data": {{"n": {constant}}}}},\n{GOOD}]'
     assert problems(text, chunk) == [
-        f"entry 2 (line 2), task_id 'u': holds {constant}, which is no JSON number"
+        f"entry 2 (line 2), task_id 'u': data.n holds {constant}, which is no finite number"
     ]
     assert len(read(text, chunk)[0]) == 3
 
@@ -202,9 +244,9 @@ def test_an_empty_file_is_an_error(text: str) -> None:
     ("text", "message"),
     [
         (
-            "{}",
+            '{"task_id": "a"}',
             "f, line 1, column 1: expected '[', the beginning of a list of tasks, not '{' "
-            "(one object a line is JSON Lines, .jsonl)",
+            "(it looks like JSON Lines, one object a line, .jsonl)",
         ),
         ("\n 5", "f, line 2, column 2: expected '[', the beginning of a list of tasks, not '5'"),
         (

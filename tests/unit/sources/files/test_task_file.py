@@ -5,12 +5,15 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import hashlib
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,7 +50,7 @@ def refusal(path: object, task_format: str | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("packed", ["", ".gz", ".GZ"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".GZ", ".xz", ".bz2", ".zip", ".zst"])
 @pytest.mark.parametrize(
     ("suffix", "task_format"),
     [
@@ -129,6 +132,108 @@ def test_a_cut_compressed_file_is_an_error_after_what_it_gave(tmp_path: Path, ke
     )
 
 
+def zipped(**files: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", "")
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "zip": lambda data: zipped(tasks=data.decode()),
+}
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_file_is_unpacked_whatever_it_is_packed_by(tmp_path: Path, packing: str) -> None:
+    path = write(tmp_path / "a.jsonl", PACKERS[packing](long_text("jsonl", 5000).encode()))
+    drained = drain(TaskFileSource(path))
+    assert drained.error is None
+    assert len(drained.tasks) == 5000
+
+
+@pytest.mark.parametrize("packing", ["xz", "bzip2"])
+def test_files_of_other_packers_may_have_members_too(tmp_path: Path, packing: str) -> None:
+    half = len(JSON) // 2
+    parts = [PACKERS[packing](part.encode()) for part in (JSON[:half], JSON[half:])]
+    assert drain(TaskFileSource(write(tmp_path / "a.json", b"".join(parts)))).ids == ["t"]
+    cut = drain(TaskFileSource(write(tmp_path / "b.json", b"".join(parts)[:-9])))
+    assert "ends in the middle of its compressed data" in str(cut.error)
+
+
+def test_a_zip_archive_must_hold_one_file_and_can_be_no_pipe(tmp_path: Path) -> None:
+    two = write(tmp_path / "two.json.zip", zipped(a=JSON, b=JSON))
+    assert "is a zip archive of 2 files: unpack it, and give one" in refusal(two)
+    cut = write(tmp_path / "cut.json.zip", zipped(a=JSON)[:-30])
+    assert "can't be unpacked: " in refusal(cut)
+    assert "can't be read from a pipe: unpack it first" in piped(zipped(a=JSON))
+
+
+@pytest.mark.parametrize(
+    ("magic", "name"),
+    [(b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x04\x22\x4d\x18", "lz4"), (b"Rar!\x1a", "rar")],
+)
+def test_what_can_not_be_unpacked_is_named(tmp_path: Path, magic: bytes, name: str) -> None:
+    path = write(tmp_path / "a.json", magic + b"x" * 100)
+    assert f"is compressed by {name}: unpack it, or use gzip, xz or bzip2" in refusal(path)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="it has zstd")
+def test_zstd_needs_a_newer_python(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json.zst", b"\x28\xb5\x2f\xfd" + b"x" * 100)
+    assert "is compressed by zstd, which Python 3.14 and newer unpack: unpack it" in refusal(path)
+
+
+@pytest.mark.parametrize("packing", ["", "gzip", "xz"])
+@pytest.mark.parametrize("task_format", FORMATS)
+def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
+    tmp_path: Path, task_format: str, packing: str
+) -> None:
+    # Long and hard to compress, so that most of it is not read yet when the first task is there.
+    text = long_text(task_format, 6000)
+    data = PACKERS[packing](text.encode()) if packing else text.encode()
+    path = write(tmp_path / f"tasks.{task_format}", data)
+    source = TaskFileSource(path)
+    source.open()
+    assert source.receive(1).deliveries
+    # At a line end, where the rest of the formats by lines would look whole.
+    keep = data.rindex(b"\n", 0, len(data) * 3 // 4) + 1
+    os.truncate(path, keep)
+    with pytest.raises(SourceError, match="is shorter than when it was opened, by") as caught:
+        for _ in source.batches(1000):
+            pass
+    source.close()
+    assert f"by {len(data) - keep:,} of {len(data):,} bytes" in str(caught.value)
+
+
+@pytest.mark.parametrize("task_format", ["jsonl", "csv", "yaml"])
+def test_a_file_that_grows_while_it_is_read_is_fine(tmp_path: Path, task_format: str) -> None:
+    path = write(tmp_path / f"tasks.{task_format}", long_text(task_format, 100))
+    source = TaskFileSource(path)
+    source.open()
+    more = long_text(task_format, 10)
+    with path.open("a") as file:
+        file.write(more.partition("\n")[2] if task_format == "csv" else more)
+    assert sum(len(batch.deliveries) for batch in source.batches(1000)) in {100, 110}
+    source.close()
+
+
+def long_text(task_format: str, count: int) -> str:
+    rows = [(f"t{n}", hashlib.sha256(str(n).encode()).hexdigest()) for n in range(count)]
+    entries = [json.dumps({"task_id": name, "data": {"a": text}}) for name, text in rows]
+    if task_format == "json":
+        return "[" + ",\n".join(entries) + "]\n"
+    if task_format in ("jsonl", "yaml"):
+        return "".join(f"{'- ' if task_format == 'yaml' else ''}{entry}\n" for entry in entries)
+    mark = "," if task_format == "csv" else "\t"
+    return f"task_id{mark}a\n" + "".join(f"{name}{mark}{text}\n" for name, text in rows)
+
+
 def test_a_damaged_compressed_file_is_an_error(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(JSON.encode()))
     packed[-6] ^= 255
@@ -150,7 +255,7 @@ def test_utf_16_is_refused(tmp_path: Path, task_format: str, encoding: str) -> N
 
 
 def test_binary_data_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "f.json", bz2.compress(JSON.encode()))
+    path = write(tmp_path / "f.json", b"\x7fELF" + JSON.encode())
     assert "line 1, column 1: expected '['" in refusal(path)
 
 
@@ -281,6 +386,14 @@ def test_the_first_character_tells_the_format_of_a_file_that_standard_input_is(
 
 def test_standard_input_may_be_compressed_and_have_its_format_told() -> None:
     assert piped(gzip.compress(TEXTS["csv"].encode()), "csv") == "['t'] None"
+
+
+def test_rows_on_standard_input_are_told_as_what_they_were_read(tmp_path: Path) -> None:
+    assert piped(TEXTS["csv"].encode()) == (
+        "[] standard input, line 1, column 1: expected a list of tasks, not a single value "
+        "(it looks like CSV, .csv); without --task-format it was read as yaml, judging by its "
+        "first character"
+    )
 
 
 def test_empty_standard_input_is_refused() -> None:

@@ -128,7 +128,7 @@ plain = (
 )
 values = st.recursive(
     plain,
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
 
@@ -193,8 +193,21 @@ def test_any_plain_text_has_the_value_of_safe_load_or_is_refused(text: str) -> N
         ("!!timestamp x", "has 'x', which is no valid timestamp"),
         ("!!binary ü", "has 'ü', which is no valid binary"),
         ("2024-13-45", "has '2024-13-45', which is no valid timestamp"),
-        (".nan", "holds '.nan', which is no finite number"),
-        ("-.inf", "holds '-.inf', which is no finite number"),
+        (".nan", "data.v holds .nan, which is no finite number"),
+        ("-.inf", "data.v holds -.inf, which is no finite number"),
+        ("[1, {a: .NAN}]", "data.v[1].a holds .NAN, which is no finite number"),
+        ("1.0e+400", "data.v holds 1.0e+400, which is no finite number"),
+        ("1e400", "data.v holds 1e400, which is no finite number"),
+        ("-1E+999", "data.v holds -1E+999, which is no finite number"),
+        ("1" * 400 + ".0", "data.v holds 1111"),
+        ("{1: a}", "data.v has the key 1, which is a number, not a string: quote it"),
+        ("[{yes: a}]", "data.v[0] has the key True, which is a boolean, not a string: quote it"),
+        ("{~: a}", "data.v has the key None, which is null, not a string: quote it"),
+        ("{2024-01-02: a}", "which is of type date, not a string: quote it"),
+        ("{.nan: a}", "data.v has the key nan, which is a number, not a string: quote it"),
+        ("{a: 1, b: 2, 'a': 3}", "data.v has the key 'a' twice"),
+        ('[0, {x: {"a key": 1, ? a key : 2}}]', "data.v[1].x has the key 'a key' twice"),
+        ("{a: {b: 1, b: 1}, c: .inf}", "data.v.a has the key 'b' twice"),
         ("{<<: {a: 1}}", "uses the merge key '<<': write the values out"),
         ("[&a 1, *a]", "uses the alias '*a': write the value out"),
         ("{[1]: 2}", "has a key that is a list or a mapping"),
@@ -313,6 +326,80 @@ def test_entries_that_are_no_tasks_are_named_by_entry_and_line() -> None:
     ]
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "text",
+    [
+        "010",
+        "8",
+        "12:30",
+        "1_000",
+        "0x10",
+        "1e3",
+        "1.50",
+        "true",
+        "No",
+        "null!",
+        "2024-01-02",
+        "2024-13-45",
+        ".nan",
+        "1e400",
+        "-0",
+        "+5",
+    ],
+)
+def test_an_id_is_the_text_that_stands_in_the_file(text: str, loader: Any) -> None:
+    for written in (text, f"'{text}'", f"!!str {text}", f'"{text}"', f"! {text}"):
+        block = f"- task_id: {written}\n  data: {{}}\n"
+        for document in (block, f"[{{task_id: {written}, data: {{}}}}]"):
+            (item,), error = read(document, loader=loader)
+            assert not error
+            assert isinstance(item, Delivery), item
+            assert item.task.task_id == text
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "'task_id' is null, not a string"),
+        ("~", "'task_id' is null, not a string"),
+        ("null", "'task_id' is null, not a string"),
+        ("!!null ''", "'task_id' is null, not a string"),
+        ("''", "'task_id' is empty"),
+        ("[a]", "'task_id' is a list, not a string"),
+        ("!!binary aGVsbG8=", "'task_id' is of type bytes, not a string"),
+        ("!!int x", "has 'x', which is no valid int"),
+        ("!mine x", "has the tag '!mine', for which there is no plain value"),
+    ],
+)
+def test_what_can_be_no_id_is_named(text: str, problem: str, loader: Any) -> None:
+    (item,), _ = read(f"- task_id: {text}\n  data: {{}}\n", loader=loader)
+    assert isinstance(item, Malformed)
+    assert item.problem == problem
+
+
+@BOTH
+def test_a_forgotten_dash_is_named(loader: Any) -> None:
+    text = "- task_id: a\n  data: {x: 1}\n  task_id: b\n  data: {x: 2}\n"
+    items, _ = read(text + GOOD, loader=loader)
+    assert isinstance(items[0], Malformed)
+    assert items[0].problem == "has the key 'task_id' twice: are these two entries?"
+    assert isinstance(items[1], Delivery)
+
+
+@BOTH
+def test_the_deepest_entry_has_200_levels(loader: Any) -> None:
+    def nested(levels: int) -> str:
+        inner = levels - 2  # the entry and its data
+        return f"- {{task_id: t, data: {{v: {'[' * inner}{']' * inner}}}}}\n"
+
+    items, error = read(nested(200), loader=loader)
+    assert isinstance(items[0], Delivery)
+    assert not error
+    assert read(nested(201), loader=loader)[1].endswith("nested more than 200 deep")
+
+
 def test_dates_are_dates_and_quoted_dates_are_text() -> None:
     assert value_of("[2024-01-02, '2024-01-02']") == [datetime.date(2024, 1, 2), "2024-01-02"]
 
@@ -362,6 +449,7 @@ OTHERS = [
     "-\n  task_id: below\n  data:\n    n: 1\n",
     "- task_id: twice\n  data:\n    n: 1\n    n: 2\n",
     "- task_id: keys\n  data:\n    yes: no\n    null: 0x1F\n    0: 0\n",
+    "- task_id: keys\n  data:\n    'yes': no\n    'null': 0x1F\n    '0': 0\n",
     "- task_id: no data\n",
     "- task_id: x\n  data:\n    n: .nan\n",
     "- task_id: merge\n  data:\n    <<: x\n",
