@@ -32,7 +32,12 @@ from collections.abc import Callable
 
 from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.lifeline import die_with_worker
-from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
+from cloud_tasks.executors.child.peak_memory import (
+    WORTH_MEASURING,
+    PeakMemory,
+    PeakMemoryOfForked,
+    tree_exceeds,
+)
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
@@ -283,8 +288,8 @@ class TaskRunner:
         # Amid very short tasks, the next one of which has arrived already.
         quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
         # A process that can't be restored, or has grown too large, runs no further task.
-        self._retire = self._state is not None and not (
-            self._state.restore(quickly=quickly) and self._has_room()
+        self._retire = self._state is not None and bool(
+            self._state.restore(quickly=quickly) or not self._has_room()
         )
         head = protocol.REPLY_HEAD.pack(
             job,
@@ -300,11 +305,7 @@ class TaskRunner:
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""
-        if not self._retire_above:
-            return True
-        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-            pages = int(file.read(256).split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+        return not self._retire_above or not tree_exceeds(self._retire_above)
 
 
 def _no_op(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:
