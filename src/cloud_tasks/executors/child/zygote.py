@@ -33,6 +33,7 @@ import struct
 import sys
 from collections.abc import Callable, Collection
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.main import TaskRunner, boot, isolate
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import fork_protocol, protocol
@@ -152,7 +153,7 @@ class _Zygote:
     def _fork(self, serial: int) -> bool:
         """Fork and report it; True in the new process."""
         try:
-            pid = os.fork()
+            pid = stop_signals.handler.fork()
         except OSError as error:
             self._send(fork_protocol.FAILED, serial, error.errno or 0)
             return False
