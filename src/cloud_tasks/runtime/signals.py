@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
+from cloud_tasks.sources.base import SourceInterrupted
 from cloud_tasks.summary import StopReason
 
 #: The stop reason for each signal; the hang-up of a terminal counts as SIGTERM.
@@ -24,10 +25,6 @@ _REASONS = {
 }
 #: Stop signals that stay ignored if they were, as in the background of a shell and under nohup.
 _MAY_BE_IGNORED = ("SIGINT", "SIGHUP")
-
-
-class SourceInterrupted(BaseException):
-    """Raised by a signal handler to end a wait in the code of a source, in the main thread."""
 
 
 @contextlib.contextmanager
@@ -42,7 +39,7 @@ def signal_handlers(
     Args:
         on_signal: called in the handler, so it must not wait for a lock.
         blocked_in_source: asked after it; if it returns True, the handler raises
-            :class:`SourceInterrupted`.
+            :class:`~cloud_tasks.sources.base.SourceInterrupted`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

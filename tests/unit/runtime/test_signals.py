@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.runtime.signals import SourceInterrupted, signal_handlers
+from cloud_tasks.runtime.signals import signal_handlers
+from cloud_tasks.sources.base import SourceInterrupted
 from cloud_tasks.summary import StopReason
 
 pytestmark = pytest.mark.interpreter
