@@ -32,7 +32,7 @@ from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
 from cloud_tasks.executors.child.foreign import Kit, run_in_process, run_in_thread
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, describe
-from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
 from cloud_tasks.outcome import Aborted, Exited, Measures, Outcome, TimedOut
@@ -106,13 +106,13 @@ class FuturesExecutor(Executor):
             payload = function.pickled(loads_main=False)
             data = serialise_worker_data(worker_data, None)
         # Only now, since the lines above may fail, is there something to clean up.
-        self.flags = self._page = flags = FlagPage.create(options.slots)
+        self.flags = self._page = flags = WorkerPage(options.slots)
         if self._in_threads:
             mine = worker_data.for_task()
             mine.connect(flags)
             self._local = (function.function, mine, flags)
         else:
-            self._kit: Kit = (hashlib.sha256(payload + data).digest(), payload, data, flags.path)
+            self._kit: Kit = (hashlib.sha256(payload + data).digest(), payload, data, flags.address)
         self._started = True
         self._timer = threading.Thread(target=self._watch, name="cloud_tasks-timer", daemon=True)
         self._timer.start()
