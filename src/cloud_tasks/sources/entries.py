@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from numbers import Integral
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -35,6 +35,10 @@ _MAX_NUMBER, _MAX_PLACE = 40, 120
 
 #: Types of values in which nothing can be wrong.
 _PLAIN = frozenset({str, int, bool, type(None)})
+_CONTAINERS = frozenset({dict, list, tuple})
+_FLOATS = frozenset({float})
+#: Parts of a list that are looked at one by one; of more, the types are collected first.
+_FEW = 4
 _ID, _DATA = itemgetter("task_id"), itemgetter("data")
 
 _KINDS: Mapping[type, str] = {
@@ -76,7 +80,8 @@ def kind(value: object) -> str:
 def to_items(values: Sequence[Any]) -> tuple[list[Delivery], int]:
     """Return the deliveries of entries of JSON, and how many keys these and their data have.
 
-    There are no deliveries if any of the entries is no task. Keys and numbers are not checked.
+    There are no deliveries if any of the entries is no task. Numbers are not checked, and further
+    keys of the entries not counted.
     """
     try:
         ids, data = list(map(_ID, values)), list(map(_DATA, values))
@@ -84,16 +89,17 @@ def to_items(values: Sequence[Any]) -> tuple[list[Delivery], int]:
         return [], 0
     if not all(ids) or {*map(type, data)} != {dict}:
         return [], 0
-    if {*map(type, ids)} != {str}:
-        # An id may be a number.
-        pairs = [_task_id(task_id) for task_id in ids]
+    try:
+        "".join(ids)  # the fastest way to see that all of them are text
+    except TypeError:
+        pairs = [_task_id(task_id) for task_id in ids]  # an id may be a number
         if any(problem for _, problem in pairs):
             return [], 0
         ids = [task_id for task_id, _ in pairs]
     # The same as `to_item`, without a call for each, which would be 5 % of a long list.
     tasks = map(_new, repeat(Task), zip(ids, data))  # noqa: B905 - of equal length
     items = list(map(_new, repeat(Delivery), zip(tasks, repeat(None), repeat(None))))
-    return items, sum(map(len, values)) + sum(map(len, data))
+    return items, 2 * len(items) + sum(map(len, data))
 
 
 def to_item(value: object, position: Callable[[], str], written: Callable[[], str] = str) -> Item:
@@ -106,8 +112,13 @@ def to_item(value: object, position: Callable[[], str], written: Callable[[], st
     if type(value) is dict and len(value) == 2:
         task_id = value.get("task_id")
         data = value.get("data")
-        if type(task_id) is str and task_id and type(data) is dict and _is_plain(data):
-            return _new(Delivery, (_new(Task, (task_id, data)), None, None))
+        if type(task_id) is str and task_id and type(data) is dict:
+            try:
+                fine = _is_fine(data)
+            except RecursionError:
+                fine = False
+            if fine:
+                return _new(Delivery, (_new(Task, (task_id, data)), None, None))
     return _check_item(value, position, written)
 
 
@@ -138,14 +149,33 @@ def _check_item(value: object, position: Callable[[], str], written: Callable[[]
 # -- what an entry holds
 
 
-def _is_plain(mapping: Mapping[Any, Any]) -> bool:
-    """Tell at a glance whether nothing is wrong in *mapping*; False: it has to be searched."""
-    for key, value in mapping.items():
-        if type(key) is not str:
-            return False
-        if type(value) not in _PLAIN and not (type(value) is float and math.isfinite(value)):
+def _is_fine(value: Any) -> bool:
+    """Tell whether nothing is wrong in a mapping or list; False: it has to be searched.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    parts = value
+    if type(value) is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        parts = value.values()
+    elif len(value) > _FEW and _is_plain_list(value):
+        return True
+    for part in parts:
+        kind = type(part)
+        if kind is float:
+            if not math.isfinite(part):
+                return False
+        elif kind not in _PLAIN and not (kind in _CONTAINERS and _is_fine(part)):
             return False
     return True
+
+
+def _is_plain_list(value: Sequence[Any]) -> bool:
+    kinds = {*map(type, value)}
+    return kinds <= _PLAIN or (kinds == _FLOATS and all(map(math.isfinite, value)))
 
 
 def find_problem(entry: Mapping[Any, Any], written: Callable[[], str] = str) -> str:
@@ -222,25 +252,6 @@ def twice(key: str, place: str = "") -> str:
     """Return the end of a sentence about a mapping of an entry that has *key* twice."""
     hint = ": are these two entries?" if not place and key in ("task_id", "data") else ""
     return f"{place + ' ' if place else ''}has the key {shown(key)} twice{hint}"
-
-
-def count_keys(values: Sequence[Any]) -> tuple[int, bool]:
-    """Return how many keys all mappings in *values* have, and whether all numbers are finite.
-
-    For values of JSON. Level by level, because that leaves the work to the interpreter's own loops.
-    """
-    keys, finite = 0, True
-    level: Iterable[Any] = values
-    while level:
-        mappings = [value for value in level if type(value) is dict]
-        lists = [value for value in level if type(value) is list]
-        keys += sum(map(len, mappings))
-        inner = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
-        kinds = {*map(type, inner)}
-        if float in kinds:
-            finite = finite and all(math.isfinite(one) for one in inner if type(one) is float)
-        level = inner if dict in kinds or list in kinds else ()
-    return keys, finite
 
 
 def _task_id(value: object) -> tuple[str, str]:
