@@ -1,8 +1,7 @@
 """Pickle the user's function and worker_data for the processes of tasks.
 
 By name where a child can import the module: its globals then stay alive from task to task, and may
-hold what can't be pickled. Else by value with cloudpickle (which loky requires): for lambdas,
-closures and functions of notebooks.
+hold what can't be pickled. Else by value, see :mod:`~cloud_tasks.executors.by_value`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.executors.common.call import UserFunction
-from cloud_tasks.executors.common.main_module import describe_main
+from cloud_tasks.executors.main_program import MainProgram, find_main
 from cloud_tasks.worker_data import WorkerData
 
 
@@ -23,11 +22,11 @@ class FunctionSpec:
 
     Attributes:
         function: the object itself.
-        main: how a child finds the main program, see ``main_module``; None: it can't.
+        main: the main program, if a child can load it.
     """
 
     function: UserFunction
-    main: tuple[str, str] | None
+    main: MainProgram | None
 
     @property
     def name(self) -> str:
@@ -40,11 +39,15 @@ class FunctionSpec:
         Raises:
             ConfigurationError: it can't be pickled.
         """
+        main = self.main if loads_main else None
         try:
-            return serialise(self.function, self.main if loads_main else None)
+            return serialise(self.function, main)
         except Exception as error:
+            from cloud_tasks.executors.by_value import name_unsendable
+
+            problem = name_unsendable(self.function, main) or error
             raise ConfigurationError(
-                f"the task function {self.function!r} can't be sent to another process: {error}; "
+                f"the task function {self.function!r} can't be sent to another process: {problem}; "
                 "define it at the top level of a module, or run with --executor inline"
             ) from error
 
@@ -60,10 +63,10 @@ def specify(function: UserFunction) -> FunctionSpec:
             "process_task must be a function of (task_id, task_data, worker_data), "
             f"not {type(function).__name__}"
         )
-    return FunctionSpec(function, describe_main())
+    return FunctionSpec(function, find_main(function))
 
 
-def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
+def serialise(value: Any, main: MainProgram | None) -> bytes:
     """Pickle *value* by reference where a child can follow the references, else by value.
 
     Raises:
@@ -72,12 +75,15 @@ def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
     try:
         payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001 - a __reduce__ of the user's may raise anything
-        return _by_value(value)
-    # To unpickle such a payload may be to look something up in the main program.
-    return _by_value(value) if main is None and b"__main__" in payload else payload
+        return _by_value(value, main)
+    # To unpickle such a payload may be to look something up in the main program, or to talk to a
+    # manager, whose key pickle leaves out.
+    if (main is None and b"_main__" in payload) or b"multiprocessing.managers" in payload:
+        return _by_value(value, main)
+    return payload
 
 
-def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None) -> bytes:
+def serialise_worker_data(worker_data: WorkerData, main: MainProgram | None) -> bytes:
     """Pickle *worker_data*.
 
     Raises:
@@ -94,7 +100,7 @@ def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None)
 
 
 def _find_unpicklable(
-    worker_data: WorkerData, main: tuple[str, str] | None
+    worker_data: WorkerData, main: MainProgram | None
 ) -> tuple[str, Exception] | None:
     """Return the name of the first attribute that can't be pickled, and the error."""
     places: list[tuple[str, Any]] = [
@@ -113,8 +119,7 @@ def _find_unpicklable(
     return None
 
 
-def _by_value(value: Any) -> bytes:
-    import cloudpickle
+def _by_value(value: Any, main: MainProgram | None) -> bytes:
+    from cloud_tasks.executors import by_value
 
-    payload: bytes = cloudpickle.dumps(value)
-    return payload
+    return by_value.dumps(value, main)

@@ -11,9 +11,9 @@
                                                     flush streams, ProcessState.restore(),
                                                     ask to be retired if that failed
 
-Started by executors/loky.py (through loky_main.py) or executors/spawn.py; a zygote (zygote.py)
-boots in the same way, and each process that it forks runs one task in this loop. A process for one
-task stops after it, a reused one when the socket closes.
+Started by pool/launcher.py; a zygote (zygote.py) boots in the same way, and each process that it
+forks runs one task in this loop. A process for one task stops after it, a reused one when the
+socket closes.
 
 Everything runs in the main thread. Imports are few and late: every fresh process pays for them.
 """
@@ -36,6 +36,7 @@ from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.main_module import adopt_globals, load_main
 from cloud_tasks.worker_data import WorkerData
 
 TYPE_CHECKING = False
@@ -86,9 +87,11 @@ def isolate(*descriptors: int | None) -> None:
     os.dup2(null, 0)
     if null != 0:
         os.close(null)
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed in the worker; a reused child flushes both
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - never closed
         # What is in a buffer is lost when a process is killed.
-        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
+        reconfigure: Callable[..., None] | None = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(line_buffering=True)
 
@@ -103,6 +106,9 @@ def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
     gc.freeze()
     sys.path[:] = message.sys_path
     sys.argv[:] = message.argv
+    key = message.authkey
+    if key is not None:
+        on_import("multiprocessing.process", lambda: _set_authkey(key))
     try:
         runner = TaskRunner(socket, message, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
@@ -116,6 +122,14 @@ def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
             socket.write(protocol.BOOT_FAILED, "".join(traceback.format_exception(error)).encode())
         return None
     return runner
+
+
+def _set_authkey(key: bytes) -> None:
+    """Give multiprocessing the worker's key, by which managers know their clients."""
+    # Not from the package itself, which may still be importing this module of it.
+    from multiprocessing import process
+
+    process.current_process().authkey = key
 
 
 class TaskRunner:
@@ -147,8 +161,10 @@ class TaskRunner:
             from cloud_tasks.executors.child.restore import ChangeTracker
 
             changes = ChangeTracker()
-        self._function: UserFunction = self._load(boot.function)
-        self._worker_data: WorkerData = self._load(boot.worker_data)
+        self._function: UserFunction = self._load_from_main(boot.function)
+        if self._main is None:
+            adopt_globals(self._function)
+        self._worker_data: WorkerData = self._load_from_main(boot.worker_data)
         self._worker_data.connect(self._flags)
         plan = boot.logging
         if plan is not None:
@@ -171,11 +187,27 @@ class TaskRunner:
 
         set_up(plan, log, self._slot, lambda: self._task_id)
 
+    def _load_from_main(self, payload: bytes) -> Any:
+        """Unpickle *payload* of the boot message.
+
+        Raises:
+            ConfigurationError: the main program lacks what it refers to.
+        """
+        try:
+            return self._load(payload)
+        except AttributeError as error:
+            if "__main__" not in str(error) and "__mp_main__" not in str(error):
+                raise
+            from cloud_tasks.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"the main program, loaded in a child process, lacks something ({error}): define "
+                'it at the top level, not under `if __name__ == "__main__":`'
+            ) from error
+
     def _load(self, payload: bytes) -> Any:
         """Unpickle *payload*, after loading the user's main program if it refers to that."""
-        if self._main is not None and b"__main__" in payload:
-            from cloud_tasks.executors.common.main_module import load_main
-
+        if self._main is not None and b"_main__" in payload:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by the worker
 

@@ -16,7 +16,6 @@ and ``orphan_killer`` see that no process is left.
 
 from __future__ import annotations
 
-import abc
 import atexit
 import itertools
 import logging
@@ -39,6 +38,7 @@ from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
+from cloud_tasks.executors.pool import launcher
 from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 _RESERVE = 20
 
 
-class SlotPool(Executor, abc.ABC):
+class SlotPool(Executor):
     """N child processes; a subclass says how one is started and how long it lives."""
 
     capabilities = Capabilities(
@@ -73,6 +73,8 @@ class SlotPool(Executor, abc.ABC):
     reused: ClassVar[bool]
     #: Descriptors of the worker that one slot takes.
     descriptors_per_slot: ClassVar[int]
+    #: Module of ``executors.child`` whose ``main`` each started process runs.
+    child_module: ClassVar[str] = "main"
     #: Starts and reaps the processes.
     processes: ClassVar[type[ChildProcesses]] = ChildProcesses
 
@@ -82,24 +84,23 @@ class SlotPool(Executor, abc.ABC):
         self._closed = False
         self._numbers = itertools.count(1)
 
-    # -- for subclasses
-
     def _prepare(self) -> None:
-        """Import what starting a process needs, and check that it can be done here.
+        """Check that processes can be started here.
 
         Raises:
-            ConfigurationError: it can't.
+            ConfigurationError: they can't.
         """
+        launcher.check_executable()
 
-    @abc.abstractmethod
     def _launch(
         self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
-        """Start a process that runs ``child.main`` on *end*, with *environment* added.
+        """Start a process that runs ``main`` of :attr:`child_module` on *end*.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
+        return launcher.Interpreter(self.child_module, end, cookie, inherited, environment)
 
     # -- starting
 
@@ -145,9 +146,10 @@ class SlotPool(Executor, abc.ABC):
             protocol.BootMessage,
             sys_path=list(sys.path),
             argv=list(sys.argv),
+            authkey=_authkey(),
             function=function,
             worker_data=worker_data,
-            main=self._main,
+            main=None if self._main is None else (self._main.how, self._main.where),
             flag_file=self._page.path,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
@@ -272,6 +274,12 @@ class SlotPool(Executor, abc.ABC):
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
         self._page.close()
+
+
+def _authkey() -> bytes | None:
+    """Return multiprocessing's key of this process; None if it is not in use, so has made none."""
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else bytes(module.current_process().authkey)
 
 
 def _unsendable(error: Exception) -> Future[Outcome]:
