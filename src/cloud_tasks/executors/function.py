@@ -45,10 +45,12 @@ class FunctionSpec:
         except Exception as error:
             from cloud_tasks.executors.by_value import name_unsendable
 
-            problem = name_unsendable(self.function, main) or error
+            part = name_unsendable(self.function, main)
             raise ConfigurationError(
-                f"the task function {self.function!r} can't be sent to another process: {problem}; "
-                "define it at the top level of a module, or run with --executor inline"
+                f"the task function {self.function!r} can't be sent to another process: "
+                + (f"{part}; create that in the function" if part else str(error))
+                + ", move the function to a module that the program imports, "
+                "or run with --executor inline"
             ) from error
 
 
