@@ -215,3 +215,42 @@ def test_closed_standard_streams_stop_no_child(
     source = f"import json\n{_NO_STREAMS}"
     printed = pool_programs.run(tmp_path, source, executor, json.dumps(streams))
     assert printed.split()[-1] == str(processes)
+
+
+_SITE = """
+import atexit, os
+atexit.register(lambda: open(os.path.join({folder!r}, str(os.getpid())), "w").close())
+"""
+_ENDS = """
+import threading
+
+def process(task_id, data, worker_data):
+    print(os.getpid(), flush=True)
+    if task_id == "exits":
+        sys.exit(3)
+    if task_id == "threads":
+        threading.Thread(target=time.sleep, args=(0.01,)).start()
+    return False, None
+
+if __name__ == "__main__":
+    executor = start(process, slots=1)
+    for name in ("returns", "exits", "threads"):
+        executor.submit(Task(name, {})).result(30)
+    executor.shutdown(grace=20)
+"""
+
+
+@pytest.mark.interpreter
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_exit_functions_of_the_interpreters_start_run_in_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    ended = tmp_path / "ended"
+    site = tmp_path / "site"
+    for folder in (ended, site):
+        folder.mkdir()
+    (site / "sitecustomize.py").write_text(_SITE.format(folder=str(ended)))
+    monkeypatch.syspath_prepend(str(site))
+    pids = set(pool_programs.run(tmp_path, _ENDS, executor).split())
+    assert pids
+    assert pids <= {file.name for file in ended.iterdir()}
