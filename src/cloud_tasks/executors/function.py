@@ -6,6 +6,8 @@ hold what can't be pickled. Else by value, see :mod:`~cloud_tasks.executors.by_v
 
 from __future__ import annotations
 
+import functools
+import inspect
 import pickle
 from dataclasses import dataclass
 from typing import Any
@@ -58,14 +60,34 @@ def specify(function: UserFunction) -> FunctionSpec:
     """Return the spec of *function*; nothing is pickled yet.
 
     Raises:
-        ConfigurationError: it is not callable.
+        ConfigurationError: it is not callable, or a call of it would run nothing.
     """
     if not callable(function):
         raise ConfigurationError(
             "process_task must be a function of (task_id, task_data, worker_data), "
             f"not {type(function).__name__}"
         )
+    kind = _kind_of_deferred(function)
+    if kind is not None:
+        raise ConfigurationError(
+            f"process_task must be a plain function, but {function!r} is {kind}, whose call "
+            "returns before any of it has run: write `def process_task` without "
+            + ("yield" if kind == "a generator function" else "async, with asyncio.run() in it")
+        )
     return FunctionSpec(function, find_main(function))
+
+
+def _kind_of_deferred(function: Any) -> str | None:
+    """Return what *function* is if its call only prepares the work; None: it does the work."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = type(function).__call__
+    if inspect.iscoroutinefunction(function):
+        return "an async function"
+    if inspect.isasyncgenfunction(function):
+        return "an async generator function"
+    return "a generator function" if inspect.isgeneratorfunction(function) else None
 
 
 def serialise(value: Any, main: MainProgram | None) -> bytes:
@@ -103,8 +125,8 @@ def serialise_worker_data(worker_data: WorkerData, main: MainProgram | None) -> 
 
 def _find_unpicklable(
     worker_data: WorkerData, main: MainProgram | None
-) -> tuple[str, Exception] | None:
-    """Return the name of the first attribute that can't be pickled, and the error."""
+) -> tuple[str, object] | None:
+    """Return the name of the first attribute that can't be pickled, and what the problem is."""
     places: list[tuple[str, Any]] = [
         (f"worker_data.{name}", value)
         for name, value in worker_data.__getstate__().items()
@@ -117,7 +139,9 @@ def _find_unpicklable(
         try:
             serialise(value, main)
         except Exception as error:  # noqa: BLE001 - the user's classes may raise anything
-            return where, error
+            from cloud_tasks.executors.by_value import name_unsendable
+
+            return where, name_unsendable(value, main) or error
     return None
 
 

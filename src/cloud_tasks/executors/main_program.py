@@ -66,7 +66,10 @@ def find_main(function: Any) -> MainProgram | None:
         return MainProgram("module", name, namespace) if loads else None
     if not path or str(path).startswith("<"):
         return None
-    return _find_script(Path(path).resolve(), namespace)
+    try:
+        return _find_script(Path(path).resolve(), namespace)
+    except FileNotFoundError:  # a relative path, and the current folder has been deleted
+        return None
 
 
 def _find_script(path: Path, namespace: dict[str, Any]) -> MainProgram | None:
