@@ -193,28 +193,35 @@ def test_proxies_of_a_manager_work_in_tasks(tmp_path: Path, executor: str) -> No
 
 _NO_STREAMS = """
 def process(task_id, data, worker_data):
-    print("to nobody")
+    print("to nobody", flush=True)
+    os.write(1, b"to nobody")
     return False, os.getpid()
 
 if __name__ == "__main__":
-    shown = os.dup(1)
-    for number in json.loads(sys.argv[2]):
-        os.close(number)
     executor = start(process, slots=1)
     pids = {executor.submit(Task("t", {})).result(30).result for _ in range(3)}
     executor.shutdown()
-    os.write(shown, str(len(pids)).encode())
+    Path(sys.argv[2]).write_text(str(len(pids)))
 """
 
 
-@pytest.mark.parametrize("streams", [[1], [0, 1, 2]])
+@pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("executor", "processes"), [("loky", 1), ("spawn", 3), ("forkserver", 3)])
 def test_closed_standard_streams_stop_no_child(
-    tmp_path: Path, executor: str, processes: int, streams: list[int]
+    tmp_path: Path, executor: str, processes: int, streams: str
 ) -> None:
-    source = f"import json\n{_NO_STREAMS}"
-    printed = pool_programs.run(tmp_path, source, executor, json.dumps(streams))
-    assert printed.split()[-1] == str(processes)
+    source = pool_programs.PRELUDE + _NO_STREAMS
+    (tmp_path / "program.py").write_text(source)
+    shown = tmp_path / "shown"
+    command = f'"$0" program.py {executor} "$1" {streams}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, str(shown)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        timeout=50,
+    )
+    assert done.returncode == 0
+    assert shown.read_text() == str(processes)
 
 
 _SITE = """

@@ -30,6 +30,7 @@ from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.table import worker_data_values
 from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.system.processes import fill_standard_descriptors
 from cloud_tasks.worker.banner import print_banner
 from cloud_tasks.worker.build import Plan, build
 from cloud_tasks.worker.process_setup import gc_frozen, in_thread, root_logger_set_up
@@ -112,6 +113,7 @@ class Program:
         if self._run is not None:
             raise ConfigurationError("a Worker runs once: make another one for another run")
         plan = self._plan
+        fill_standard_descriptors()  # before the first file is opened
         with contextlib.ExitStack() as stack:
             stack.enter_context(root_logger_set_up(plan.resolved.settings.verbose))
             stack.enter_context(signal_handlers(self._request_stop, self._blocked_in_source))

@@ -106,11 +106,9 @@ def isolate(*descriptors: int | None) -> None:
     os.dup2(null, 0)
     if null != 0:
         os.close(null)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed in the worker; a reused child flushes both
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - never closed
+    for stream in (sys.stdout, sys.stderr):
         # What is in a buffer is lost when a process is killed.
-        reconfigure: Callable[..., None] | None = getattr(getattr(sys, name), "reconfigure", None)
+        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(line_buffering=True)
 

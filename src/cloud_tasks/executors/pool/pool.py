@@ -51,6 +51,7 @@ from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
+from cloud_tasks.system.processes import fill_standard_descriptors
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -130,6 +131,7 @@ class SlotPool(Executor):
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
+        fill_standard_descriptors()
         self._on_broken = options.on_broken
         self.slots = self._affordable(options.slots)
         # Children write task logs, and may have another current folder.
