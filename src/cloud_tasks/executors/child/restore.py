@@ -22,7 +22,6 @@ import io
 import locale
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -89,6 +88,8 @@ class ChangeTracker:
     """
 
     def __init__(self) -> None:
+        import resource  # not on every platform
+
         self.signals = CallTracker((signal, "signal"), (signal, "siginterrupt"))
         self.dumps = CallTracker((faulthandler, "register"), (faulthandler, "dump_traceback_later"))
         self.kernel = CallTracker(

@@ -18,7 +18,6 @@ import logging
 import multiprocessing
 import operator
 import os
-import resource
 import signal
 import socket
 import sys
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _STANDARD = (0, 1, 2)
 #: Of <linux/prctl.h>: how to read and write what a process has set of itself. Whether it can be
 #: dumped and traced, keeps its rights after a setuid, how exactly it is woken, has huge pages.
@@ -188,12 +186,24 @@ INTERPRETER = (
 )  # fmt: skip
 
 
+@functools.cache
+def _limit_numbers() -> tuple[int, ...]:
+    import resource  # not on every platform
+
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return tuple({getattr(resource, name) for name in names})
+
+
 def _limits() -> list[tuple[int, int]]:
-    return [resource.getrlimit(number) for number in _LIMITS]
+    import resource
+
+    return [resource.getrlimit(number) for number in _limit_numbers()]
 
 
 def _put_back_limits(limits: list[tuple[int, int]]) -> None:
-    for number, pair in zip(_LIMITS, limits, strict=True):
+    import resource
+
+    for number, pair in zip(_limit_numbers(), limits, strict=True):
         if resource.getrlimit(number) != pair:
             resource.setrlimit(number, pair)
 
