@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.peak_memory import (
@@ -57,6 +58,13 @@ if TYPE_CHECKING:
 _LOOK_AGAIN = 0.02
 
 
+#: Signals that a task must not find ignored because the worker's parent ignored them: those of a
+#: crash, and SIGCHLD, without which the exit codes of its subprocesses are lost.
+_NEVER_IGNORED = (
+    "SIGABRT", "SIGBUS", "SIGCHLD", "SIGFPE", "SIGILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTRAP",
+)  # fmt: skip
+
+
 def main(
     descriptor: int, cookie: bytes, *, page: int, permits: int | None = None, log: int | None = None
 ) -> None:
@@ -82,7 +90,7 @@ def main(
 
 
 def isolate(*descriptors: int | None) -> None:
-    """Leave the terminal and the worker's session, reset signals, and close stdin.
+    """Leave the terminal and the worker's session, set up signals, and close stdin.
 
     Processes that a task starts inherit none of *descriptors*.
     """
@@ -92,8 +100,11 @@ def isolate(*descriptors: int | None) -> None:
     with contextlib.suppress(OSError):  # fails if the launcher has begun the session already
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for name in _NEVER_IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    stop_signals.handler.install()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -187,6 +198,7 @@ class TaskRunner:
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
+        stop_signals.handler.connect(self._on_stop_signal)
         if changes is not None:
             from cloud_tasks.executors.child.restore import ProcessState
 
@@ -277,6 +289,16 @@ class TaskRunner:
         peak = self._memory.after(0.0 if math.isnan(reply.run_time) else reply.run_time)
         self._reply(job, reply, peak)
         return int(reply.body) if reply.kind == protocol.EXITING else None
+
+    def _on_stop_signal(self, number: int) -> None:
+        """Let the task go on if the worker is stopping, else die; without a task do nothing."""
+        if self._task_id is None:
+            return
+        if stop_signals.wait_until(lambda: self._flags.shutdown_request, protocol.STOP_PATIENCE):
+            # No frame is half-written: this thread writes them, and only between two tasks.
+            self._socket.write(protocol.SIGNALLED, b"")
+        else:
+            stop_signals.die_of(number)
 
     def _begin(self, job: int, task_id: str) -> None:
         self.crash_traceback.enable()  # the last task may have disabled it
