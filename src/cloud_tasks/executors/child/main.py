@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which short tasks are not looked at for changes in the kernel that no call of a
 #: Python function made: it takes 40 us, as long as a no-op task.
-_LOOK_AGAIN = 0.02
+_LOOK_EVERY = 0.02
 
 
 #: Signals that a task must not find ignored because the worker's parent ignored them: those of a
@@ -194,7 +194,7 @@ class TaskRunner:
             on_import("logging", lambda: self._set_up_logging(plan, log))
         self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._retire = False
-        self._look_again = 0.0
+        self._next_look = 0.0
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
@@ -315,9 +315,9 @@ class TaskRunner:
             short = reply.run_time < WORTH_MEASURING
             # Amid very short tasks, the next one of which has arrived already.
             quickly = self._socket.has_more and short
-            kernel = not quickly and (not short or time.monotonic() >= self._look_again)
+            kernel = not quickly and (not short or time.monotonic() >= self._next_look)
             if kernel:
-                self._look_again = time.monotonic() + _LOOK_AGAIN
+                self._next_look = time.monotonic() + _LOOK_EVERY
             problem = self._state.restore(quickly=quickly, kernel=kernel)
             # A process that can't be restored, or has grown too large, runs no further task.
             self._retire = bool(problem) or not self._has_room()
