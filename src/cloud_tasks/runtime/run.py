@@ -58,6 +58,7 @@ from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import SourceInterrupted, TaskSource, failing_as_source
 from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
@@ -248,7 +249,7 @@ class Run:
         self, name: str, target: Callable[..., None], *args: object
     ) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name=f"cloud_tasks-{name}", daemon=True)
-        thread.start()
+        start_thread(thread)
         return thread
 
     def _dispatch(self) -> None:
