@@ -29,7 +29,7 @@ from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.table import worker_data_values
-from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.summary import INTERRUPTED, TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.system.processes import fill_standard_descriptors
 from cloud_tasks.worker.banner import print_banner
 from cloud_tasks.worker.build import Plan, build
@@ -73,6 +73,8 @@ class Program:
         """Run, then end the process with the run's exit code."""
         try:
             code = self.run().exit_code
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # before the run could handle signals, or the second one
         except CloudTasksError as error:
             if is_loading():
                 raise  # this is a child that imports the program: its parent reports the error
