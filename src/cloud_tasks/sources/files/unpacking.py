@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from cloud_tasks.errors import TaskFormatError
@@ -53,11 +54,9 @@ def _member_class(packing: str) -> Callable[[], Any]:
             from bz2 import BZ2Decompressor
 
             return BZ2Decompressor
-        case "zstd":
-            from compression import zstd  # type: ignore[import-not-found]
-
-            zstd_class: Callable[[], Any] = zstd.ZstdDecompressor
-            return zstd_class
+        case "zstd":  # a name that older Pythons don't know
+            zstd: Callable[[], Any] = import_module("compression.zstd").ZstdDecompressor
+            return zstd
     raise ImportError(packing)
 
 
