@@ -309,7 +309,7 @@ def create_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
     Raises:
         QueueError: it could not be done.
     """
-    plain = QueueSpec(lease=_PLAIN_LEASE)
+    plain = QueueSpec(lease=_PLAIN_LEASE, counted=False)
     # The dead-letter queue comes first, because the task queue's settings name it.
     specs = {job.dead: plain, job.name: spec, job.events: plain}
     return [name for name, its in specs.items() if job.provider.admin(name).create(its)]

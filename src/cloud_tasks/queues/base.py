@@ -126,12 +126,15 @@ class QueueSpec:
         dead_letter: name of the queue for messages that were delivered too often; None means
             that there is none.
         max_deliveries: deliveries after which a message is moved to that queue.
+        counted: its backlog can be counted. Where the provider doesn't count by itself, that takes
+            some storage, so it is turned off for queues whose backlog is never asked for.
     """
 
     lease: int = 120
     retention: int = 14 * 86400
     dead_letter: str | None = None
     max_deliveries: int = 15
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,21 @@ class Depth:
     visible: int | None
     in_flight: int | None
     exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Number of messages that are not deleted yet: visible, delayed and leased ones together.
+
+    Attributes:
+        messages: their number, or less as long as it isn't 0; None if it can't be known.
+        exact: a 0 is no estimate.
+        reason: if it can't be known, why, and what to do about it: a sentence without a full stop.
+    """
+
+    messages: int | None = None
+    exact: bool = False
+    reason: str = "its provider does not count them"
 
 
 class MessageQueue(abc.ABC):
@@ -203,6 +221,13 @@ class MessageQueue(abc.ABC):
 
         A body over ``limits.message_bytes`` is a failure with ``lost`` set.
         """
+
+    def backlog(self) -> Backlog:
+        """Return how many messages are not deleted yet, those that others hold included.
+
+        An adapter of another package need not be able to; the default can't.
+        """
+        return Backlog()
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from cloud_tasks.errors import QueueUnavailableError
 from cloud_tasks.queues.base import (
+    Backlog,
     Depth,
     Failure,
     Message,
@@ -143,6 +144,9 @@ class FakeQueue(MessageQueue):
         for start in range(0, n, size):
             self._request(operation, partial(some, indexes=range(start, min(start + size, n))))
         return failures
+
+    def backlog(self) -> Backlog:
+        return self._request("backlog", lambda stored: Backlog(sum(stored.split()), exact=True))
 
     def close(self) -> None:
         with self._server.changed:

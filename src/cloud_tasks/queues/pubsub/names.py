@@ -22,6 +22,11 @@ class Names:
         """The full name of the subscription, from which messages are received."""
         return f"projects/{self.project}/subscriptions/{self.queue}-subscription"
 
+    @property
+    def count(self) -> str:
+        """The full name of the subscription by which the queue's backlog is counted."""
+        return f"projects/{self.project}/subscriptions/{self.queue}-count"
+
     def of(self, queue: str) -> Names:
         """Return the names of another queue of the same project."""
         return Names(queue, self.project)

@@ -16,6 +16,7 @@ from typing import Any
 
 from cloud_tasks.errors import QueueError, QueueMissingError
 from cloud_tasks.queues.base import (
+    Backlog,
     Failure,
     Message,
     MessageQueue,
@@ -24,6 +25,7 @@ from cloud_tasks.queues.base import (
     QueueLimits,
 )
 from cloud_tasks.queues.batching import chunks
+from cloud_tasks.queues.pubsub.backlog import find_backlog
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
 from cloud_tasks.queues.pubsub.errors import CallError, NoPermissionError, Side, to_queue_error
 
@@ -258,6 +260,10 @@ class PubSubQueue(MessageQueue):
             self._count("send")
             self._connection.request("topic", "publish", fields, timeout=timeout)
         return failures
+
+    def backlog(self) -> Backlog:
+        """Return whether a message is not acknowledged, by a snapshot: see ``backlog``."""
+        return find_backlog(self._connection, self._count)
 
     def close(self) -> None:
         """Close the connections. Idempotent."""

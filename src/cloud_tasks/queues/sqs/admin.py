@@ -11,14 +11,10 @@ from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.sqs import codes
 from cloud_tasks.queues.sqs.client import Connection, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, sqs_name
-from cloud_tasks.queues.sqs.queue import LIMITS
+from cloud_tasks.queues.sqs.queue import DEPTH_ATTRIBUTES, LIMITS, depth_of
 
 #: Limits of SQS, in seconds.
 _MIN_RETENTION, _MAX_RETENTION = 60, 14 * 86_400
-
-_VISIBLE = "ApproximateNumberOfMessages"
-_DELAYED = "ApproximateNumberOfMessagesDelayed"
-_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
 
 
 class SqsAdmin(QueueAdmin):
@@ -50,10 +46,7 @@ class SqsAdmin(QueueAdmin):
 
     def depth(self) -> Depth:
         """Return the number of its messages: SQS's estimate, some seconds old."""
-        names = [_VISIBLE, _DELAYED, _IN_FLIGHT]
-        attributes = self._queue_attributes(self.name, names)
-        visible, delayed, in_flight = (int(attributes.get(name, 0)) for name in names)
-        return Depth(visible + delayed, in_flight, exact=False)
+        return depth_of(self._queue_attributes(self.name, list(DEPTH_ATTRIBUTES)))
 
     def purge(self) -> None:
         """Delete all its messages; takes effect within 60 s, and SQS allows it once in 60 s."""

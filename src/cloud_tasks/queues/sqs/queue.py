@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import (
+    Backlog,
+    Depth,
     Failure,
     Message,
     MessageQueue,
@@ -41,6 +43,12 @@ LIMITS = QueueLimits(
     longest_hold=43_200.0,
     longest_wait=float(LONGEST_WAIT),
 )
+
+_VISIBLE = "ApproximateNumberOfMessages"
+_DELAYED = "ApproximateNumberOfMessagesDelayed"
+_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
+#: Names of the attributes that :func:`depth_of` reads.
+DEPTH_ATTRIBUTES = (_VISIBLE, _DELAYED, _IN_FLIGHT)
 
 #: Seconds kept free before the end of the longest hold: our count starts when the answer is read,
 #: SQS's when it is sent, and SQS refuses to extend beyond the end.
@@ -148,6 +156,14 @@ class SqsQueue(MessageQueue):
                 entries.append(self._outgoing(index, message))
         return failures + self._in_batches("send", "send_message_batch", entries)
 
+    def backlog(self) -> Backlog:
+        """Return SQS's estimate of the messages that are not deleted; it is some seconds old."""
+        attributes = self._request(
+            "backlog", "get_queue_attributes", AttributeNames=list(DEPTH_ATTRIBUTES)
+        ).get("Attributes", {})
+        depth = depth_of(attributes)
+        return Backlog((depth.visible or 0) + (depth.in_flight or 0))
+
     def close(self) -> None:
         """Close idle connections. Idempotent."""
         self._connection.close()
@@ -199,6 +215,12 @@ class SqsQueue(MessageQueue):
     def _look_up(self, counted: str) -> str:
         self._count(counted)
         return queue_url(self._connection, self.name)
+
+
+def depth_of(attributes: Mapping[str, str]) -> Depth:
+    """Return the depth that *attributes* of a queue tell: SQS's estimates, some seconds old."""
+    visible, delayed, in_flight = (int(attributes[name]) for name in DEPTH_ATTRIBUTES)
+    return Depth(visible + delayed, in_flight, exact=False)
 
 
 def _message(found: dict[str, Any], now: float) -> Message:
