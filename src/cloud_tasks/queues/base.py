@@ -13,7 +13,7 @@ import abc
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,12 +38,14 @@ class Message:
         handle: the provider's token for extending or settling this delivery; an adapter may
             replace it.
         attempt: number of the delivery, from 1; None if the provider doesn't count.
+        attributes: of a message without a body, where the provider has such.
     """
 
     message_id: str
     body: bytes
     handle: Any
     attempt: int | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,12 @@ class Outgoing:
         body: UTF-8 text, because some providers take no other bytes.
         key: unique in the queue. A provider that can drop repeats drops a second message of the
             same key within some minutes; messages of different keys never wait for each other.
+        attributes: of a message without a body, see :class:`Message`.
     """
 
     body: bytes
     key: str
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +161,15 @@ class Backlog:
     """Number of messages that are not deleted yet: visible, delayed and leased ones together.
 
     Attributes:
-        messages: their number, or less as long as it isn't 0; None if it can't be known.
+        messages: their number; None if it can't be known.
         exact: a 0 is no estimate.
+        at_least: there may be more than that number.
         reason: if it can't be known, why, and what to do about it: a sentence without a full stop.
     """
 
     messages: int | None = None
     exact: bool = False
+    at_least: bool = False
     reason: str = "its provider does not count them"
 
 
@@ -251,6 +257,13 @@ class QueueAdmin(abc.ABC):
     def depth(self) -> Depth:
         """Return the number of its messages, without receiving any."""
 
+    def creation(self) -> str | None:
+        """Return what tells the queue from another one of its name, created before or later.
+
+        None: the provider doesn't tell.
+        """
+        return None
+
     @abc.abstractmethod
     def purge(self) -> None:
         """Delete all its messages and keep its settings; may take effect a minute later."""
@@ -284,6 +297,10 @@ class QueueProvider(abc.ABC):
         self.project_id = project_id
         self.endpoint_url = endpoint_url
         self.exactly_once = exactly_once
+
+    def name_problem(self, name: str) -> str | None:
+        """Return why no queue can have the *name*, as the end of a sentence; None: it can."""
+        return None
 
     @abc.abstractmethod
     def queue(self, name: str) -> MessageQueue:

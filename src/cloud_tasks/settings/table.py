@@ -129,8 +129,8 @@ class Settings:
         False, "as --debug, and open the debugger where a task raised",
         group=_EXECUTOR, env="", exposed=False)
     num_simultaneous_tasks: int = setting(
-        1, "how many tasks run at once; auto: as many as there are usable cores (affinity, limits of "
-        "the control group, SLURM_CPUS_PER_TASK)",
+        1, "how many tasks run at once; auto: as many as there are usable cores (affinity, "
+        "limits of the control group, SLURM_CPUS_PER_TASK)",
         group=_EXECUTOR, parse=count_or_auto, metavar="N|auto", env="NUM_TASKS_PER_INSTANCE",
         auto="--num-cpus, else 1")
 

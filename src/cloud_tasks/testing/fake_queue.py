@@ -187,6 +187,9 @@ class FakeAdmin(QueueAdmin):
         visible, hidden = self._server.stored(self.name).split()
         return Depth(visible, hidden, exact=True)
 
+    def creation(self) -> str:
+        return self._server.stored(self.name).creation
+
     def purge(self) -> None:
         with self._server.changed:
             self._server.stored(self.name).copies.clear()

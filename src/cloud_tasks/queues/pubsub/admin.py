@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 from typing import Any
 
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError
 from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error
+from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error, unfit
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.queue import clipped
 
@@ -19,6 +20,8 @@ _OLD_MAX_RETENTION = 7 * 86400
 _MIN_DELIVERIES, _MAX_DELIVERIES = 5, 100
 #: Seconds for creating and deleting, which takes the service longer than handling a message.
 _SETUP_TIMEOUT = 2 * TIMEOUT
+#: Label of a subscription by which it is known again, because Pub/Sub doesn't tell its age.
+_CREATION = "cloud-tasks-creation"
 #: Seconds by which the clocks of this machine and of the service may differ.
 _CLOCK_SKEW = 60
 
@@ -77,6 +80,7 @@ class PubSubAdmin(QueueAdmin):
             "name": subscription,
             "topic": names.topic,
             "ack_deadline_seconds": clipped(spec.lease),
+            "labels": {_CREATION: secrets.token_hex(8)},
             "expiration_policy": {},  # never expires; the default is 31 days without use
             "enable_exactly_once_delivery": self._exactly_once and subscription != names.count,
         }
@@ -122,12 +126,19 @@ class PubSubAdmin(QueueAdmin):
                 f"{self._names.project!r} belongs to topic {found.topic!r}, not to its own: delete "
                 "the queue before you create it again"
             )
+        if (problem := unfit(found, self._names)) is not None:
+            raise problem
         return True
 
     def depth(self) -> Depth:
         """Return unknown numbers: only Google's monitoring counts messages, minutes late."""
         self._connection.read("subscription")
         return Depth(None, None)
+
+    def creation(self) -> str | None:
+        """Return the label that ``create`` gave the subscription; None if others created it."""
+        label: str | None = self._connection.read("subscription").labels.get(_CREATION)
+        return label
 
     def purge(self) -> None:
         """Mark all messages up to now as acknowledged; the settings stay."""

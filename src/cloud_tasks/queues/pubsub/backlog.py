@@ -69,7 +69,8 @@ def find_backlog(connection: Connection, count: Callable[[str], None]) -> Backlo
                 "`cloud_tasks load_queue` makes only with a new queue"
             )
         raise to_queue_error(error, names, "subscription") from error
-    return Backlog(int(_has_message(connection, call)))
+    found = _has_message(connection, call)
+    return Backlog(int(found), at_least=found)
 
 
 def _has_message(connection: Connection, call: Callable[..., object]) -> bool:
