@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud_tasks.errors import (
-    CloudTasksError,
     ConfigurationError,
     QueueError,
     QueueMissingError,
@@ -100,7 +99,7 @@ class Loader:
             self._source.open()
             try:
                 self._check_only() if self._options.dry_run else self._load()
-            except (CloudTasksError, KeyboardInterrupt):
+            except BaseException:
                 if self.result.sent:
                     self._on_message(f"ended early: {self._summary()}")
                 raise
@@ -379,7 +378,7 @@ def _flushing(batches: Batches, period: float = 0.25) -> Iterator[None]:
 
     def run() -> None:
         while not over.wait(period):
-            with contextlib.suppress(Exception):  # the reading thread gets and raises the same
+            with contextlib.suppress(BaseException):  # the reading thread gets and raises the same
                 batches.flush(older_than=_LINGER)
 
     thread = threading.Thread(target=run, name="cloud_tasks-linger", daemon=True)

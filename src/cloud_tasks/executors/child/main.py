@@ -30,9 +30,17 @@ import sys
 import time
 from collections.abc import Callable
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.import_hook import on_import
-from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
+from cloud_tasks.executors.child.lifeline import die_with_worker
+from cloud_tasks.executors.child.peak_memory import (
+    WORTH_MEASURING,
+    PeakMemory,
+    PeakMemoryOfForked,
+    tree_exceeds,
+)
 from cloud_tasks.executors.child.socket_end import SocketEnd
+from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
@@ -45,21 +53,29 @@ if TYPE_CHECKING:
     from cloud_tasks.executors.child.output import TaskOutput
 
 
+#: Signals that a task must not find ignored because the worker's parent ignored them: those of a
+#: crash, and SIGCHLD, without which the exit codes of its subprocesses are lost.
+_NEVER_IGNORED = (
+    "SIGABRT", "SIGBUS", "SIGCHLD", "SIGFPE", "SIGILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTRAP",
+)  # fmt: skip
+
+
 def main(
-    descriptor: int, cookie: bytes, *, permits: int | None = None, log: int | None = None
+    descriptor: int, cookie: bytes, *, page: int, permits: int | None = None, log: int | None = None
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
-    *permits* is the eventfd for tasks that are sent ahead, see ``protocol``, and *log* the socket
-    to send log records to, see ``log_sender``; None: there is none.
+    *page* is the flag page, closed once it is mapped; *permits* the eventfd for tasks that are sent
+    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``. None:
+    there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    isolate(descriptor, permits, log)
+    isolate(descriptor, page, permits, log)
     socket = SocketEnd(descriptor, cookie, permits)
     try:
-        runner = boot(socket, log)
+        runner = boot(socket, page, log)
         if runner is not None:
             socket.write(protocol.READY, b"")
             runner.serve()
@@ -69,7 +85,7 @@ def main(
 
 
 def isolate(*descriptors: int | None) -> None:
-    """Leave the terminal and the worker's session, reset signals, and close stdin.
+    """Leave the terminal and the worker's session, set up signals, and close stdin.
 
     Processes that a task starts inherit none of *descriptors*.
     """
@@ -79,8 +95,11 @@ def isolate(*descriptors: int | None) -> None:
     with contextlib.suppress(OSError):  # fails if the launcher has begun the session already
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for name in _NEVER_IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    stop_signals.handler.install()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -93,8 +112,13 @@ def isolate(*descriptors: int | None) -> None:
             reconfigure(line_buffering=True)
 
 
-def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
-    """Receive the boot message and do what it says; None if that failed, which was reported."""
+def boot(
+    socket: SocketEnd, page: int, log: int | None, *, forks: bool = False
+) -> TaskRunner | None:
+    """Receive the boot message and do what it says; None if that failed, which was reported.
+
+    *forks*: this is a zygote, which outlives the worker for a moment to end what it has forked.
+    """
     frame = socket.read()
     if frame is None:
         return None
@@ -103,8 +127,13 @@ def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
     gc.freeze()
     sys.path[:] = message.sys_path
     sys.argv[:] = message.argv
+    flags = FlagPage(page, message.crash_file)
+    os.close(page)
+    if not forks:
+        die_with_worker(message.lifeline)
+    use_tracker(message.tracker)
     try:
-        runner = TaskRunner(socket, message, log)
+        runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
         import traceback
 
@@ -123,9 +152,12 @@ class TaskRunner:
 
     Attributes:
         crash_traceback: where a crash of this process writes its traceback.
+        lifeline: see ``lifeline``.
     """
 
-    def __init__(self, socket: SocketEnd, boot: protocol.BootMessage, log: int | None) -> None:
+    def __init__(
+        self, socket: SocketEnd, boot: protocol.BootMessage, flags: FlagPage, log: int | None
+    ) -> None:
         self._socket = socket
         self._main = boot.main
         self._slot = boot.slot
@@ -134,7 +166,8 @@ class TaskRunner:
         self._max_result_bytes = boot.max_result_bytes
         self._retire_above = boot.retire_above
         self._reused = boot.reused
-        self._flags = FlagPage(boot.flag_file)
+        self._flags = flags
+        self.lifeline = boot.lifeline
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
         self._output: TaskOutput | None = None
         if boot.task_logs is not None:
@@ -161,6 +194,7 @@ class TaskRunner:
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
+        stop_signals.handler.connect(self._on_stop_signal)
         if changes is not None:
             from cloud_tasks.executors.child.restore import ProcessState
 
@@ -252,6 +286,16 @@ class TaskRunner:
         self._reply(job, reply, peak)
         return int(reply.body) if reply.kind == protocol.EXITING else None
 
+    def _on_stop_signal(self, number: int) -> None:
+        """Let the task go on if the worker is stopping, else die; without a task do nothing."""
+        if self._task_id is None:
+            return
+        if stop_signals.wait_until(lambda: self._flags.shutdown_request, protocol.STOP_PATIENCE):
+            # No frame is half-written: this thread writes them, and only between two tasks.
+            self._socket.write(protocol.SIGNALLED, b"")
+        else:
+            stop_signals.die_of(number)
+
     def _begin(self, job: int, task_id: str) -> None:
         self.crash_traceback.enable()  # the last task may have disabled it
         if self._output is not None:
@@ -266,8 +310,8 @@ class TaskRunner:
         # Amid very short tasks, the next one of which has arrived already.
         quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
         # A process that can't be restored, or has grown too large, runs no further task.
-        self._retire = self._state is not None and not (
-            self._state.restore(quickly=quickly) and self._has_room()
+        self._retire = self._state is not None and bool(
+            self._state.restore(quickly=quickly) or not self._has_room()
         )
         head = protocol.REPLY_HEAD.pack(
             job,
@@ -283,11 +327,7 @@ class TaskRunner:
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""
-        if not self._retire_above:
-            return True
-        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-            pages = int(file.read(256).split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+        return not self._retire_above or not tree_exceeds(self._retire_above)
 
 
 def _no_op(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:

@@ -18,6 +18,7 @@ Child to worker::
     DONE             REPLY_HEAD, the result as JSON
     RAISED           REPLY_HEAD, JSON of [type, message, traceback]
     EXITING          REPLY_HEAD, the exit code in decimal: the process ends now
+    SIGNALLED        empty: a stop signal reached the running task's process, and the worker as well
 
 A task that was sent ahead needs a permit: one count of an eventfd that worker and child share. The
 worker recalls tasks by taking permits back; the child skips a task for which it finds none.
@@ -33,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from cloud_tasks.executors.common.worker_files import WorkerFile
+
 COOKIE_BYTES = 8
 
 #: cookie, kind, length of the body in bytes
@@ -46,9 +49,13 @@ ReplyHead: TypeAlias = "tuple[int, bool, bool, bool, float, float, float, float]
 
 (
     BOOT, TASK, AHEAD, READY, BOOT_FAILED, BOOT_IMPOSSIBLE, DONE, RAISED, EXITING, WARNING,
-) = range(1, 11)  # fmt: skip
+    SIGNALLED,
+) = range(1, 12)  # fmt: skip
 #: The kinds of frames that end a task.
 REPLIES = frozenset((DONE, RAISED, EXITING))
+
+#: Seconds that may lie between the arrivals of one stop signal in a child and in the worker.
+STOP_PATIENCE = 2.0
 
 #: Variable in the environment of every child, ``RUN.SERIAL``: processes that a child leaves behind
 #: inherit it, and are found by it.
@@ -70,7 +77,9 @@ class BootMessage:
         sys_path, argv: of the worker, to become the child's own.
         function, worker_data: pickled; unpickled once in each child.
         main: how the child finds the main program, see ``main_module``; None: it can't.
-        flag_file: path of the flag page.
+        crash_file: file for crash tracebacks, see ``flag_page``.
+        lifeline: pipe that closes when the worker ends, see ``child.lifeline``.
+        tracker: pipe to the resource tracker, see ``child.tracker``.
         reused: the child runs task after task; else it ends after one.
         max_result_bytes: a longer result is a failure of its task; 0: no limit.
         retire_above: resident bytes above which a reused child asks to be replaced; 0: never.
@@ -87,7 +96,9 @@ class BootMessage:
         function: bytes,
         worker_data: bytes,
         main: tuple[str, str] | None,
-        flag_file: str,
+        crash_file: WorkerFile,
+        lifeline: WorkerFile,
+        tracker: WorkerFile,
         reused: bool,
         max_result_bytes: int,
         retire_above: int,
@@ -100,7 +111,9 @@ class BootMessage:
         self.function = function
         self.worker_data = worker_data
         self.main = main
-        self.flag_file = flag_file
+        self.crash_file = crash_file
+        self.lifeline = lifeline
+        self.tracker = tracker
         self.reused = reused
         self.max_result_bytes = max_result_bytes
         self.retire_above = retire_above

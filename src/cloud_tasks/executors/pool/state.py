@@ -47,11 +47,13 @@ class Descriptors:
     """Descriptors that a new process inherits beside its socket; the pool closes its own copies.
 
     Attributes:
+        page: the flag page.
         permits: eventfd for jobs that are sent ahead, see ``pipelining``; None: none are.
         log: the sending end of the log socket; None: log records stay in the process.
         control: a zygote's end of its control socket, see ``fork_protocol``.
     """
 
+    page: int
     permits: int | None = None
     log: int | None = None
     control: int | None = None
@@ -88,6 +90,7 @@ class Job(Future[Outcome]):
         kill_outcome: the outcome if the pool ends it; set before the kill, so that the death that
             follows is attributed to it.
         withdrawn: its future was found cancelled.
+        signalled: its process got a stop signal while the worker was stopping.
         memory: bytes that its processes used when last measured; None: not measured yet.
         free_memory: free bytes of the machine when its memory was first measured.
     """
@@ -99,6 +102,7 @@ class Job(Future[Outcome]):
     resolved = False
     kill_outcome: Outcome | None = None
     withdrawn = False
+    signalled = False
     memory: int | None = None
     free_memory: int | None = None
 

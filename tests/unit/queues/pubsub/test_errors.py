@@ -521,7 +521,10 @@ class TestUnfit:
     ) -> None:
         service.always["GetSubscription"] = subscription(**fields)
         admin = PubSubAdmin(connection)
-        uses = {**REQUESTS, "create": lambda queue: admin.create(QueueSpec())}
+        uses: dict[str, Callable[[PubSubQueue], object]] = {
+            **REQUESTS,
+            "create": lambda queue: admin.create(QueueSpec()),
+        }
         with pytest.raises(QueueRefusedError, match="jobs-subscription") as raised:
             uses[how](queue)
         assert says in str(raised.value)
