@@ -57,6 +57,14 @@ def note_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool
     return False, None
 
 
+def note_begin_and_end(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    with Path(task_data["notes"]).open("ab", buffering=0) as notes:
+        notes.write(f"began {task_id}\n".encode())
+        time.sleep(task_data["seconds"])
+        notes.write(f"ended {task_id}\n".encode())
+    return False, None
+
+
 def print_ten_lines(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
     end = time.thread_time() + 0.001
     for n in range(10):

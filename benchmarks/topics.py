@@ -40,6 +40,7 @@ CONTESTS = {
 PROGRAMS = {
     "guard": "CPU per no-op task against the floor of the same run, for CI; fails if it grew",
     "task_files": "readers of task files, by each of their steps",
+    "exit_when_done": "workers of --exit-when-done, one of them killed: is all done at the end",
     "flags_seen": "delay until a running task sees its flag",
     "progress": "cost of drawing the progress",
     "queue_ends": "tasks of a queue when a worker ends: handed back, or run twice",

@@ -205,6 +205,34 @@ def test_a_retry_that_is_still_to_come_keeps_a_worker_from_being_idle(site: Site
     assert len(site.jobs.copies) == 0
 
 
+def test_until_done_it_stays_while_another_one_holds_a_task(site: Site) -> None:
+    site.load(task("far"), task("near"))
+    elsewhere = site.provider.queue("jobs")
+    [held] = elsewhere.receive(1, wait=0, lease=600)
+    looks: list[str] = []
+    site.server.trouble = lambda name, operation: looks.append(operation)
+    results: list[RunSummary] = []
+    worker = site.worker("--exit-when-done", "--lease=1")
+    running = in_background(lambda: results.append(worker.run()))
+    # At its start, and then while it waits for the other one.
+    eventually(lambda: looks.count("backlog") >= 4, 20, what="it counts again and again")
+    assert running.is_alive()
+    elsewhere.release([held], delay=1.5)
+    running.join(30)
+    assert not running.is_alive()
+    assert (results[0].completed, results[0].exit_code) == (2, 0)
+    assert results[0].stop_reason is StopReason.DONE
+    assert len(site.jobs.copies) == 0
+
+
+def test_until_done_a_task_that_failed_counts_as_done(site: Site) -> None:
+    site.load(task("again", do="retry"))
+    summary = site.worker("--exit-when-done", "--max-attempts=3").run()
+    assert summary.exit_code == 1
+    assert site.types() == ["task_completed"] * 3 + ["task_dead"]
+    assert site.worker("--exit-when-done").run().exit_code == 0
+
+
 # -- a stop
 
 

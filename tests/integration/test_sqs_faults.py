@@ -318,9 +318,9 @@ class TestSurroundings:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
-            (page(200, b"<html>hello</html>"), QueueRefusedError),
-            (page(200, b"[]", "application/json"), QueueRefusedError),
-            (page(404, b"<html>not here</html>"), QueueRefusedError),
+            (page(200, b"<html>hello</html>"), QueueUnavailableError),
+            (page(200, b"[]", "application/json"), QueueUnavailableError),
+            (page(404, b"<html>not here</html>"), QueueUnavailableError),
             (page(502, b"<html>bad gateway</html>"), QueueUnavailableError),
             (lambda handler: handler.connection.close(), QueueUnavailableError),
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ class Fault:
     Attributes:
         operation: of which requests, as AWS calls it; ``*``: of all.
         status: of HTTP.
-        body: of the answer.
+        body: of the answer, or what makes it of that of the request.
         times: for so many requests.
         containing: for requests that contain these bytes only.
         requests: the requests that were made, whether answered so or by the server.
@@ -33,7 +33,7 @@ class Fault:
 
     operation: str
     status: int
-    body: dict[str, Any] | bytes
+    body: dict[str, Any] | bytes | Callable[[bytes], dict[str, Any]]
     times: int = 1
     containing: bytes = b""
     requests: list[bytes] = field(default_factory=list)
@@ -51,7 +51,8 @@ class Fault:
         if self.times <= 0 or self.containing not in request.body:
             return None
         self.times -= 1
-        raw = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        body = self.body(request.body) if callable(self.body) else self.body
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, self.status, headers, _Raw(raw))
 
@@ -65,9 +66,18 @@ def error(
 
 
 def failed(operation: str, *entries: tuple[int, str, str, bool]) -> Fault:
-    """Return a fault of parts of a batch: id, code, message and whether the sender is at fault."""
+    """Return a fault of parts of a batch: id, code, message and whether the sender is at fault.
+
+    All other parts succeed.
+    """
     told = [
         {"Id": str(index), "Code": code, "Message": message, "SenderFault": sender}
         for index, code, message, sender in entries
     ]
-    return Fault(operation, 200, {"Successful": [], "Failed": told})
+
+    def answer(request: bytes) -> dict[str, Any]:
+        asked = {entry["Id"] for entry in json.loads(request)["Entries"]}
+        done = asked - {entry["Id"] for entry in told}
+        return {"Successful": [{"Id": index} for index in done], "Failed": told}
+
+    return Fault(operation, 200, answer)

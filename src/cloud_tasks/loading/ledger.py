@@ -50,6 +50,9 @@ class Ledger:
         #: Names this load, however many runs it takes.
         self.load_id = secrets.token_hex(6)
         self._identity = {"cloud_tasks": _FORMAT, **identity}
+        #: What tells the queue from others of its name; None if the provider or the file doesn't.
+        self._creation: str | None = None
+        self._empty = True
         self._descriptor = -1
         self._waiting = threading.Lock()
         self._writing = threading.Lock()
@@ -102,21 +105,39 @@ class Ledger:
             self.close()
             raise
         self._keep = previous.count > 0
+        self._empty = not previous.count
         return previous
 
-    def restart(self) -> None:
-        """Empty the ledger and begin a new load.
+    def is_about(self, creation: str | None) -> bool:
+        """Tell whether the queue of that *creation* is the one that the entries were loaded into.
+
+        A ledger without entries becomes one of it. To be called before ``record``.
 
         Raises:
             ConfigurationError: the file can't be written.
         """
+        if self._empty:
+            self._begin(creation)
+            return True
+        return creation is None or self._creation in (None, creation)
+
+    def restart(self, creation: str | None = None) -> None:
+        """Empty the ledger and begin a new load, into the queue of that *creation*.
+
+        Raises:
+            ConfigurationError: the file can't be written.
+        """
+        self.load_id = secrets.token_hex(6)
+        self._begin(creation)
+        self._keep = False
+
+    def _begin(self, creation: str | None) -> None:
+        self._creation = creation
         try:
             os.ftruncate(self._descriptor, 0)
-            self.load_id = secrets.token_hex(6)
             self._append_head()
         except OSError as error:
             raise self._unusable(error) from error
-        self._keep = False
 
     def record(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """Record that *entries*, position and message in order, were accepted.
@@ -152,7 +173,8 @@ class Ledger:
             self._keep = True
 
     def _append_head(self) -> None:
-        self._append(json.dumps({**self._identity, "load": self.load_id}).encode() + b"\n")
+        head = {**self._identity, "load": self.load_id, "creation": self._creation}
+        self._append(json.dumps(head).encode() + b"\n")
 
     def _append(self, lines: bytes) -> None:
         append(self._descriptor, lines)
@@ -201,11 +223,12 @@ class Ledger:
         try:
             found = json.loads(head)
             load_id = found.pop("load")
+            creation = found.pop("creation", None)  # older versions wrote none
         except (ValueError, AttributeError, KeyError, TypeError):
             return False
         if found != self._identity or not isinstance(load_id, str):
             return False
-        self.load_id = load_id
+        self.load_id, self._creation = load_id, creation
         return True
 
     def _damaged(self) -> ConfigurationError:

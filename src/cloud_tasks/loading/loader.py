@@ -19,7 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud_tasks.errors import ConfigurationError, SourceError
+from cloud_tasks.errors import (
+    ConfigurationError,
+    QueueError,
+    QueueMissingError,
+    QueueRefusedError,
+    SourceError,
+)
 from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem, message_of
 from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 from cloud_tasks.loading.sender import Batches, DryRun, Sender, Target
@@ -87,6 +93,8 @@ class Loader:
         """
         self._on_message = on_message
         self._began = time.monotonic()
+        # The last one may be too long when the first two are made already.
+        self._job.check_names()
         try:
             self._source.open()
             try:
@@ -101,6 +109,7 @@ class Loader:
 
     def _check_only(self) -> None:
         previous = PreviousLoad([]) if self._ledger is None else self._ledger.read()
+        self._report_resume(previous, "the queue itself was not asked")
         self._pass(DryRun(self.result), previous)
 
     def _load(self) -> None:
@@ -109,16 +118,68 @@ class Loader:
             self.result.created = created = create_queues(self._job, self._options.spec)
             if created:
                 self._on_message(f"made {', '.join(created)}")
-            if self._ledger is not None and previous.count and self._job.name in created:
-                # The queue that held those entries is gone, so they are sent again.
-                previous = PreviousLoad([])
-                self._ledger.restart()
+            if self._ledger is not None:
+                previous = self._checked(self._ledger, previous)
+            if previous.count:
+                self._report_resume(previous, self._held(previous.count))
             self._narrower = not self._send(previous)
             if self._ledger is not None and not (self._narrower or self.result.refused):
                 self._ledger.finish()
         finally:
             if self._ledger is not None:
                 self._ledger.close()
+
+    def _checked(self, ledger: Ledger, previous: PreviousLoad) -> PreviousLoad:
+        """Return *previous*, or nothing if the queue that held it is gone.
+
+        The queue may have been deleted by another program, and created again.
+        """
+        try:
+            creation = self._job.provider.admin(self._job.name).creation()
+        except QueueMissingError:
+            raise
+        except QueueRefusedError:  # an account that may only send
+            creation = None
+        if previous.count and self._job.name in self.result.created:
+            ledger.restart(creation)
+        elif not ledger.is_about(creation):
+            self._on_message(
+                f"the queue {self._job.name} was created anew after {ledger.path} was written, so "
+                "all tasks are sent again"
+            )
+            ledger.restart(creation)
+        else:
+            return previous
+        return PreviousLoad([])
+
+    def _held(self, expected: int) -> str:
+        """Say how many messages the queue has now, of *expected* ones or more."""
+        remedy = "remove that file to load all of the tasks"
+        queue = self._job.provider.queue(self._job.name)
+        try:
+            backlog = queue.backlog()
+        except QueueError as error:
+            return f"what the queue still has is unknown ({error}); if it was purged, {remedy}"
+        finally:
+            queue.close()
+        count = backlog.messages
+        if count is None:
+            return f"what the queue still has is unknown; if it was purged, {remedy}"
+        about = "" if backlog.exact else "at least " if backlog.at_least else "about "
+        held = f"the queue has {about}{plural(count, 'message')} now"
+        if count >= expected or backlog.at_least:
+            return held
+        return (
+            f"{held}, which is fewer: workers have run the others, or it was purged, then {remedy}"
+        )
+
+    def _report_resume(self, previous: PreviousLoad, relied: str) -> None:
+        if previous.count:
+            verb = "was" if previous.count == 1 else "were"
+            self._on_message(
+                f"resuming: {plural(previous.count, 'task')} {verb} loaded before, "
+                f"says {self._options.ledger}; {relied}"
+            )
 
     def _send(self, previous: PreviousLoad) -> bool:
         """Send all but *previous*; return as :meth:`_pass`."""
@@ -145,12 +206,6 @@ class Loader:
             ConfigurationError: these are not the tasks that were loaded before, or none of
                 them has the id to start from.
         """
-        if previous.count:
-            verb = "was" if previous.count == 1 else "were"
-            self._on_message(
-                f"resuming: {plural(previous.count, 'task')} {verb} loaded before, "
-                f"says {self._options.ledger}"
-            )
         batches = Batches(target, self._limits)
         complete, failure = False, None
         with _flushing(batches):
@@ -261,7 +316,8 @@ class Loader:
             count = self.result.refused
             noun = "entry was" if count == 1 else "entries were"
             lines.append(f"  {count:,} {noun} not loaded")
-            if self._ledger is not None and self.result.sent + self.result.sent_before:
+            recorded = self.result.sent + self.result.sent_before
+            if self._ledger is not None and recorded and not self._options.dry_run:
                 lines.append(
                     f"  {safe(str(self._ledger.path))} says which ones were: mend the others and "
                     "run the same command again"
@@ -309,7 +365,7 @@ def create_queues(job: JobQueues, spec: QueueSpec) -> list[str]:
     Raises:
         QueueError: it could not be done.
     """
-    plain = QueueSpec(lease=_PLAIN_LEASE)
+    plain = QueueSpec(lease=_PLAIN_LEASE, counted=False)
     # The dead-letter queue comes first, because the task queue's settings name it.
     specs = {job.dead: plain, job.name: spec, job.events: plain}
     return [name for name, its in specs.items() if job.provider.admin(name).create(its)]

@@ -13,7 +13,7 @@ import abc
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,12 +38,14 @@ class Message:
         handle: the provider's token for extending or settling this delivery; an adapter may
             replace it.
         attempt: number of the delivery, from 1; None if the provider doesn't count.
+        attributes: of a message without a body, where the provider has such.
     """
 
     message_id: str
     body: bytes
     handle: Any
     attempt: int | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,12 @@ class Outgoing:
         body: UTF-8 text, because some providers take no other bytes.
         key: unique in the queue. A provider that can drop repeats drops a second message of the
             same key within some minutes; messages of different keys never wait for each other.
+        attributes: of a message without a body, see :class:`Message`.
     """
 
     body: bytes
     key: str
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,15 @@ class QueueSpec:
         dead_letter: name of the queue for messages that were delivered too often; None means
             that there is none.
         max_deliveries: deliveries after which a message is moved to that queue.
+        counted: its backlog can be counted. Where the provider doesn't count by itself, that takes
+            some storage, so it is turned off for queues whose backlog is never asked for.
     """
 
     lease: int = 120
     retention: int = 14 * 86400
     dead_letter: str | None = None
     max_deliveries: int = 15
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,23 @@ class Depth:
     visible: int | None
     in_flight: int | None
     exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Number of messages that are not deleted yet: visible, delayed and leased ones together.
+
+    Attributes:
+        messages: their number; None if it can't be known.
+        exact: a 0 is no estimate.
+        at_least: there may be more than that number.
+        reason: if it can't be known, why, and what to do about it: a sentence without a full stop.
+    """
+
+    messages: int | None = None
+    exact: bool = False
+    at_least: bool = False
+    reason: str = "its provider does not count them"
 
 
 class MessageQueue(abc.ABC):
@@ -204,6 +228,13 @@ class MessageQueue(abc.ABC):
         A body over ``limits.message_bytes`` is a failure with ``lost`` set.
         """
 
+    def backlog(self) -> Backlog:
+        """Return how many messages are not deleted yet, those that others hold included.
+
+        An adapter of another package need not be able to; the default can't.
+        """
+        return Backlog()
+
     @abc.abstractmethod
     def close(self) -> None:
         """Close the connections; a request under way in another thread may fail. Idempotent."""
@@ -225,6 +256,13 @@ class QueueAdmin(abc.ABC):
     @abc.abstractmethod
     def depth(self) -> Depth:
         """Return the number of its messages, without receiving any."""
+
+    def creation(self) -> str | None:
+        """Return what tells the queue from another one of its name, created before or later.
+
+        None: the provider doesn't tell.
+        """
+        return None
 
     @abc.abstractmethod
     def purge(self) -> None:
@@ -259,6 +297,10 @@ class QueueProvider(abc.ABC):
         self.project_id = project_id
         self.endpoint_url = endpoint_url
         self.exactly_once = exactly_once
+
+    def name_problem(self, name: str) -> str | None:
+        """Return why no queue can have the *name*, as the end of a sentence; None: it can."""
+        return None
 
     @abc.abstractmethod
     def queue(self, name: str) -> MessageQueue:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cloud_tasks.errors import QueueError, QueueMissingError
+from cloud_tasks.errors import ConfigurationError, QueueError, QueueMissingError
 from cloud_tasks.queues.base import (
     Depth,
     MessageQueue,
@@ -26,6 +26,9 @@ from cloud_tasks.queues.base import (
 from cloud_tasks.queues.retrying import RetryingQueue
 
 T = TypeVar("T")
+
+#: Of the queues, by their role.
+_PURPOSES = {"tasks": "tasks", "events": "events", "dead": "tasks that are given up"}
 
 #: A task that is handed back was delivered, too: the provider's limit of deliveries is that many
 #: above ours of attempts.
@@ -60,6 +63,20 @@ class JobQueues:
     def roles(self) -> dict[str, str]:
         """The names of all three queues, by their role."""
         return {"tasks": self.name, "events": self.events, "dead": self.dead}
+
+    def check_names(self) -> None:
+        """Check that the provider takes the names of all three queues; makes no request.
+
+        Raises:
+            ConfigurationError: it doesn't.
+        """
+        for role, name in self.roles.items():
+            problem = self.provider.name_problem(name)
+            if problem is not None:
+                raise ConfigurationError(
+                    f"no job can have queues called {self.name!r}: the full name of that for "
+                    f"{_PURPOSES[role]} {problem}; give another --queue-name or --job-id"
+                )
 
     def task_queue_spec(self, *, lease: float, max_attempts: int) -> QueueSpec:
         """Return how the task queue is to be created.

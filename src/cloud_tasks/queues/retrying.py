@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError, QueueMissingError, QueueUnavailableError
-from cloud_tasks.queues.base import Failure, Message, MessageQueue, Outgoing, QueueInfo
+from cloud_tasks.queues.base import Backlog, Failure, Message, MessageQueue, Outgoing, QueueInfo
 from cloud_tasks.queues.batching import Item, SomeFailedError, split_into_requests
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ BUDGETS: Mapping[str, float] = {
     "ack": 60.0,
     "release": 20.0,
     "send": 60.0,
+    "backlog": 30.0,
 }
 #: Seconds for which a missing queue that was there before is retried: it may be created anew.
 MISSING_GRACE = 60.0
@@ -172,6 +173,10 @@ class RetryingQueue(MessageQueue):
     def send(self, messages: Sequence[Outgoing], *, budget: float | None = None) -> list[Failure]:
         """Send messages, retrying for *budget* seconds; a retried one may be delivered twice."""
         return self._each("send", messages, self._queue.send, budget)
+
+    def backlog(self, *, budget: float | None = None) -> Backlog:
+        """Count the messages that are not deleted yet, retrying for *budget* seconds."""
+        return self._repeat("backlog", self._queue.backlog, self._limit("backlog", budget))
 
     def close(self) -> None:
         """Close the queue; calls that pause before another attempt give up."""

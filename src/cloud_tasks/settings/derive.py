@@ -20,6 +20,7 @@ from typing import Any, Literal
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.settings.providers import alternatives_to, required_settings
 from cloud_tasks.settings.table import ROWS, default_lease
+from cloud_tasks.system import cores
 
 #: Who gave a value. ``program``: ``set_defaults`` of the program's parser, or a keyword.
 Origin = Literal["command line", "environment", "program", "default", "derived"]
@@ -31,10 +32,12 @@ EXECUTOR_SPELLINGS: Mapping[str, str] = {
     "use_new_process": "spawn",
 }
 
+#: Places that give values, the one that beats all others first.
+_NEAREST: tuple[Origin, ...] = ("command line", "environment", "program", "default", "derived")
 #: The most tasks that a worker may skip in a queue: it keeps them from all other workers.
 MAX_SKIPPED = 100
 #: Settings that only a queue of tasks uses.
-_QUEUE_ONLY = ("max_attempts", "lease", "exit_when_idle")
+_QUEUE_ONLY = ("max_attempts", "lease", "exit_when_idle", "exit_when_done")
 #: Settings that pick tasks from a list that can be read again, which a queue is not.
 _LIST_ONLY = ("task_id", "resume")
 
@@ -86,6 +89,7 @@ def derive(
     """Fill the dependent values of *draft* and check what must fit together; see ``resolve``."""
     _derive_executor(draft, executor)
     _derive_sources(draft, has_task_source)
+    _choose_end(draft)
     if require_tasks:
         _check_sources(draft)
         _check_current_folder(draft)
@@ -176,6 +180,22 @@ def _derive_sources(draft: Draft, has_task_source: bool) -> None:
             draft.derive(name, value)
 
 
+def _choose_end(draft: Draft) -> None:
+    """Keep one of the two flags by which a worker ends by itself: the one that was given nearer."""
+    done, idle = "exit_when_done", "exit_when_idle"
+    if not (draft.from_queue and draft.values[done] and draft.values[idle] is not None):
+        return
+    origins = {name: _NEAREST.index(draft.origins[name]) for name in (done, idle)}
+    if origins[done] == origins[idle]:
+        draft.problems.append(
+            f"{_spellings(draft, origins)} exclude each other: give {ROWS[done].flag} to stay "
+            f"until the whole job is done, or {ROWS[idle].flag} to leave earlier"
+        )
+        return
+    farther = max(origins, key=lambda name: origins[name])
+    draft.derive(farther, ROWS[farther].default)
+
+
 def _check_sources(draft: Draft) -> None:
     if draft.from_queue:
         if not any(draft.given(name) for name in ("provider", "job_id", "queue_name")):
@@ -184,19 +204,7 @@ def _check_sources(draft: Draft) -> None:
                 f"or {_shown('provider')} and {_shown('job_id')} for a cloud queue"
             )
             return
-        require_queue(draft, f" for tasks from a queue (there is no {ROWS['task_file'].flag})")
-        skip = draft.values["tasks_to_skip"]
-        if skip is not None and skip > MAX_SKIPPED:
-            draft.reject(
-                "tasks_to_skip",
-                f"must be {MAX_SKIPPED} or less with a queue, not {skip}: "
-                "the skipped tasks are kept from all other workers",
-            )
-        for name in _LIST_ONLY:
-            if draft.given(name):
-                draft.reject(
-                    name, "needs a task file or task source: a queue knows by itself what is done"
-                )
+        _check_queue(draft)
     elif draft.values["event_log_to_queue"]:
         row = ROWS["event_log_to_queue"]
         require_queue(draft, f" by {row.flag} ({row.env})")
@@ -206,6 +214,29 @@ def _check_sources(draft: Draft) -> None:
         draft.reject(
             "resume", f"needs the event log of the run before: {ROWS['event_log_to_file'].flag}"
         )
+
+
+def _check_queue(draft: Draft) -> None:
+    """Reject what does not fit a queue of tasks."""
+    require_queue(draft, f" for tasks from a queue (there is no {ROWS['task_file'].flag})")
+    skip = draft.values["tasks_to_skip"]
+    if skip is not None and skip > MAX_SKIPPED:
+        draft.reject(
+            "tasks_to_skip",
+            f"must be {MAX_SKIPPED} or less with a queue, not {skip}: "
+            "the skipped tasks are kept from all other workers",
+        )
+    if skip and draft.values["exit_when_done"]:
+        draft.reject(
+            "tasks_to_skip",
+            f"can't be combined with {ROWS['exit_when_done'].flag}: the skipped tasks stay in "
+            "the queue, so it is never done",
+        )
+    for name in _LIST_ONLY:
+        if draft.given(name):
+            draft.reject(
+                name, "needs a task file or task source: a queue knows by itself what is done"
+            )
 
 
 def require_queue(draft: Draft, purpose: str = "") -> None:
@@ -265,7 +296,9 @@ def _warn_of_sources(draft: Draft) -> None:
     values = draft.values
     if not draft.from_queue:
         _warn_of_useless(draft)
-    elif not (values["event_log_to_queue"] or values["event_log_to_file"]):
+    else:
+        _warn_of_short_idle(draft)
+    if draft.from_queue and not (values["event_log_to_queue"] or values["event_log_to_file"]):
         flags = " and ".join(
             f"--no-{ROWS[name].flag[2:]}" for name in ("event_log_to_queue", "event_log_to_file")
         )
@@ -273,6 +306,17 @@ def _warn_of_sources(draft: Draft) -> None:
     if values["is_spot"] and not draft.given("provider"):
         spot, provider = ROWS["is_spot"].flag, ROWS["provider"].flag
         draft.warnings.append(f"{spot} without {provider}: termination notices are not watched for")
+
+
+def _warn_of_short_idle(draft: Draft) -> None:
+    """Warn of a worker that may leave before the tasks of one that died are back."""
+    idle, lease = draft.values["exit_when_idle"], draft.values["lease"]
+    if idle is not None and lease is not None and idle < lease:
+        draft.warnings.append(
+            f"{draft.spelling('exit_when_idle')} {idle:g} is shorter than the lease of {lease:g} s:"
+            " the tasks of a worker that dies may come back when the others have left; give more, "
+            f"or {ROWS['exit_when_done'].flag}"
+        )
 
 
 def _warn_of_useless(draft: Draft) -> None:
@@ -300,17 +344,9 @@ def _shown(name: str) -> str:
 def _derive_slots(draft: Draft) -> None:
     asked = draft.values["num_simultaneous_tasks"]
     if asked == "auto":
-        draft.values["num_simultaneous_tasks"] = usable_cores()
+        draft.values["num_simultaneous_tasks"] = cores.usable_within_limits()
     elif not draft.given("num_simultaneous_tasks") and draft.values["num_cpus"] is not None:
         draft.derive("num_simultaneous_tasks", draft.values["num_cpus"])
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: CPU affinity and cgroup limits count."""
-    # Imported here because it takes 0.1 s, and few runs need it.
-    import loky
-
-    return int(loky.cpu_count())
 
 
 def _check_simulated_termination(draft: Draft) -> None:

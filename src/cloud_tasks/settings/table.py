@@ -111,6 +111,9 @@ class Settings:
     exit_when_idle: float | None = setting(
         None, "end when the queue was empty and no task ran for SECONDS",
         group=_QUEUE, parse=seconds(zero=False), metavar="SECONDS", exposed=False)
+    exit_when_done: bool = setting(
+        False, "end when the queue is empty and no worker holds a task of it",
+        group=_QUEUE, exposed=False)
 
     executor: str = setting(
         "loky", f"how tasks are isolated: {', '.join(registry.names('executor'))}, "
@@ -126,7 +129,8 @@ class Settings:
         False, "as --debug, and open the debugger where a task raised",
         group=_EXECUTOR, env="", exposed=False)
     num_simultaneous_tasks: int = setting(
-        1, "how many tasks run at once; auto: as many as there are usable cores",
+        1, "how many tasks run at once; auto: as many as there are usable cores (affinity, "
+        "limits of the control group, SLURM_CPUS_PER_TASK)",
         group=_EXECUTOR, parse=count_or_auto, metavar="N|auto", env="NUM_TASKS_PER_INSTANCE",
         auto="--num-cpus, else 1")
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from cloud_tasks.errors import QueueUnavailableError
 from cloud_tasks.queues.base import (
+    Backlog,
     Depth,
     Failure,
     Message,
@@ -144,6 +145,9 @@ class FakeQueue(MessageQueue):
             self._request(operation, partial(some, indexes=range(start, min(start + size, n))))
         return failures
 
+    def backlog(self) -> Backlog:
+        return self._request("backlog", lambda stored: Backlog(sum(stored.split()), exact=True))
+
     def close(self) -> None:
         with self._server.changed:
             self.closed = True
@@ -182,6 +186,9 @@ class FakeAdmin(QueueAdmin):
     def depth(self) -> Depth:
         visible, hidden = self._server.stored(self.name).split()
         return Depth(visible, hidden, exact=True)
+
+    def creation(self) -> str:
+        return self._server.stored(self.name).creation
 
     def purge(self) -> None:
         with self._server.changed:

@@ -60,6 +60,7 @@ class Stored:
 
     def __init__(self, server: FakeServer, spec: QueueSpec) -> None:
         self.spec = spec
+        self.creation = f"fake-{next(server.numbers)}"
         self.copies: deque[Copy] = deque()
         self.keys: set[str] = set()
         self.refusals: dict[str, Fault] = {}

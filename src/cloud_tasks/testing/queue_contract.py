@@ -164,6 +164,30 @@ class QueueContract(QueueRequests):
         other.release(held)
         take(queue, 1)
 
+    def test_the_backlog_holds_what_others_hold_until_it_is_deleted(
+        self, queue: MessageQueue, other: MessageQueue
+    ) -> None:
+        if not self.counts_backlog:
+            pytest.skip("the provider can't count")
+
+        def left() -> bool:
+            count = queue.backlog().messages
+            assert count is not None
+            return count > 0
+
+        eventually(lambda: not left(), SOON, what="a new queue is empty")
+        put(queue, ["a", "b"])
+        eventually(left, SOON, what="the messages are counted")
+        held = take(other, 2)
+        assert other.ack(held[:1]) == []
+        assert left()
+        if self.honours_delay:
+            assert other.release(held[1:], delay=3.0) == []
+            assert left()
+            held = [*held[:1], *take(other, 1)]
+        assert other.ack(held[1:]) == []
+        eventually(lambda: not left(), SOON, what="nothing is left")
+
     def test_attempts_are_counted(self, queue: MessageQueue) -> None:
         put(queue, ["a"])
         counted: list[int | None] = []

@@ -77,6 +77,8 @@ class QueueHarness:
     honours_delay = False
     #: Messages that were delivered too often go to the dead-letter queue.
     dead_letters = True
+    #: ``backlog`` knows the messages that are not deleted.
+    counts_backlog = True
     #: Seconds of the leases that a test waits for; at least the provider's shortest.
     lease = 2.0
     #: Messages that a test may put into one queue.

@@ -42,12 +42,12 @@ from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.selection.base import SelectAll, Selection
-from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.resolve import Resolved, reject, resolve
 from cloud_tasks.settings.table import Settings
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.files.task_file import TaskFileSource
 from cloud_tasks.sources.local import make_source
+from cloud_tasks.system import cores
 from cloud_tasks.task import Delivery
 from cloud_tasks.termination.base import SimulatedProbe, TerminationProbe
 from cloud_tasks.worker.run_artifacts import RunArtifacts
@@ -211,6 +211,7 @@ def _make_queue_source(settings: Settings, stats: Stats, clock: Clock) -> QueueS
         ),
         stop=draining,
         clock=clock,
+        until_done=settings.exit_when_done,
     )
 
 
@@ -355,7 +356,9 @@ def _make_executor_options(settings: Settings, task_logs: str | None) -> Executo
         max_result_bytes=int(settings.max_result_size * _MIB),
         log_level=logging.DEBUG if settings.verbose else logging.INFO,
         task_logs=task_logs,
-        environment=thread_limits(settings.num_simultaneous_tasks, usable_cores(), os.environ),
+        environment=thread_limits(
+            settings.num_simultaneous_tasks, cores.usable_within_limits(), os.environ
+        ),
         post_mortem=settings.pdb,
     )
 

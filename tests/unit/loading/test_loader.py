@@ -397,6 +397,80 @@ def test_a_queue_that_was_made_anew_has_nothing_of_what_the_ledger_says(desk: De
     assert len(desk.ids) == 6
 
 
+def test_a_queue_that_others_made_anew_has_nothing_either(desk: Desk) -> None:
+    desk.load([*tasks(6), "nonsense"])
+    for name in ("moon", "moon-events"):
+        desk.provider.admin(name).delete()
+        desk.provider.admin(name).create(QueueSpec())
+    loader = desk.load(tasks(6))
+    assert (loader.result.sent, loader.result.sent_before) == (6, 0)
+    assert len(desk.ids) == 6
+    assert f"made anew after {desk.ledger}" in " ".join(desk.messages).replace("created", "made")
+    assert not any("resuming" in message for message in desk.messages)
+
+
+def test_a_ledger_of_an_older_version_does_not_know_which_queue_it_was(desk: Desk) -> None:
+    desk.load([*tasks(6), "nonsense"])
+    head, _, rest = desk.ledger.read_text().partition("\n")
+    old = {key: value for key, value in json.loads(head).items() if key != "creation"}
+    desk.ledger.write_text(f"{json.dumps(old)}\n{rest}")
+    assert desk.load([*tasks(6), "nonsense"]).result.sent_before == 6
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (6, "the queue has 6 messages now"),
+        (5, "the queue has 5 messages now, which is fewer: workers have run the others, or it was"),
+        (0, "the queue has 0 messages now, which is fewer"),
+    ],
+)
+def test_a_resumed_load_says_what_it_relies_on(desk: Desk, left: int, said: str) -> None:
+    desk.load([*tasks(6), "nonsense"])
+    desk.messages.clear()
+    held = desk.provider.queue("moon").receive(6 - left, wait=0, lease=60) if left < 6 else []
+    desk.provider.queue("moon").ack(held)
+    if not left:
+        desk.provider.admin("moon").purge()
+    desk.load([*tasks(6), "nonsense"])
+    (line,) = [message for message in desk.messages if "resuming" in message]
+    assert f"6 tasks were loaded before, says {desk.ledger}; {said}" in line
+    assert ("remove that file to load all" in line) is (left < 6)
+
+
+def test_what_the_queue_has_may_be_unknown(desk: Desk) -> None:
+    desk.load([*tasks(6), "nonsense"])
+    desk.messages.clear()
+    desk.provider.server.stored("moon").refuse("backlog", 1, QueueUnavailableError("not now"))
+    desk.load([*tasks(6), "nonsense"])
+    (line,) = [message for message in desk.messages if "resuming" in message]
+    assert "unknown (not now); if it was purged, remove that file" in line
+
+
+def test_a_dry_run_names_no_ledger_that_it_did_not_write(desk: Desk) -> None:
+    loader = desk.load([*tasks(3), "nonsense"], dry_run=True)
+    assert str(desk.ledger) not in "\n".join([*loader.lines(), *desk.messages])
+    desk.load([*tasks(3), "nonsense"])
+    desk.messages.clear()
+    loader = desk.load([*tasks(3), "nonsense"], dry_run=True)
+    assert str(desk.ledger) not in "\n".join(loader.lines())
+    assert desk.messages[0].endswith("the queue itself was not asked")
+
+
+def test_a_name_that_only_the_last_queue_can_not_have_makes_none(desk: Desk) -> None:
+    class Strict(FakeProvider):
+        def name_problem(self, name: str) -> str | None:
+            return "is too long" if len(name) > 10 else None
+
+    desk.provider = Strict()
+    desk.job = JobQueues("FAKE", desk.provider, "moon")
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(ConfigurationError, match=r"'moon': .* events is too long"):
+            desk.load(tasks(3), **options)
+    assert not desk.provider.server.queues
+    assert not desk.ledger.exists()
+
+
 def test_without_a_ledger_a_repeat_sends_all(desk: Desk) -> None:
     desk.load([*tasks(6), "nonsense"], ledger=None)
     assert desk.load([*tasks(6)], ledger=None).result.sent == 6

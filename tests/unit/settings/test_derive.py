@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cloud_tasks.settings.derive import usable_cores
 from cloud_tasks.settings.resolve import Resolved, resolve
+from cloud_tasks.system.cores import usable_within_limits
 
 EXECUTOR = "RMS_CLOUD_TASKS_EXECUTOR"
 USE_NEW_PROCESS = "RMS_CLOUD_WORKER_USE_NEW_PROCESS"
@@ -134,10 +134,10 @@ def test_the_number_of_tasks_beats_the_number_of_cpus() -> None:
     assert run("--num-cpus 6 --num-simultaneous-tasks 2").settings.num_simultaneous_tasks == 2
 
 
-def test_auto_runs_as_many_tasks_as_there_are_usable_cores() -> None:
+def test_auto_runs_as_many_tasks_as_there_are_usable_within_limits() -> None:
     resolved = run("--num-simultaneous-tasks auto --num-cpus 1000")
-    assert resolved.settings.num_simultaneous_tasks == usable_cores() >= 1
-    assert resolved.args.num_simultaneous_tasks == usable_cores()
+    assert resolved.settings.num_simultaneous_tasks == usable_within_limits() >= 1
+    assert resolved.args.num_simultaneous_tasks == usable_within_limits()
     assert resolved.origins["num_simultaneous_tasks"] == "command line"
 
 

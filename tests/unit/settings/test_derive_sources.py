@@ -183,7 +183,8 @@ def test_a_queue_run_without_any_record_is_allowed_with_a_warning() -> None:
     ("argv", "said"),
     [
         ("--lease 60", "--lease does"),
-        ("--max-attempts 3 --exit-when-idle 9", "--max-attempts, --exit-when-idle do"),
+        ("--max-attempts 3 --exit-when-idle 120", "--max-attempts, --exit-when-idle do"),
+        ("--exit-when-done", "--exit-when-done does"),
         ("--exactly-once-queue", "--exactly-once-queue does"),
     ],
 )
@@ -241,3 +242,61 @@ def test_a_spot_instance_of_nobody_knows_whom_is_a_warning() -> None:
     (warning,) = warnings(f"{FILE} --is-spot")
     assert "termination notices are not watched for" in warning
     assert warnings(f"{FILE} --is-spot --provider azure") == ()
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "numbers"),
+    [
+        ("--exit-when-idle 119", {}, "--exit-when-idle 119 is shorter than the lease of 120 s"),
+        ("--exit-when-idle 0.5 --lease 60", {}, "0.5 is shorter than the lease of 60 s"),
+        ("--exit-when-idle 29 --max-runtime 1", {}, "29 is shorter than the lease of 30 s"),
+        ("", {f"{PREFIX}EXIT_WHEN_IDLE": "9"}, f"{PREFIX}EXIT_WHEN_IDLE 9 is shorter"),
+    ],
+)
+def test_a_worker_that_leaves_within_a_lease_is_warned_of_with_both_numbers(
+    argv: str, environ: dict[str, str], numbers: str
+) -> None:
+    (warning,) = warnings(f"{QUEUE} {argv}", environ)
+    assert numbers in warning
+    assert "--exit-when-done" in warning
+
+
+@pytest.mark.parametrize(
+    "argv", ["--exit-when-idle 120", "--exit-when-idle 60 --lease 60", "--exit-when-done"]
+)
+def test_a_worker_that_outstays_a_lease_is_not_warned_of(argv: str) -> None:
+    assert warnings(f"{QUEUE} {argv}") == ()
+
+
+def test_to_leave_when_idle_and_when_done_exclude_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = {f"{PREFIX}EXIT_WHEN_IDLE": "300", f"{PREFIX}EXIT_WHEN_DONE": "1"}
+    for argv, environ in (("--exit-when-idle 300 --exit-when-done", {}), ("", both)):
+        (problem,) = problems(f"{QUEUE} {argv}", capsys, **environ)
+        assert "exclude each other" in problem
+    assert run(f"{FILE} {QUEUE} --exit-when-idle 300 --exit-when-done").warnings != ()
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "done", "idle"),
+    [
+        ("--exit-when-done", {"EXIT_WHEN_IDLE": "300"}, True, None),
+        ("--exit-when-idle 300", {"EXIT_WHEN_DONE": "1"}, False, 300.0),
+        ("--no-exit-when-done --exit-when-idle 300", {}, False, 300.0),
+    ],
+)
+def test_the_nearer_of_the_two_holds(
+    argv: str, environ: dict[str, str], done: bool, idle: float | None
+) -> None:
+    resolved = run(f"{QUEUE} {argv}", {f"{PREFIX}{name}": environ[name] for name in environ})
+    assert (resolved.settings.exit_when_done, resolved.settings.exit_when_idle) == (done, idle)
+
+
+def test_a_queue_of_which_tasks_are_skipped_is_never_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (problem,) = problems(f"{QUEUE} --tasks-to-skip 3 --exit-when-done", capsys)
+    assert "--tasks-to-skip" in problem
+    assert "--exit-when-done" in problem
+    run(f"{QUEUE} --tasks-to-skip 0 --exit-when-done")

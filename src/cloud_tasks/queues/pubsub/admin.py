@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 from typing import Any
 
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError
 from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error
+from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error, unfit
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.queue import clipped
 
@@ -19,6 +20,8 @@ _OLD_MAX_RETENTION = 7 * 86400
 _MIN_DELIVERIES, _MAX_DELIVERIES = 5, 100
 #: Seconds for creating and deleting, which takes the service longer than handling a message.
 _SETUP_TIMEOUT = 2 * TIMEOUT
+#: Label of a subscription by which it is known again, because Pub/Sub doesn't tell its age.
+_CREATION = "cloud-tasks-creation"
 #: Seconds by which the clocks of this machine and of the service may differ.
 _CLOCK_SKEW = 60
 
@@ -45,31 +48,41 @@ class PubSubAdmin(QueueAdmin):
         created = not self._has_topic() and self._create_topic(self._names)
         if self._has_subscription():
             return created
+        if spec.counted:
+            # Before the queue's own, so that it gets every message that the queue gets.
+            self._create_subscription(self._names, self._names.count, spec)
         dead_letter_policy = None
         if spec.dead_letter is not None:
             dead = self._names.of(spec.dead_letter)
             # A topic without a subscription keeps no messages.
             self._create_topic(dead)
-            self._create_subscription(dead, spec, None)
+            self._create_subscription(dead, dead.subscription, spec)
             attempts = min(max(spec.max_deliveries, _MIN_DELIVERIES), _MAX_DELIVERIES)
             dead_letter_policy = {
                 "dead_letter_topic": dead.topic,
                 "max_delivery_attempts": attempts,
             }
-        return self._create_subscription(self._names, spec, dead_letter_policy) or created
+        subscription = self._names.subscription
+        own = self._create_subscription(self._names, subscription, spec, dead_letter_policy)
+        return own or created
 
     def _create_topic(self, names: Names) -> bool:
         return self._create("topic", "create_topic", {"name": names.topic})
 
     def _create_subscription(
-        self, names: Names, spec: QueueSpec, dead_letter_policy: dict[str, Any] | None
+        self,
+        names: Names,
+        subscription: str,
+        spec: QueueSpec,
+        dead_letter_policy: dict[str, Any] | None = None,
     ) -> bool:
         fields = {
-            "name": names.subscription,
+            "name": subscription,
             "topic": names.topic,
             "ack_deadline_seconds": clipped(spec.lease),
+            "labels": {_CREATION: secrets.token_hex(8)},
             "expiration_policy": {},  # never expires; the default is 31 days without use
-            "enable_exactly_once_delivery": self._exactly_once,
+            "enable_exactly_once_delivery": self._exactly_once and subscription != names.count,
         }
         if dead_letter_policy is not None:
             fields["dead_letter_policy"] = dead_letter_policy
@@ -113,12 +126,19 @@ class PubSubAdmin(QueueAdmin):
                 f"{self._names.project!r} belongs to topic {found.topic!r}, not to its own: delete "
                 "the queue before you create it again"
             )
+        if (problem := unfit(found, self._names)) is not None:
+            raise problem
         return True
 
     def depth(self) -> Depth:
         """Return unknown numbers: only Google's monitoring counts messages, minutes late."""
         self._connection.read("subscription")
         return Depth(None, None)
+
+    def creation(self) -> str | None:
+        """Return the label that ``create`` gave the subscription; None if others created it."""
+        label: str | None = self._connection.read("subscription").labels.get(_CREATION)
+        return label
 
     def purge(self) -> None:
         """Mark all messages up to now as acknowledged; the settings stay."""
@@ -128,12 +148,13 @@ class PubSubAdmin(QueueAdmin):
         self._connection.request("subscription", "seek", fields, timeout=_SETUP_TIMEOUT)
 
     def delete(self) -> bool:
-        """Delete subscription and topic; return False if there was neither."""
-        deleted = self._delete("subscription")
-        return self._delete("topic") or deleted
+        """Delete subscriptions and topic; return False if there was none of them."""
+        deleted = self._delete("subscription", self._names.subscription)
+        self._delete("subscription", self._names.count)
+        return self._delete("topic", self._names.topic) or deleted
 
-    def _delete(self, side: Side) -> bool:
-        fields: dict[str, Any] = {side: getattr(self._names, side)}
+    def _delete(self, side: Side, name: str) -> bool:
+        fields: dict[str, Any] = {side: name}
         try:
             self._connection.request(side, f"delete_{side}", fields, timeout=_SETUP_TIMEOUT)
         except QueueMissingError:

@@ -83,7 +83,18 @@ class Connection:
 
     def read(self, side: Side) -> Any:
         """Request the properties of the topic or the subscription; raises as ``request``."""
-        return self.request(side, f"get_{side}", {side: getattr(self.names, side)})
+        name = getattr(self.names, side)
+        found = self.request(side, f"get_{side}", {side: name})
+        if found.name != name:
+            raise self.no_answer(f"the properties of the {side} without its name")
+        return found
+
+    def no_answer(self, what: str) -> QueueUnavailableError:
+        """Return the error for an answer that lacks what it must have; *what* describes it."""
+        return QueueUnavailableError(
+            f"what answers for queue {self.names.queue!r} in project {self.names.project!r} is no "
+            f"Pub/Sub ({what}): something is in the way, or the endpoint is wrong"
+        )
 
     def call(
         self, side: Side, method: str, fields: Mapping[str, Any], *, timeout: float = TIMEOUT

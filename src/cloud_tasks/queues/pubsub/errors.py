@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from cloud_tasks.errors import (
     QueueError,
@@ -99,6 +99,32 @@ def to_queue_error(error: CallError, names: Names, side: Side) -> QueueError:
     if error.is_transient:
         return QueueUnavailableError(f"Pub/Sub can't be used now for the {where}: {detail}")
     return QueueRefusedError(f"Pub/Sub refuses a request for the {where}: {detail}")
+
+
+def unfit(subscription: Any, names: Names) -> QueueRefusedError | None:
+    """Return the error for a subscription of whose messages a worker gets none, or only some."""
+    anew = "delete the queue and create it again with `cloud_tasks load_queue`"
+    short = names.subscription.rpartition("/")[2]
+    if subscription.detached:
+        what, remedy = "is detached from its topic, so it gets no message", anew
+    elif subscription.filter:
+        what = f"has a filter ({subscription.filter[:_MAX_QUOTE]}), so it drops tasks"
+        remedy = f"a filter can't be removed: {anew}"
+    elif subscription.push_config.push_endpoint:
+        what = "pushes its messages to an address, so a worker gets none"
+        remedy = f"run `gcloud pubsub subscriptions modify-push-config {short} --push-endpoint=''`"
+    elif _exports(subscription):
+        what, remedy = "writes its messages into a table or bucket, so a worker gets none", anew
+    else:
+        return None
+    return QueueRefusedError(
+        f"the Pub/Sub subscription {short!r} of queue {names.queue!r} in project "
+        f"{names.project!r} {what}: {remedy}"
+    )
+
+
+def _exports(subscription: Any) -> bool:
+    return bool(subscription.bigquery_config.table or subscription.cloud_storage_config.bucket)
 
 
 def no_credentials(names: Names, reason: str | None) -> QueueRefusedError:

@@ -20,6 +20,10 @@ class PubSubProvider(QueueProvider):
     limits = LIMITS
     required_settings = ("project_id",)
 
+    def name_problem(self, name: str) -> str | None:
+        """Return why Pub/Sub takes no queue of that *name*; None if it does."""
+        return Names(name, self.project_id or "").problem
+
     def queue(self, name: str) -> PubSubQueue:
         """Return the queue *name* of the project."""
         return PubSubQueue(self._connection(name), exactly_once=self.exactly_once)

@@ -16,6 +16,7 @@ from typing import Any
 
 from cloud_tasks.errors import QueueError, QueueMissingError
 from cloud_tasks.queues.base import (
+    Backlog,
     Failure,
     Message,
     MessageQueue,
@@ -24,8 +25,15 @@ from cloud_tasks.queues.base import (
     QueueLimits,
 )
 from cloud_tasks.queues.batching import chunks
+from cloud_tasks.queues.pubsub.backlog import find_backlog
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, NoPermissionError, Side, to_queue_error
+from cloud_tasks.queues.pubsub.errors import (
+    CallError,
+    NoPermissionError,
+    Side,
+    to_queue_error,
+    unfit,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +116,8 @@ class PubSubQueue(MessageQueue):
                 f"{self._names.project!r} belongs to topic {subscription.topic!r}: delete the "
                 "queue and create it again"
             )
+        if (problem := unfit(subscription, self._names)) is not None:
+            raise problem
         if self._exactly_once and not subscription.enable_exactly_once_delivery:
             logger.warning(
                 "%s was not created for exactly-once delivery: it may deliver a message again",
@@ -157,12 +167,15 @@ class PubSubQueue(MessageQueue):
             if error.code == "NOT_FOUND":  # a subscription created anew may have another lease
                 self._lease = None
             raise to_queue_error(error, self._names, "subscription") from error
+        if not all(found.ack_id and found.message.message_id for found in answer.received_messages):
+            raise self._connection.no_answer("a message without its ids")
         return [
             Message(
                 received.message.message_id,
                 received.message.data,
                 received.ack_id,
                 received.delivery_attempt or None,
+                None if received.message.data else dict(received.message.attributes),
             )
             for received in answer.received_messages
         ]
@@ -242,7 +255,7 @@ class PubSubQueue(MessageQueue):
         failures, fitting = [], []
         for index, message in enumerate(messages):
             size = len(message.body)
-            if not size:
+            if not (size or message.attributes):
                 failures.append(Failure(index, "Pub/Sub takes no empty message", lost=True))
             elif size > LIMITS.message_bytes:
                 reason = f"{size} bytes are more than the {LIMITS.message_bytes} of a message"
@@ -252,12 +265,23 @@ class PubSubQueue(MessageQueue):
         for chunk in chunks(fitting, LIMITS.send, LIMITS.request_bytes):
             fields = {
                 "topic": self._names.topic,
-                "messages": [{"data": message.body} for message in chunk],
+                "messages": [
+                    {"data": message.body, "attributes": message.attributes or {}}
+                    for message in chunk
+                ],
             }
             timeout = TIMEOUT + sum(len(message.body) for message in chunk) / _BYTES_PER_SECOND
             self._count("send")
-            self._connection.request("topic", "publish", fields, timeout=timeout)
+            answer = self._connection.request("topic", "publish", fields, timeout=timeout)
+            if len(answer.message_ids) != len(chunk):
+                raise self._connection.no_answer(
+                    f"{len(answer.message_ids)} ids for {len(chunk)} messages"
+                )
         return failures
+
+    def backlog(self) -> Backlog:
+        """Return whether a message is not acknowledged, by a snapshot: see ``backlog``."""
+        return find_backlog(self._connection, self._count)
 
     def close(self) -> None:
         """Close the connections. Idempotent."""

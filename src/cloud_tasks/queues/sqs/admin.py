@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
 
 from cloud_tasks.errors import QueueMissingError
 from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.sqs import codes
-from cloud_tasks.queues.sqs.client import Connection, queue_url
+from cloud_tasks.queues.sqs.client import Connection, queue_attributes, queue_url
 from cloud_tasks.queues.sqs.names import FIFO, sqs_name
-from cloud_tasks.queues.sqs.queue import LIMITS
+from cloud_tasks.queues.sqs.queue import LIMITS, read_depth
 
 #: Limits of SQS, in seconds.
 _MIN_RETENTION, _MAX_RETENTION = 60, 14 * 86_400
-
-_VISIBLE = "ApproximateNumberOfMessages"
-_DELAYED = "ApproximateNumberOfMessagesDelayed"
-_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
 
 
 class SqsAdmin(QueueAdmin):
@@ -41,19 +36,25 @@ class SqsAdmin(QueueAdmin):
             return False
         attributes = self._attributes(spec)
         try:
-            self._connection.request(
+            answer = self._connection.request(
                 "create_queue", self.name, QueueName=self.name, Attributes=attributes
             )
         except codes.QueueExistsError:  # another process created it at the same time
             return False
+        if not answer.get("QueueUrl"):
+            raise self._connection.no_answer(self.name, "an answer without the queue's URL")
         return True
 
     def depth(self) -> Depth:
         """Return the number of its messages: SQS's estimate, some seconds old."""
-        names = [_VISIBLE, _DELAYED, _IN_FLIGHT]
-        attributes = self._queue_attributes(self.name, names)
-        visible, delayed, in_flight = (int(attributes.get(name, 0)) for name in names)
-        return Depth(visible + delayed, in_flight, exact=False)
+        return read_depth(self._connection, self.name, queue_url(self._connection, self.name))
+
+    def creation(self) -> str:
+        """Return the queue's ARN, which names region and account, and when it was created."""
+        url = queue_url(self._connection, self.name)
+        names = ["QueueArn", "CreatedTimestamp"]
+        found = queue_attributes(self._connection, self.name, url, names)
+        return " ".join(found[name] for name in names)
 
     def purge(self) -> None:
         """Delete all its messages; takes effect within 60 s, and SQS allows it once in 60 s."""
@@ -89,17 +90,12 @@ class SqsAdmin(QueueAdmin):
             }
         if spec.dead_letter is not None:
             dead = sqs_name(spec.dead_letter, fifo=fifo)
+            url = queue_url(self._connection, dead)
             policy = {
-                "deadLetterTargetArn": self._queue_attributes(dead, ["QueueArn"])["QueueArn"],
+                "deadLetterTargetArn": queue_attributes(self._connection, dead, url, ["QueueArn"])[
+                    "QueueArn"
+                ],
                 "maxReceiveCount": str(spec.max_deliveries),
             }
             attributes["RedrivePolicy"] = json.dumps(policy)
         return attributes
-
-    def _queue_attributes(self, name: str, attributes: list[str]) -> dict[str, Any]:
-        url = queue_url(self._connection, name)
-        answer = self._connection.request(
-            "get_queue_attributes", name, QueueUrl=url, AttributeNames=attributes
-        )
-        found: dict[str, Any] = answer.get("Attributes", {})
-        return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 import ssl
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableError
@@ -18,6 +21,9 @@ _CONNECT_TIMEOUT = 5
 _READ_TIMEOUT = LONGEST_WAIT + 10
 #: Requests at the same time: receiving, settling, extending and sending, for three queues.
 _CONNECTIONS = 10
+
+#: Lowest HTTP status that the SDK takes for an error, and lowest of the server's own errors.
+_FIRST_ERROR, _SERVER_FAULT = 300, 500
 
 #: Part of the host name of AWS's own servers; messages name the region instead of these.
 _AWS = ".amazonaws.com"
@@ -37,6 +43,10 @@ _REASONS = {
     "ReadTimeoutError": "no answer in time",
     "ResponseParserError": "what answers there does not speak the protocol of SQS",
 }
+
+
+class _NoAnswerError(Exception):
+    """A response that SQS can't have sent."""
 
 
 class Connection:
@@ -84,6 +94,10 @@ class Connection:
             raise as_queue_error(error, self.place(queue)) from None
         return answer
 
+    def no_answer(self, queue: str, what: str) -> QueueUnavailableError:
+        """Return the error for a response that lacks what it must have; *what* describes it."""
+        return _no_answer(self.place(queue), what)
+
     def place(self, queue: str) -> str:
         """Describe queue and server for messages, without user name or password of the endpoint."""
         meta = None if self._client is None else self._client.meta
@@ -112,7 +126,7 @@ def _make_client(endpoint_url: str | None) -> Any:
     region = session.get_config_variable("region") or IMDSRegionProvider(session).provide()
     if not region:
         raise NoRegionError  # the SDK would accept an empty one
-    return boto3.session.Session(botocore_session=session).client(
+    client = boto3.session.Session(botocore_session=session).client(
         "sqs",
         region_name=region,
         endpoint_url=endpoint_url or None,
@@ -124,6 +138,51 @@ def _make_client(endpoint_url: str | None) -> Any:
             tcp_keepalive=True,
         ),
     )
+    for operation in client.meta.service_model.operation_names:
+        output = client.meta.service_model.operation_model(operation).output_shape
+        members = frozenset() if output is None else frozenset(output.members)
+        client.meta.events.register(
+            f"before-parse.sqs.{operation}", functools.partial(_check_response, members)
+        )
+    return client
+
+
+def _check_response(members: frozenset[str], response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Raise for a response that isn't SQS's: the SDK takes it for an empty answer, or fails.
+
+    A proxy or the login page of a network answers every request so, also with success. *members*
+    are the names that the answer to this operation may have.
+
+    Raises:
+        _NoAnswerError: the body is no JSON object, or one about something else.
+    """
+    status, body = response_dict["status_code"], response_dict["body"]
+    if not body and not members:
+        return
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        if status >= _SERVER_FAULT:
+            return  # the SDK reads no body of such a response
+        answer = None
+    right = isinstance(answer, dict)
+    if right and answer and status < _FIRST_ERROR:
+        right = not members.isdisjoint(answer)
+    if not right:
+        kind = response_dict["headers"].get("content-type", "no type")
+        raise _NoAnswerError(f"HTTP {status}, {len(body):,} bytes of {kind}")
+
+
+def _no_answer(place: str, what: str) -> QueueUnavailableError:
+    return QueueUnavailableError(
+        f"what answers for {place} is no SQS ({_printable(what)}): a proxy or a login page is in "
+        "the way, or the endpoint is wrong"
+    )
+
+
+def _printable(text: str) -> str:
+    """Return at most 100 characters of foreign *text*, without those that a terminal obeys."""
+    return "".join(character if character.isprintable() else "?" for character in text[:100])
 
 
 def as_queue_error(error: Exception, place: str) -> QueueError:
@@ -131,6 +190,8 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
     from botocore import exceptions as sdk
     from botocore.parsers import ResponseParserError
 
+    if isinstance(error, _NoAnswerError):
+        return _no_answer(place, str(error))
     if isinstance(error, sdk.ClientError):
         details = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -184,12 +245,26 @@ def queue_url(connection: Connection, name: str) -> str:
 
     Raises:
         QueueMissingError: there is no such queue.
-        QueueRefusedError: among others, the server is no SQS.
+        QueueUnavailableError: among others, the server is no SQS.
     """
-    answer = connection.request("get_queue_url", name, QueueName=name)
-    url = answer.get("QueueUrl")
-    if not isinstance(url, str):
-        raise QueueRefusedError(
-            f"{connection.place(name)}: what answers there is no SQS; correct --endpoint-url"
-        )
+    url = connection.request("get_queue_url", name, QueueName=name).get("QueueUrl")
+    if not (isinstance(url, str) and url):
+        raise connection.no_answer(name, "an answer without the queue's URL")
     return url
+
+
+def queue_attributes(
+    connection: Connection, name: str, url: str, names: Sequence[str]
+) -> dict[str, str]:
+    """Request the attributes *names* of the queue at *url*; returns all of them.
+
+    Raises:
+        QueueUnavailableError: among others, one is missing in the answer.
+    """
+    answer = connection.request(
+        "get_queue_attributes", name, QueueUrl=url, AttributeNames=list(names)
+    )
+    found = answer.get("Attributes") or {}
+    if missing := [name for name in names if not isinstance(found.get(name), str)]:
+        raise connection.no_answer(name, f"an answer without {', '.join(missing)}")
+    return {name: found[name] for name in names}

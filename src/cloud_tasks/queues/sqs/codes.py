@@ -93,10 +93,17 @@ def queue_error(code: str, message: str, status: int, place: str) -> QueueError:
         return Unavailable(_WAIT[name].format(place=place))
     if name in _EXPIRED:
         return Unavailable(f"the AWS credentials for {place} have expired ({name}): renew them")
+    if name == str(status):
+        # SQS names each of its errors: this is one of a proxy, or of the login page of a network.
+        # Its text is a page, so it is not quoted.
+        if status >= _SERVER_FAULT:
+            return Unavailable(f"{place} can't be used now (HTTP {status})")
+        return Unavailable(
+            f"what answers for {place} is no SQS (HTTP {status}): a proxy or a login page is in "
+            "the way, or the endpoint is wrong"
+        )
     if name in _TRANSIENT or status == _TOO_MANY or status >= _SERVER_FAULT:
-        # A response that isn't from SQS itself, but from a proxy, has the status as its code.
-        cause = f"HTTP {status}" if name == str(status) else f"{name}, HTTP {status}"
-        return Unavailable(f"{place} can't be used now ({cause}){_quote(message)}")
+        return Unavailable(f"{place} can't be used now ({name}, HTTP {status}){_quote(message)}")
     return _refusal(name, message, place)
 
 

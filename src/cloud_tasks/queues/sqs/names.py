@@ -11,6 +11,9 @@ from cloud_tasks.queues.base import dead_name, events_name
 FIFO = ".fifo"
 
 _SUFFIXES = (events_name(""), dead_name(""))
+#: Longest name of a queue, the suffix included.
+_MAX_NAME = 80
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.fifo)?")
 #: Valid group and deduplication ids of messages.
 _KEY = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 
@@ -27,6 +30,15 @@ def sqs_name(name: str, *, fifo: bool) -> str:
     if fifo or name.endswith(FIFO) or stem.endswith(FIFO):
         return f"{stem.removesuffix(FIFO)}{suffix}{FIFO}"
     return name
+
+
+def name_problem(name: str) -> str | None:
+    """Return why SQS takes no queue of *name*, which is one of its own names; None if it does."""
+    if len(name) > _MAX_NAME:
+        return f"has {len(name)} characters, and SQS allows {_MAX_NAME}"
+    if not _NAME.fullmatch(name):
+        return "has other characters than letters, digits, '-' and '_' of ASCII"
+    return None
 
 
 def message_key(key: str) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from cloud_tasks.queues.base import QueueProvider
 from cloud_tasks.queues.sqs.admin import SqsAdmin
 from cloud_tasks.queues.sqs.client import Connection
-from cloud_tasks.queues.sqs.names import sqs_name
+from cloud_tasks.queues.sqs.names import name_problem, sqs_name
 from cloud_tasks.queues.sqs.queue import LIMITS, SqsQueue
 
 
@@ -24,6 +24,10 @@ class SqsProvider(QueueProvider):
     def connection(self) -> Connection:
         """The connection that all queues and admins of this provider share."""
         return Connection(self.endpoint_url)
+
+    def name_problem(self, name: str) -> str | None:
+        """Return why SQS takes no queue of that *name*; None if it does."""
+        return name_problem(self._sqs_name(name))
 
     def queue(self, name: str) -> SqsQueue:
         """Return the queue that users call *name*; makes no request."""

@@ -15,6 +15,8 @@ from typing import Any
 
 from cloud_tasks.errors import QueueMissingError, QueueUnavailableError
 from cloud_tasks.queues.base import (
+    Backlog,
+    Depth,
     Failure,
     Message,
     MessageQueue,
@@ -24,7 +26,12 @@ from cloud_tasks.queues.base import (
 )
 from cloud_tasks.queues.batching import chunks
 from cloud_tasks.queues.sqs import codes
-from cloud_tasks.queues.sqs.client import LONGEST_WAIT, Connection, queue_url
+from cloud_tasks.queues.sqs.client import (
+    LONGEST_WAIT,
+    Connection,
+    queue_attributes,
+    queue_url,
+)
 from cloud_tasks.queues.sqs.names import FIFO, message_key
 
 #: Most messages in one request of any kind.
@@ -41,6 +48,10 @@ LIMITS = QueueLimits(
     longest_hold=43_200.0,
     longest_wait=float(LONGEST_WAIT),
 )
+
+_VISIBLE = "ApproximateNumberOfMessages"
+_DELAYED = "ApproximateNumberOfMessagesDelayed"
+_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
 
 #: Seconds kept free before the end of the longest hold: our count starts when the answer is read,
 #: SQS's when it is sent, and SQS refuses to extend beyond the end.
@@ -105,7 +116,10 @@ class SqsQueue(MessageQueue):
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )
         now = time.monotonic()
-        return [_message(found, now) for found in answer.get("Messages", ())]
+        try:
+            return [_message(found, now) for found in answer.get("Messages") or ()]
+        except (KeyError, ValueError) as error:
+            raise self._connection.no_answer(self.name, f"a message without {error}") from error
 
     def extend(self, messages: Sequence[Message], seconds: float) -> list[Failure]:
         """Make the leases of *messages* end *seconds* from now, at most 12 hours after receipt."""
@@ -148,6 +162,13 @@ class SqsQueue(MessageQueue):
                 entries.append(self._outgoing(index, message))
         return failures + self._in_batches("send", "send_message_batch", entries)
 
+    def backlog(self) -> Backlog:
+        """Return SQS's estimate of the messages that are not deleted; it is some seconds old."""
+        url = self._own_url()
+        self._count("backlog")
+        depth = read_depth(self._connection, self.name, url)
+        return Backlog((depth.visible or 0) + (depth.in_flight or 0))
+
     def close(self) -> None:
         """Close idle connections. Idempotent."""
         self._connection.close()
@@ -182,13 +203,27 @@ class SqsQueue(MessageQueue):
                 rest = [entry for part in (chunk, *pending) for entry in part]
                 return failures + [Failure(entry.index, str(error)) for entry in rest]
             else:
-                failures += [_failure(entry) for entry in answer.get("Failed", ())]
+                failures += self._failures(chunk, answer)
             answered = True
         return failures
 
+    def _failures(self, chunk: list[_Entry], answer: dict[str, Any]) -> list[Failure]:
+        """Return the failures that *answer* tells of *chunk*; no word about an entry is one."""
+        pending = {str(entry.index): entry.index for entry in chunk}
+        for entry in answer.get("Successful") or ():
+            pending.pop(entry.get("Id"), None)
+        failures = []
+        for entry in answer.get("Failed") or ():
+            index = pending.pop(entry.get("Id"), None)
+            if index is not None:
+                failures.append(_failure(index, entry))
+        if pending:
+            silence = str(self._connection.no_answer(self.name, "an answer without the messages"))
+            failures += [Failure(index, silence) for index in pending.values()]
+        return failures
+
     def _request(self, counted: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        url = self._url or self._look_up("url")
-        self._url = url
+        url = self._own_url()
         self._count(counted)
         try:
             return self._connection.request(operation, self.name, QueueUrl=url, **parameters)
@@ -196,13 +231,32 @@ class SqsQueue(MessageQueue):
             self._url = None
             raise
 
+    def _own_url(self) -> str:
+        self._url = self._url or self._look_up("url")
+        return self._url
+
     def _look_up(self, counted: str) -> str:
         self._count(counted)
         return queue_url(self._connection, self.name)
 
 
+def read_depth(connection: Connection, name: str, url: str) -> Depth:
+    """Request how many messages the queue at *url* has: SQS's estimates, some seconds old."""
+    found = queue_attributes(connection, name, url, (_VISIBLE, _DELAYED, _IN_FLIGHT))
+    try:
+        counts = {attribute: int(value) for attribute, value in found.items()}
+    except ValueError as error:
+        raise connection.no_answer(name, f"a number of messages that is none: {error}") from error
+    return Depth(counts[_VISIBLE] + counts[_DELAYED], counts[_IN_FLIGHT], exact=False)
+
+
 def _message(found: dict[str, Any], now: float) -> Message:
-    count = found.get("Attributes", {}).get("ApproximateReceiveCount")
+    """Return the message of one entry of an answer.
+
+    Raises:
+        KeyError, ValueError: it lacks what every message has.
+    """
+    count = (found.get("Attributes") or {}).get("ApproximateReceiveCount")
     return Message(
         message_id=found["MessageId"],
         body=found["Body"].encode(),
@@ -234,8 +288,8 @@ def _unsendable(body: bytes) -> str | None:
     return None
 
 
-def _failure(entry: dict[str, Any]) -> Failure:
+def _failure(index: int, entry: dict[str, Any]) -> Failure:
     code, message = entry.get("Code", ""), entry.get("Message") or ""
     lost = codes.is_lost(code, message, sender_fault=bool(entry.get("SenderFault")))
     reason = f"{codes.plain(code)}: {message}" if message else codes.plain(code)
-    return Failure(int(entry["Id"]), reason, lost)
+    return Failure(index, reason, lost)

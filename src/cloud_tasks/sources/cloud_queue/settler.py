@@ -74,7 +74,8 @@ class Settler:
     def _move(self, leases: Sequence[Lease]) -> list[Lease]:
         if self._dead is None or not leases:
             return []
-        letters = [Outgoing(lease.message.body, lease.message.message_id) for lease in leases]
+        messages = [lease.message for lease in leases]
+        letters = [Outgoing(m.body, m.message_id, m.attributes) for m in messages]
         try:
             failures = self._dead.send(letters, budget=_MOVE_BUDGET)
         except QueueError as error:

@@ -36,6 +36,7 @@ from cloud_tasks.errors import SourceError
 from cloud_tasks.queues.base import Message
 from cloud_tasks.queues.retrying import RetryingQueue
 from cloud_tasks.sources.base import Limits, TaskSource
+from cloud_tasks.sources.cloud_queue.done import DoneCheck
 from cloud_tasks.sources.cloud_queue.leases import Lease, Leases
 from cloud_tasks.sources.cloud_queue.messages import to_delivery
 from cloud_tasks.sources.cloud_queue.prefetch import PrefetchBuffer, PrefetchPolicy
@@ -63,7 +64,8 @@ _CHECK_INTERVAL = 0.2
 class QueueSource(TaskSource):
     """The tasks in *queue*, whose retries end when *stop* is set; ``drain`` sets it.
 
-    A lease without an extension lasts *lease* seconds, clipped to the provider's limits.
+    A lease without an extension lasts *lease* seconds, clipped to the provider's limits. With
+    *until_done* the source ends when no message is left, held by any worker or not.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class QueueSource(TaskSource):
         policy: PrefetchPolicy,
         stop: threading.Event,
         clock: Clock,
+        until_done: bool = False,
     ) -> None:
         limits = queue.limits
         self.limits = Limits(requeues=True, settle=limits.settle, heeds_drain=True)
@@ -85,6 +88,8 @@ class QueueSource(TaskSource):
         self._stop = stop
         self._clock = clock
         self._leases = Leases(settler.queue, self._lease, clock)
+        self._done_check = DoneCheck(queue, self._lease, clock) if until_done else None
+        self._done = False
         self._changed = threading.Condition()
         self._buffer = PrefetchBuffer(policy, limits.receive, clock)
         self._settling = 0  # calls that settle, in any thread
@@ -114,6 +119,8 @@ class QueueSource(TaskSource):
                 "`cloud_tasks load_queue` makes queues that do",
                 self._queue,
             )
+        if self._done_check is not None:
+            self._done_check.open()
 
     def receive(self, n: int) -> Batch:
         """Return up to *n* tasks; blocks until there is one or the source has ended.
@@ -126,7 +133,7 @@ class QueueSource(TaskSource):
             while self._draining or not self._buffer:
                 if self._failure is not None:
                     raise self._failure
-                if self._draining or self._buffer.left <= 0 or self._buffer.is_idle():
+                if self._draining or self._buffer.left <= 0 or self._has_ended():
                     return Batch(ended=True)
                 self._changed.wait(_CHECK_INTERVAL)
             items, lost = self._buffer.take(n, self._leases.is_lost)
@@ -136,6 +143,9 @@ class QueueSource(TaskSource):
             tuple(item for item in items if isinstance(item, Delivery)),
             tuple(item for item in items if isinstance(item, Malformed)),
         )
+
+    def _has_ended(self) -> bool:
+        return self._done or self._buffer.is_idle()
 
     def _start(self) -> None:
         if self._receiver.ident is not None or self._draining:
@@ -248,6 +258,8 @@ class QueueSource(TaskSource):
             while (n := self._await_room()) is not None:
                 received = self._receive_some(n, wait)
                 wait = _FIRST_WAIT if received else min(2 * wait, _LONGEST_WAIT)
+                if self._done_check is not None:
+                    self._check_done(self._done_check, received)
         except SourceError as error:
             self._fail(error)
         except BaseException as error:
@@ -258,7 +270,7 @@ class QueueSource(TaskSource):
     def _await_room(self) -> int | None:
         """Block until there is room for tasks; return for how many, None at the end."""
         with self._changed:
-            while not (self._draining or self._buffer.is_idle()):
+            while not (self._draining or self._has_ended()):
                 if room := self._buffer.room():
                     return room
                 self._changed.wait()
@@ -292,6 +304,17 @@ class QueueSource(TaskSource):
             if items or not messages:  # else all were repeats of held messages
                 self._buffer.put(items, asked)
             self._changed.notify_all()
+
+    def _check_done(self, check: DoneCheck, received: int) -> None:
+        """End the source if the job is done; *received* is the number of messages that came."""
+        with self._changed:
+            holding = received or self._settling or len(self._buffer)
+        if holding or self._leases.held():
+            check.busy()
+        elif check.is_done():
+            with self._changed:
+                self._done = True
+                self._changed.notify_all()
 
     def _fail(self, error: SourceError) -> None:
         with self._changed:

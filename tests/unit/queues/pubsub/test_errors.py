@@ -20,7 +20,15 @@ from cloud_tasks.errors import (
     QueueRefusedError,
     QueueUnavailableError,
 )
-from cloud_tasks.queues.base import Failure, Message, MessageQueue, Outgoing, QueueInfo
+from cloud_tasks.queues.base import (
+    Failure,
+    Message,
+    MessageQueue,
+    Outgoing,
+    QueueInfo,
+    QueueSpec,
+)
+from cloud_tasks.queues.pubsub.admin import PubSubAdmin
 from cloud_tasks.queues.pubsub.client import Connection
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.provider import PubSubProvider
@@ -59,8 +67,8 @@ class Service:
                 self.asked.append((method, request))
                 self.times.append(context.time_remaining())
                 planned = self.answers.get(method)
-                given = planned.popleft() if planned else self.always.get(method, well)
-            return given(context)
+                given = planned.popleft() if planned else self.always.get(method)
+            return (given or right(method, request))(context)
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -82,8 +90,18 @@ class Service:
         return [method for method, _ in self.asked]
 
 
-def well(context: Any) -> bytes:
+def empty(context: Any) -> bytes:
     return b""
+
+
+def right(method: str, request: bytes) -> Callable[[Any], bytes]:
+    """Return the answer of a service with which all is well."""
+    if method == "GetTopic":
+        return encoded("Topic", name="projects/earth/topics/jobs-topic")
+    if method == "Publish":
+        count = len(decoded("PublishRequest", request).messages)
+        return encoded("PublishResponse", message_ids=[f"{n}" for n in range(count)])
+    return empty
 
 
 def info(code: str, verdicts: Mapping[str, str]) -> bytes:
@@ -117,8 +135,9 @@ def encoded(kind: str, **fields: Any) -> Callable[[Any], bytes]:
 
 
 def subscription(lease: int = 60, **fields: Any) -> Callable[[Any], bytes]:
-    topic = "projects/earth/topics/jobs-topic"
-    return encoded("Subscription", topic=topic, ack_deadline_seconds=lease, **fields)
+    names = Names("jobs", "earth")
+    fields = {"name": names.subscription, "topic": names.topic, **fields}
+    return encoded("Subscription", ack_deadline_seconds=lease, **fields)
 
 
 def pulled(*ids: str) -> Callable[[Any], bytes]:
@@ -438,6 +457,78 @@ class TestSettling:
         assert [ack_id for part in found for ack_id in part] == ids
         assert max(len(part) for part in found) <= 1000
         assert max(len(data) for data in requests) < 512 * 1024
+
+
+class TestNoAnswers:
+    """Answers that lack what they must have are trouble that may pass."""
+
+    @pytest.mark.parametrize("method", ["GetTopic", "GetSubscription"])
+    def test_properties_without_a_name(
+        self, queue: PubSubQueue, service: Service, method: str
+    ) -> None:
+        service.always[method] = empty
+        with pytest.raises(QueueUnavailableError, match=r"is no Pub/Sub"):
+            queue.check()
+        del service.always[method]
+        service.always["GetSubscription"] = subscription()
+        queue.check()
+
+    @pytest.mark.parametrize("ids", [[], ["1"], ["1", "2", "3"]])
+    def test_a_send_of_which_not_every_message_has_an_id(
+        self, queue: PubSubQueue, service: Service, ids: list[str]
+    ) -> None:
+        service.always["Publish"] = encoded("PublishResponse", message_ids=ids)
+        with pytest.raises(QueueUnavailableError, match=f"{len(ids)} ids for 2 messages"):
+            queue.send([Outgoing(b"x", "a"), Outgoing(b"y", "b")])
+
+    @pytest.mark.parametrize(
+        "lacking", [{"ack_id": "a", "message": {"data": b"x"}}, {"message": {"message_id": "m"}}]
+    )
+    def test_a_message_without_its_ids(
+        self, queue: PubSubQueue, service: Service, lacking: dict[str, Any]
+    ) -> None:
+        service.always["Pull"] = encoded("PullResponse", received_messages=[lacking])
+        with pytest.raises(QueueUnavailableError, match="without its ids"):
+            queue.receive(1, wait=0.0, lease=60.0)
+
+
+class TestUnfit:
+    """A subscription of whose messages a worker gets none, or not all, is named."""
+
+    @pytest.mark.parametrize(
+        ("fields", "says"),
+        [
+            ({"detached": True}, "is detached from its topic"),
+            ({"filter": 'attributes.a = "b"'}, "has a filter"),
+            (
+                {"push_config": {"push_endpoint": "https://x.invalid/?token=hush"}},
+                "--push-endpoint",
+            ),
+            ({"bigquery_config": {"table": "p.d.t"}}, "into a table or bucket"),
+            ({"cloud_storage_config": {"bucket": "b"}}, "into a table or bucket"),
+        ],
+        ids=["detached", "filter", "push", "table", "bucket"],
+    )
+    @pytest.mark.parametrize("how", ["check", "receive", "create"])
+    def test_it_is_refused(
+        self,
+        queue: PubSubQueue,
+        connection: Connection,
+        service: Service,
+        fields: dict[str, Any],
+        says: str,
+        how: str,
+    ) -> None:
+        service.always["GetSubscription"] = subscription(**fields)
+        admin = PubSubAdmin(connection)
+        uses: dict[str, Callable[[PubSubQueue], object]] = {
+            **REQUESTS,
+            "create": lambda queue: admin.create(QueueSpec()),
+        }
+        with pytest.raises(QueueRefusedError, match="jobs-subscription") as raised:
+            uses[how](queue)
+        assert says in str(raised.value)
+        assert "hush" not in str(raised.value)
 
 
 class TestSend:
