@@ -33,6 +33,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
 from cloud_tasks.worker import Worker
 
+_OF_WORKERS = ("keep_alive", "worker_started", "worker_stopped")
+
 IDLE = "--exit-when-idle=0.3"
 NAMES = ("jobs", "jobs-dead", "jobs-events")
 
@@ -65,10 +67,10 @@ class Site:
         return Worker(function, args=flags, executor=executor)
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what is in the event queue but the signs of life."""
+        """Return what is in the event queue but signs of life, begin and end of workers."""
         copies = self.server.stored("jobs-events").copies
         events = [json.loads(copy.body) for copy in list(copies)]
-        return [event for event in events if event["event_type"] != "keep_alive"]
+        return [event for event in events if event["event_type"] not in _OF_WORKERS]
 
     def types(self) -> list[str]:
         return [event["event_type"] for event in self.events()]

@@ -1,14 +1,19 @@
-"""Watch for termination notices and send keep-alives, each in a thread that ends with the run."""
+"""Watch for notices, learn this machine's name, send keep-alives: threads that end with the run."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between two questions for the name of this machine: at first, and at most. Azure may
+#: need minutes for its first answer.
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 
 
 def watch_probe(
@@ -25,17 +30,44 @@ def watch_probe(
         logger.exception("watching for termination notices failed")
 
 
-def send_keepalives(
-    period: float,
-    over: threading.Event,
-    instance_id: Callable[[], str | None],
-    send: Callable[[str | None], None],
-) -> None:
-    """Call *send* with the machine's name at once and every *period* seconds, until *over*."""
+def send_keepalives(period: float, over: threading.Event, send: Callable[[], None]) -> None:
+    """Call *send* at once and every *period* seconds; blocks until *over* is set."""
     try:
-        name = instance_id()
-        send(name)
+        send()
         while not over.wait(period):
-            send(name)
+            send()
     except Exception:
         logger.exception("sending keep-alives failed")
+
+
+class InstanceName:
+    """The name of this machine: that of its provider, or the host name while that is unknown.
+
+    *ask* returns the provider's name, None if it doesn't know it; may block for some seconds.
+    None: there is no provider.
+    """
+
+    def __init__(self, ask: Callable[[], str | None] | None) -> None:
+        self._ask = ask
+        self._name: str | None = None
+        self._asked = threading.Event()
+
+    def learn(self, over: threading.Event) -> None:
+        """Ask until there is an answer; blocks until then, or *over* is set."""
+        pause = _FIRST_PAUSE
+        try:
+            while self._ask is not None and not over.is_set():
+                self._name = self._ask() or None
+                self._asked.set()
+                if self._name is not None or over.wait(pause):
+                    return
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except Exception:
+            logger.exception("the provider's name of this machine can't be read")
+        finally:
+            self._asked.set()
+
+    def get(self, patience: float | None = None) -> str:
+        """Return the name; waits *patience* seconds for the first answer, None without limit."""
+        self._asked.wait(patience)
+        return self._name or socket.gethostname()

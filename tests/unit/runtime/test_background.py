@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
 
-from cloud_tasks.runtime.background import send_keepalives, watch_probe
+from cloud_tasks.runtime.background import InstanceName, send_keepalives, watch_probe
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 MAYBE, SURE = Notice("maybe", None, final=False), Notice("sure", 2.0)
@@ -50,22 +51,51 @@ def test_a_probe_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> No
     assert "watching for termination notices failed" in caplog.text
 
 
-def test_signs_of_life_come_at_once_and_then_regularly_with_a_name_asked_for_once() -> None:
-    over, enough = threading.Event(), threading.Event()
-    told: list[str | None] = []
-    asked: list[int] = []
+def test_signs_of_life_come_at_once_and_then_regularly() -> None:
+    over = threading.Event()
+    told: list[int] = []
 
-    def name() -> str:
-        asked.append(1)
-        return "i-1"
-
-    def send(instance_id: str | None) -> None:
-        told.append(instance_id)
+    def send() -> None:
+        told.append(1)
         if len(told) == 3:
-            enough.set()
             over.set()
 
-    send_keepalives(0.01, over, name, send)
-    assert enough.is_set()
-    assert told == ["i-1"] * 3
-    assert asked == [1]
+    send_keepalives(0.01, over, send)
+    assert told == [1] * 3
+
+
+def test_the_name_of_the_machine_is_asked_for_until_it_is_known() -> None:
+    asked = 0
+
+    def ask() -> str | None:
+        nonlocal asked
+        asked += 1
+        return "vm-7" if asked == 3 else None
+
+    class Impatient(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            names.append(name.get())
+            return super().wait(0)
+
+    name, names = InstanceName(ask), list[str]()
+    name.learn(Impatient())
+    assert names == [socket.gethostname()] * 2
+    assert (name.get(), asked) == ("vm-7", 3)
+
+
+def test_without_a_provider_it_has_the_name_of_the_host() -> None:
+    name = InstanceName(None)
+    name.learn(threading.Event())
+    assert name.get() == socket.gethostname()
+
+
+def test_a_question_that_fails_leaves_the_name_of_the_host(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def ask() -> str:
+        raise ZeroDivisionError("ours")
+
+    name = InstanceName(ask)
+    name.learn(threading.Event())
+    assert name.get() == socket.gethostname()
+    assert "the provider's name of this machine can't be read" in caplog.text
