@@ -42,11 +42,15 @@ _REMEDY = "remove it to load all of the tasks, or name another one with --ledger
 class Ledger:
     """The ledger file at *path*; ``open`` comes before ``record``.
 
-    *identity* says which queue it is about; a ledger of another one is refused.
+    *identity* says which queue it is about; a ledger of another one is refused. *follow*: the path
+    may be a symbolic link, because the user chose it.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str | bool | None]) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, str | bool | None], *, follow: bool = True
+    ) -> None:
         self.path = path
+        self._follow = follow
         #: Names this load, however many runs it takes.
         self.load_id = secrets.token_hex(6)
         self._identity = {"cloud_tasks": _FORMAT, **identity}
@@ -79,7 +83,7 @@ class Ledger:
             ConfigurationError: as :meth:`read`, or another command is writing it.
         """
         try:
-            self._descriptor = open_append(self.path)
+            self._descriptor = open_append(self.path, follow=self._follow)
             _check_is_file(self._descriptor)
             lock(self._descriptor)
             content = self.path.read_bytes()

@@ -23,6 +23,7 @@ from cloud_tasks.errors import CloudTasksError, ConfigurationError, SourceError
 from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem, message_of
 from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 from cloud_tasks.loading.sender import Batches, DryRun, Sender, Target
+from cloud_tasks.masking import masked
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.sources.base import TaskSource
@@ -297,9 +298,10 @@ def ledger_of(job: JobQueues, path: Path) -> Ledger:
             "provider": job.provider_name,
             "queue": job.name,
             "project_id": provider.project_id,
-            "endpoint_url": provider.endpoint_url,
+            "endpoint_url": masked(provider.endpoint_url or "") or None,
             "exactly_once": provider.exactly_once,
         },
+        follow=path != default_ledger(job.name),
     )
 
 
