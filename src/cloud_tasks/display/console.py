@@ -147,8 +147,11 @@ class Console:
     def _run(self) -> None:
         if self._screen is not None:
             self._draw(self._screen)
-        else:
+            return
+        try:
             self._log()
+        except BaseException:
+            logger.exception("outcomes can't be shown any more: the run goes on, and records them")
 
     # -- by way of logging
 
@@ -186,7 +189,7 @@ class Console:
                 self._show_outcomes(screen)
                 drawing.turn()
             self._show_outcomes(screen)
-        except Exception:
+        except BaseException:
             screen.give_back()
             logger.exception("the progress can't be drawn any more")
             screen.draw_no_more()

@@ -13,6 +13,7 @@ import contextlib
 import os
 import socket
 import sys
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -20,8 +21,8 @@ from cloud_tasks.executors.child import loky_main
 from cloud_tasks.executors.pool.pool import SlotPool
 from cloud_tasks.executors.pool.state import Descriptors, Handle
 
-#: Descriptors that starting a process takes for a moment: two pipes, and one more.
-_STARTING = 5
+#: Descriptors that starting a process takes for a moment: two pipes, and two more.
+_STARTING = 6
 
 
 class LokyExecutor(SlotPool):
@@ -44,13 +45,14 @@ class LokyExecutor(SlotPool):
         with contextlib.ExitStack() as opened:
             # multiprocessing can pass a Connection on to a new process.
             connection = opened.enter_context(Connection(end.detach()))
-            others = [
-                None if number is None else opened.enter_context(Connection(os.dup(number)))
-                for number in (inherited.permits, inherited.log)
-            ]
+            others = {
+                name: opened.enter_context(Connection(os.dup(number)))
+                for name, number in asdict(inherited).items()
+                if number is not None
+            }
             started = self._context.Process(
                 target=loky_main.main,
-                args=(connection, cookie, *others),
+                args=(connection, cookie, others),
                 env=environment,
                 name="cloud_tasks-child",
             )

@@ -6,18 +6,25 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from typing import TypeAlias
 
+from cloud_tasks.sources.entries import raised
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 logger = logging.getLogger(__name__)
 
+#: Called with a sentence and an exception when such a thread fails and the run goes on.
+OnTrouble: TypeAlias = Callable[[str, BaseException], None]
 #: Seconds between two questions for the name of this machine: at first, and at most. Azure may
 #: need minutes for its first answer.
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 
 
 def watch_probe(
-    probe: TerminationProbe, over: threading.Event, on_notice: Callable[[Notice], None]
+    probe: TerminationProbe,
+    over: threading.Event,
+    on_notice: Callable[[Notice], None],
+    on_trouble: OnTrouble,
 ) -> None:
     """Call *on_notice* with each notice of *probe*; blocks until a final one, or *over* is set."""
     try:
@@ -25,19 +32,23 @@ def watch_probe(
             on_notice(notice)
             if notice.final:
                 return
-    except Exception:
+    except BaseException as error:
         # Tasks can go on without notices, but not without a worker.
         logger.exception("watching for termination notices failed")
+        on_trouble(f"watching for termination notices failed: {raised(error)}", error)
 
 
-def send_keepalives(period: float, over: threading.Event, send: Callable[[], None]) -> None:
+def send_keepalives(
+    period: float, over: threading.Event, send: Callable[[], None], on_trouble: OnTrouble
+) -> None:
     """Call *send* at once and every *period* seconds; blocks until *over* is set."""
     try:
         send()
         while not over.wait(period):
             send()
-    except Exception:
+    except BaseException as error:
         logger.exception("sending keep-alives failed")
+        on_trouble(f"sending keep-alives failed: {raised(error)}", error)
 
 
 class InstanceName:
@@ -52,7 +63,7 @@ class InstanceName:
         self._name: str | None = None
         self._asked = threading.Event()
 
-    def learn(self, over: threading.Event) -> None:
+    def learn(self, over: threading.Event, on_trouble: OnTrouble) -> None:
         """Ask until there is an answer; blocks until then, or *over* is set."""
         pause = _FIRST_PAUSE
         try:
@@ -62,8 +73,11 @@ class InstanceName:
                 if self._name is not None or over.wait(pause):
                     return
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        except Exception:
-            logger.exception("the provider's name of this machine can't be read")
+        except BaseException as error:
+            logger.exception("reading the provider's name of this machine failed")
+            on_trouble(
+                f"reading the provider's name of this machine failed: {raised(error)}", error
+            )
         finally:
             self._asked.set()
 

@@ -55,9 +55,8 @@ from cloud_tasks.runtime.lifecycle import (
 )
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
-from cloud_tasks.runtime.signals import SourceInterrupted
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.base import SourceInterrupted, TaskSource, failing_as_source
 from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
@@ -104,7 +103,7 @@ class Run:
         self._options = options
         self._stats = stats
         self._recorder = Recorder(clock, job_id=options.job_id)
-        self._recorded_failure: Exception | None = None
+        self._recorded_failure: CloudTasksError | None = None
         #: Of the event that tells the end of the worker; None: it was not recorded.
         self._recorded_end: tuple[StopReason, int] | None = None
         self._started = False
@@ -134,6 +133,7 @@ class Run:
             on_error=self._on_completer_error,
             failure_limit=options.failure_limit,
             on_failure_limit=lambda: self.lifecycle.post(Stop(StopReason.TOO_MANY_FAILURES)),
+            draining=lambda: self.lifecycle.draining,
         )
         self._dispatcher = Dispatcher(
             source,
@@ -195,7 +195,7 @@ class Run:
         return raise_if_failed(self._summary(), self._failure)
 
     @property
-    def _failure(self) -> Exception | None:
+    def _failure(self) -> CloudTasksError | None:
         return self.lifecycle.failure or self._intake.error()
 
     def _summary(self) -> RunSummary:
@@ -214,7 +214,7 @@ class Run:
         self._started = True
         slots = 1 if self.needs_main_thread else self._options.executor.slots
         self._record(self._recorder.worker_started(slots))
-        self._cleanup.callback(self._source.close)
+        self._cleanup.callback(self._close_source)
         self._cleanup.callback(self._executor.shutdown)
         self._executor.start(
             self._function,
@@ -229,26 +229,40 @@ class Run:
     def _work(self) -> None:
         self._start_background()
         if self.needs_main_thread:
-            supervisor = self._start_thread("supervisor", self._supervisor.run)
+            supervisor = self._start_thread("supervisor", self._supervise)
             self._dispatch()
             while supervisor.is_alive():
                 supervisor.join(LONGEST_SLEEP)
         else:
             self._start_thread("dispatcher", self._dispatch)
-            self._supervisor.run()
+            self._supervise()
         self._over.set()
         # Now, because what follows can take long: a kill then leaves no process or file behind.
         self._executor.shutdown()
 
+    def _supervise(self) -> None:
+        try:
+            self._supervisor.run()
+        except BaseException as error:
+            logger.exception("supervising the run failed")
+            self.lifecycle.fail(Failure(error, now=True))
+
     def _start_background(self) -> None:
         for probe in self._probes:
-            self._start_thread("probe", watch_probe, probe, self._over, self._on_notice)
+            self._start_thread(
+                "probe", watch_probe, probe, self._over, self._on_notice, self._on_trouble
+            )
         period = self._options.keep_alive
         if period or self._probes:
-            self._start_thread("instance", self._instance.learn, self._over)
+            self._start_thread("instance", self._instance.learn, self._over, self._on_trouble)
         if period:
             self._start_thread(
-                "keep-alive", send_keepalives, period, self._over, self._send_keepalive
+                "keep-alive",
+                send_keepalives,
+                period,
+                self._over,
+                self._send_keepalive,
+                self._on_trouble,
             )
 
     def _start_thread(
@@ -266,7 +280,7 @@ class Run:
             self._dispatcher.dispatch()
         except SourceInterrupted:
             pass
-        except Exception as error:
+        except BaseException as error:
             if not isinstance(error, CloudTasksError):
                 logger.exception("receiving tasks failed")
             elif self.lifecycle.draining:
@@ -305,9 +319,17 @@ class Run:
         logger.warning("%s", sentence)
         self._completer.record(self._recorder.non_fatal_exception(sentence))
 
-    def _on_completer_error(self, error: Exception) -> None:
-        is_write = isinstance(error, EventLogError)
-        self.lifecycle.post(WriteFailure(error) if is_write else Failure(error))
+    def _on_completer_error(self, error: BaseException) -> None:
+        if isinstance(error, EventLogError):
+            self.lifecycle.post(WriteFailure(error))
+        else:
+            self.lifecycle.post(Failure(error))
+
+    def _on_trouble(self, problem: str, error: BaseException) -> None:
+        """Record a failure in the worker that hurts no task."""
+        trace = "".join(traceback.format_exception(error))
+        self._completer.record(self._recorder.non_fatal_exception(problem, trace))
+        self._completer.flush()
 
     def _send_keepalive(self) -> None:
         slots, held = self._executor.slots, self._stats.running
@@ -321,6 +343,15 @@ class Run:
         self._outbox.put([event], [])
 
     # -- the end
+
+    def _close_source(self) -> None:
+        try:
+            with failing_as_source(self._source):
+                self._source.close()
+        except CloudTasksError as error:
+            self.lifecycle.fail(Failure(error))
+            self._record_failure()
+            self._record_end()
 
     def _record_failure(self) -> None:
         """Record why the worker failed, once, in those sinks that still accept events."""
@@ -348,17 +379,13 @@ class Run:
             self._completer.flush()
 
 
-def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
+def raise_if_failed(summary: RunSummary, error: CloudTasksError | None) -> RunSummary:
     """Return *summary*, or raise *error* with it where the exit code blames the worker.
 
     Raises:
-        CloudTasksError: *error*; an exception of another type is a defect and gets wrapped.
+        CloudTasksError: *error*.
     """
     if error is None or summary.exit_code not in (TROUBLE, USAGE):
         return summary
-    if not isinstance(error, CloudTasksError):
-        wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
-        wrapped.summary = summary
-        raise wrapped from error
     error.summary = summary
     raise error

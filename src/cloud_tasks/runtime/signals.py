@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from cloud_tasks.sources.base import SourceInterrupted
 from cloud_tasks.summary import StopReason
 
 #: The stop reason for each signal; the hang-up of a terminal counts as SIGTERM.
@@ -16,10 +17,6 @@ _REASONS = {
     "SIGTERM": StopReason.SIGTERM,
     "SIGHUP": StopReason.SIGTERM,  # not on every platform
 }
-
-
-class SourceInterrupted(BaseException):
-    """Raised by a signal handler to end a wait in the code of a source, in the main thread."""
 
 
 @contextlib.contextmanager
@@ -34,7 +31,7 @@ def signal_handlers(
     Args:
         on_signal: called in the handler, so it must not wait for a lock.
         blocked_in_source: asked after it; if it returns True, the handler raises
-            :class:`SourceInterrupted`.
+            :class:`~cloud_tasks.sources.base.SourceInterrupted`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

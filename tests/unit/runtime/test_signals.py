@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloud_tasks.runtime.signals import SourceInterrupted, signal_handlers
+from cloud_tasks.runtime.signals import signal_handlers
+from cloud_tasks.sources.base import SourceInterrupted
 from cloud_tasks.summary import StopReason
 
 pytestmark = pytest.mark.interpreter

@@ -7,18 +7,17 @@ a kit, and are unpickled once in each process.
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import time
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe
-from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.flag_page import FlagPage, PageAddress
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
-#: For a process: digest, pickled function, pickled worker_data, path of the flag page.
-Kit = tuple[bytes, bytes, bytes, str]
+#: For a process: digest, pickled function, pickled worker_data, where the flag page is.
+Kit = tuple[bytes, bytes, bytes, PageAddress]
 #: For a thread of this process; without a flag page where that is on another machine.
 LocalKit = tuple[UserFunction, WorkerData, FlagPage | None]
 
@@ -46,14 +45,12 @@ def run_in_process(
     kit: Kit, message: bytes, place: tuple[int, int], max_result_bytes: int
 ) -> Reply:
     """Run a task in this process; *message*: task id and data, pickled; *place*: as above."""
-    digest, payload, worker_data_payload, flag_file = kit
+    digest, payload, worker_data_payload, address = kit
     try:
         if digest not in _kits:
             _kits.clear()
             worker_data: WorkerData = pickle.loads(worker_data_payload)  # noqa: S301 - our own
-            flags = None
-            with contextlib.suppress(OSError):  # this process is on another machine
-                flags = FlagPage(flag_file)
+            flags = FlagPage.at(address)  # None on another machine
             worker_data.connect(flags)
             _kits[digest] = (pickle.loads(payload), worker_data, flags)  # noqa: S301
         task_id, data = pickle.loads(message)  # noqa: S301

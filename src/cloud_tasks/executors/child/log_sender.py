@@ -17,8 +17,8 @@ import os
 import time
 from collections.abc import Callable
 
-from cloud_tasks.executors.child.socket_end import file_identity
 from cloud_tasks.executors.common import log_setup
+from cloud_tasks.executors.common.worker_files import file_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,8 +31,10 @@ import time
 from collections.abc import Callable
 
 from cloud_tasks.executors.child.import_hook import on_import
+from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
 from cloud_tasks.executors.child.socket_end import SocketEnd
+from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
@@ -46,20 +48,21 @@ if TYPE_CHECKING:
 
 
 def main(
-    descriptor: int, cookie: bytes, *, permits: int | None = None, log: int | None = None
+    descriptor: int, cookie: bytes, *, page: int, permits: int | None = None, log: int | None = None
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
-    *permits* is the eventfd for tasks that are sent ahead, see ``protocol``, and *log* the socket
-    to send log records to, see ``log_sender``; None: there is none.
+    *page* is the flag page, closed once it is mapped; *permits* the eventfd for tasks that are sent
+    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``. None:
+    there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    isolate(descriptor, permits, log)
+    isolate(descriptor, page, permits, log)
     socket = SocketEnd(descriptor, cookie, permits)
     try:
-        runner = boot(socket, log)
+        runner = boot(socket, page, log)
         if runner is not None:
             socket.write(protocol.READY, b"")
             runner.serve()
@@ -93,8 +96,13 @@ def isolate(*descriptors: int | None) -> None:
             reconfigure(line_buffering=True)
 
 
-def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
-    """Receive the boot message and do what it says; None if that failed, which was reported."""
+def boot(
+    socket: SocketEnd, page: int, log: int | None, *, forks: bool = False
+) -> TaskRunner | None:
+    """Receive the boot message and do what it says; None if that failed, which was reported.
+
+    *forks*: this is a zygote, which outlives the worker for a moment to end what it has forked.
+    """
     frame = socket.read()
     if frame is None:
         return None
@@ -103,8 +111,13 @@ def boot(socket: SocketEnd, log: int | None) -> TaskRunner | None:
     gc.freeze()
     sys.path[:] = message.sys_path
     sys.argv[:] = message.argv
+    flags = FlagPage(page, message.crash_file)
+    os.close(page)
+    if not forks:
+        die_with_worker(message.lifeline)
+    use_tracker(message.tracker)
     try:
-        runner = TaskRunner(socket, message, log)
+        runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
         import traceback
 
@@ -123,9 +136,12 @@ class TaskRunner:
 
     Attributes:
         crash_traceback: where a crash of this process writes its traceback.
+        lifeline: see ``lifeline``.
     """
 
-    def __init__(self, socket: SocketEnd, boot: protocol.BootMessage, log: int | None) -> None:
+    def __init__(
+        self, socket: SocketEnd, boot: protocol.BootMessage, flags: FlagPage, log: int | None
+    ) -> None:
         self._socket = socket
         self._main = boot.main
         self._slot = boot.slot
@@ -134,7 +150,8 @@ class TaskRunner:
         self._max_result_bytes = boot.max_result_bytes
         self._retire_above = boot.retire_above
         self._reused = boot.reused
-        self._flags = FlagPage(boot.flag_file)
+        self._flags = flags
+        self.lifeline = boot.lifeline
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
         self._output: TaskOutput | None = None
         if boot.task_logs is not None:

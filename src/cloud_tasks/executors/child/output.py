@@ -17,8 +17,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from cloud_tasks.executors.child.socket_end import identity_or_none
 from cloud_tasks.executors.common.task_logs import format_entry, paths
+from cloud_tasks.executors.common.worker_files import identity_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

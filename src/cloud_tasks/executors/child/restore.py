@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from cloud_tasks.executors.child.socket_end import file_identity, identity_or_none
+from cloud_tasks.executors.common.worker_files import file_identity, identity_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import os
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import flush_streams
+from cloud_tasks.executors.common.worker_files import file_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,24 +89,6 @@ class SocketEnd:
                 sent += os.write(self._descriptor, memoryview(data)[sent:])
         except OSError:
             _exit_without_socket()
-
-
-def file_identity(descriptor: int) -> tuple[int, int]:
-    """Return the device and inode of the file that *descriptor* refers to.
-
-    Raises:
-        OSError: it is closed.
-    """
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
-def identity_or_none(descriptor: int) -> tuple[int, int] | None:
-    """Return the identity of the file of *descriptor*; None if it is closed."""
-    try:
-        return file_identity(descriptor)
-    except OSError:
-        return None
 
 
 def _exit_without_socket() -> NoReturn:

@@ -31,8 +31,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Collection
 
+from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.main import TaskRunner, boot, isolate
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import fork_protocol, protocol
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
 _WARM_UP_RUNS = 60
 #: Milliseconds between two tries to kill what tasks have left behind.
 _PAUSE = 2
+#: How often that is tried when the worker is gone, which takes some seconds. Counted, not timed:
+#: killed processes can't end while a machine is suspended.
+_LAST_TRIES = 2000
 #: Of <linux/prctl.h>.
 _PR_SET_CHILD_SUBREAPER = 36
 #: Libraries that start threads when they are imported, and work in a fork all the same.
@@ -61,7 +66,9 @@ _MISSING = "which the processes of tasks will not have: start them in the task"
 _BROKEN = "which does not work in a fork: open it in the task"
 
 
-def main(descriptor: int, cookie: bytes, *, control: int, log: int | None = None) -> None:
+def main(
+    descriptor: int, cookie: bytes, *, control: int, page: int, log: int | None = None
+) -> None:
     """Serve the worker until it closes: in the zygote, and in each process that it forks.
 
     *control* is our end of the socket for forks and deaths. *descriptor*, for the boot alone, and
@@ -71,13 +78,13 @@ def main(descriptor: int, cookie: bytes, *, control: int, log: int | None = None
         SystemExit: in a forked process with threads that must be waited for: end it with that
             code.
     """
-    isolate(descriptor, control, log)
+    isolate(descriptor, control, page, log)
     # It runs no task that a SIGINT could be meant for.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_work = ExitWork()
     exit_work.install()
     boot_socket = SocketEnd(descriptor, cookie, None)
-    runner = boot(boot_socket, log)
+    runner = boot(boot_socket, page, log, forks=True)
     if runner is None:
         return
     for problem in fork_problems():
@@ -184,17 +191,23 @@ class _Zygote:
             self._control.send(fork_protocol.message(kind, serial, value))
 
     def _kill_all(self) -> None:
-        """Kill all forked processes and exit, as the worker is gone."""
+        """Kill all forked processes, with all that is below them, and exit: the worker is gone."""
         for pid in self._pids.values():
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(OSError):
                     kill(pid, signal.SIGKILL)
+        # What they leave in other sessions becomes ours, as they end.
+        for _ in range(_LAST_TRIES):
+            if kill_children(()):
+                break
+            time.sleep(_PAUSE / 1000)
         os._exit(0)
 
 
 def _run_task(runner: TaskRunner) -> int:
     """Run the one task of this forked process; return its exit code."""
     os.setsid()
+    die_with_worker(runner.lifeline)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     become_subreaper()
     reseed_numpy()

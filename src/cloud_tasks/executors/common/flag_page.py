@@ -1,37 +1,44 @@
-"""Share live flags, start times and crash tracebacks with child processes through one small file.
+"""Share live flags, start times and crash tracebacks with children, in memory without a name.
+
+The page, which worker and children map::
 
     byte 0             termination notice         written by the worker
     byte 1             shutdown request           written by the worker
     byte 2             error number of task logs  written by any child
+    from byte 16       a random token             written by the worker
     from byte 64       a cell of 16 bytes a slot  written by the slot's child
-    from 16 MiB        a region of 128 KiB a slot written by faulthandler at a crash
 
 A cell holds when the function was called last (monotonic seconds) and for which job. There is no
 lock, so a process that is killed at any instruction blocks no other.
 
-The regions are not mapped, and take no room as long as nothing crashes: the file ends with the
-cells until then.
+A second file, which nothing maps, has a region of 128 KiB a slot, written by faulthandler at a
+crash. It takes no memory as long as nothing crashes.
+
+Neither has a name that a cleaner of /dev/shm could remove: a child inherits the descriptor of the
+page, and opens the other by ``worker_files``. Their sizes are sealed. A child keeps no descriptor
+of the page, and its descriptor of the other is its own, so a task that writes into all descriptors
+that it finds, or truncates them, changes no flag and no cell.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import struct
+import sys
 import time
 
+from cloud_tasks.executors.common.worker_files import WorkerFile, file_identity, identity_or_none
+
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - the file is made by mkstemp, readable by us alone
-_CELLS_AT = 64
+_TOKEN_AT, _TOKEN_BYTES, _CELLS_AT = 16, 16, 64
 _NOTICE, _SHUTDOWN, _LOG_ERROR = 0, 1, 2
 # The job number is written last: a reader that finds its number finds the time that belongs to it.
 _TIME = struct.Struct("<d")
 _JOB = struct.Struct("<Q")
 _CELL_BYTES = _TIME.size + _JOB.size
-#: Behind a million cells, so that it is the same for every page.
-_REGIONS_AT = 16 * 2**20
-#: An offset between the cells and the regions, where nothing is read.
-_UNUSED_AT = _REGIONS_AT - 2**20
 #: Bytes from one region to the next. faulthandler writes at most 100 frames, each with two names
 #: of at most 500 characters: the longest traceback does not reach the next region.
 _REGION_BYTES = 128 * 1024
@@ -39,43 +46,43 @@ _REGION_BYTES = 128 * 1024
 _MAX_TRACEBACK = 16 * 1024
 
 
-class FlagPage:
-    """A map of the file at *path*: the two live flags, and the start times by slot."""
+class PageAddress:
+    """What another process needs to open a page that it has not inherited. Sent pickled."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            size = min(os.fstat(descriptor).st_size, _REGIONS_AT)
-            self._map: mmap.mmap | bytearray = mmap.mmap(descriptor, size)
-            # The map keeps a copy of the descriptor. A task that writes into every descriptor it
-            # finds shall hit nothing that is read.
-            os.lseek(descriptor, _UNUSED_AT, os.SEEK_SET)
-        finally:
-            os.close(descriptor)
+    def __init__(self, page: WorkerFile, token: bytes) -> None:
+        self.page = page
+        self.token = token
+
+
+class FlagPage:
+    """A map of the page behind *descriptor*: the two live flags, and the start times by slot.
+
+    Args:
+        descriptor: closed by the caller; no other refers to the page afterwards.
+        crash_file: for the tracebacks of this process; None: there are none.
+    """
+
+    def __init__(self, descriptor: int, crash_file: WorkerFile | None = None) -> None:
+        self._map: mmap.mmap | bytearray = _map_without_descriptor(descriptor)
+        self._crash_file = crash_file
 
     @classmethod
-    def create(cls, cells: int) -> FlagPage:
-        """Make a file with *cells* cells, in memory if the machine has room there, and map it.
-
-        Raises:
-            ExecutorBrokenError: no folder has room for it.
-        """
-        # Imported here, as children map a page but never make one.
-        from cloud_tasks.errors import ExecutorBrokenError
-
-        size = _CELLS_AT + _CELL_BYTES * cells
+    def at(cls, address: PageAddress) -> FlagPage | None:
+        """Map the page of a worker; None if it is out of reach, for example on another machine."""
+        descriptor = address.page.open(os.O_RDWR)
+        if descriptor is None:
+            return None
         try:
-            return cls(_make_file(_IN_MEMORY, size))
-        except OSError:  # it does not exist, is full or read-only
-            pass
-        try:
-            return cls(_make_file(None, size))
-        except OSError as error:
-            raise ExecutorBrokenError(
-                f"no place for a file of {size} bytes in {_IN_MEMORY} or the folder for temporary "
-                f"files: {error.strerror}; free some space, or set TMPDIR"
-            ) from error
+            page = cls(descriptor)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(descriptor)
+        return page if page._token == address.token else None
+
+    @property
+    def _token(self) -> bytes:
+        return bytes(self._map[_TOKEN_AT : _TOKEN_AT + _TOKEN_BYTES])
 
     @property
     def termination_notice(self) -> bool:
@@ -128,51 +135,87 @@ class FlagPage:
         This replaces a traceback on stderr that the user asked for (``PYTHONFAULTHANDLER``): the
         worker reports ours with the task.
         """
-        traceback = CrashTraceback(self.path, _REGIONS_AT + _REGION_BYTES * cell)
+        traceback = CrashTraceback(self._crash_file, _REGION_BYTES * cell)
         traceback.enable()
         # A process that the task forks would write into the region, too.
         os.register_at_fork(after_in_child=_crash_on_stderr)
         return traceback
 
+
+class WorkerPage(FlagPage):
+    """The worker's side of the page, which makes it, with *cells* cells and as many regions.
+
+    Attributes:
+        descriptor: of the page, for children to inherit.
+
+    Raises:
+        ExecutorBrokenError: there is no room for it.
+    """
+
+    def __init__(self, cells: int) -> None:
+        from cloud_tasks.errors import ExecutorBrokenError
+
+        size = _CELLS_AT + _CELL_BYTES * cells
+        token = os.urandom(_TOKEN_BYTES)
+        try:
+            content = bytes(_TOKEN_AT) + token + bytes(size - _TOKEN_AT - _TOKEN_BYTES)
+            self.descriptor = _make_file(content)
+            try:
+                self._crashes = _make_file(b"", _REGION_BYTES * cells)
+            except OSError:
+                os.close(self.descriptor)
+                raise
+        except OSError as error:
+            raise ExecutorBrokenError(
+                f"no place for {size} bytes in memory, in {_IN_MEMORY} or in the folder for "
+                f"temporary files: {error.strerror}; free some space, or set TMPDIR"
+            ) from error
+        super().__init__(self.descriptor, WorkerFile(self._crashes))
+        self._closed = False
+
+    @property
+    def crash_file(self) -> WorkerFile:
+        """The file for crash tracebacks, for children to open."""
+        assert self._crash_file is not None
+        return self._crash_file
+
+    @property
+    def address(self) -> PageAddress:
+        """The page, for processes that do not inherit it."""
+        return PageAddress(WorkerFile(self.descriptor), self._token)
+
     def pop_traceback(self, cell: int) -> str | None:
         """Return the traceback that a crashed process of *cell* wrote, and clear it."""
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        if self._closed:
             return None
-        try:
-            at = _REGIONS_AT + _REGION_BYTES * cell
-            data = os.pread(descriptor, _MAX_TRACEBACK, at).rstrip(b"\0")
-            if not data:
-                return None
-            os.pwrite(descriptor, bytes(len(data)), at)
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
-        return data.replace(b"\0", b"").decode(errors="replace")
+        at = _REGION_BYTES * cell
+        with contextlib.suppress(OSError):
+            data = os.pread(self._crashes, _MAX_TRACEBACK, at).rstrip(b"\0")
+            if data:
+                os.pwrite(self._crashes, bytes(len(data)), at)
+                return data.replace(b"\0", b"").decode(errors="replace")
+        return None
 
     def close(self) -> None:
-        """Remove the file; every process that has mapped it keeps the last state."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)  # noqa: PTH108 - a child imports no pathlib
-        # The map holds a descriptor as long as it exists. Another thread may be reading it, so it
-        # is not closed but released.
-        self._map = bytearray(self._map[:])
+        """Give the descriptors back; every process that has mapped it keeps the last state."""
+        if not self._closed:
+            self._closed = True
+            os.close(self.descriptor)
+            os.close(self._crashes)
+            # The map may hold a descriptor as long as it exists. Another thread may be reading it,
+            # so it is not closed but released.
+            self._map = bytearray(self._map[:])
 
 
 class CrashTraceback:
-    """The place for a traceback of this process: the offset *at* in the file *path*."""
+    """The place for a traceback of this process: the offset *at* in *file*; None: no place."""
 
-    def __init__(self, path: str, at: int) -> None:
+    def __init__(self, file: WorkerFile | None, at: int) -> None:
         import faulthandler
 
         self._enable = faulthandler.enable
         self._at = at
-        self._descriptor: int | None = None
-        # If no descriptor is left, there is no traceback.
-        with contextlib.suppress(OSError):
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self._descriptor = None if file is None else file.open(os.O_WRONLY)
         self.rewind()
 
     def enable(self) -> None:
@@ -193,16 +236,65 @@ def _crash_on_stderr() -> None:
         faulthandler.enable(2, all_threads=False)
 
 
-def _make_file(folder: str | None, size: int) -> str:
+def _map_without_descriptor(descriptor: int) -> mmap.mmap:
+    """Map the whole file of *descriptor* so that the map keeps no descriptor of it.
+
+    Else a task that writes into every descriptor it finds would set flags of the whole pool.
+    """
+    size = os.fstat(descriptor).st_size
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, size, trackfd=False)
+    # Until 3.12 the map duplicates the descriptor. A duplicate has the lowest number that is free.
+    number = os.dup(descriptor)
+    os.close(number)
+    made = mmap.mmap(descriptor, size)
+    # Not so if another thread has just opened or closed a file.
+    if number != descriptor and identity_or_none(number) == file_identity(descriptor):
+        # The number stays taken, because the map closes it in the end.
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, number, inheritable=False)
+        os.close(null)
+    return made
+
+
+def _make_file(content: bytes, size: int = 0) -> int:
+    """Open a new file without a name, in memory if possible, with *content*, else of *size*."""
+    try:
+        descriptor = os.memfd_create("cloud_tasks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):  # not on every platform, and a sandbox may forbid it
+        try:
+            descriptor = _make_unlinked(_IN_MEMORY, content, size)
+        except OSError:  # it does not exist, is full or read-only
+            descriptor = _make_unlinked(None, content, size)
+        return descriptor
+    try:
+        _fill(descriptor, content, size)
+        import fcntl
+
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_unlinked(folder: str | None, content: bytes, size: int) -> int:
     import tempfile
 
     descriptor, path = tempfile.mkstemp(prefix="cloud_tasks-", dir=folder)
     try:
-        # Written, not truncated to size: a page that has no room behind it is a bus error.
-        os.write(descriptor, bytes(size))
-    except OSError:
-        os.unlink(path)  # noqa: PTH108
-        raise
-    finally:
+        os.unlink(path)  # noqa: PTH108 - a child imports no pathlib
+        _fill(descriptor, content, size)
+    except BaseException:
         os.close(descriptor)
-    return path
+        raise
+    return descriptor
+
+
+def _fill(descriptor: int, content: bytes, size: int) -> None:
+    # Written, not truncated to size: a page that has no room behind it is a bus error.
+    if os.write(descriptor, content) < len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if size:
+        os.ftruncate(descriptor, size)

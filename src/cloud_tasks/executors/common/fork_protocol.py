@@ -32,7 +32,10 @@ FORK, REAP, EXIT, FORKED, FAILED, DIED = range(1, 7)
 
 def receive(control: socket.socket) -> tuple[int, int, int, bytes, int | None] | None:
     """Receive a message and the descriptor that came with it; None if the other end is closed."""
-    packet, descriptors, _, _ = socket.recv_fds(control, MESSAGE.size, 1)
+    try:
+        packet, descriptors, _, _ = socket.recv_fds(control, MESSAGE.size, 1)
+    except ConnectionResetError:  # it was closed with a message of ours unread
+        return None
     if not packet:
         return None
     return *MESSAGE.unpack(packet), descriptors[0] if descriptors else None

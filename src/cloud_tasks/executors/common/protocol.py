@@ -33,6 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from cloud_tasks.executors.common.worker_files import WorkerFile
+
 COOKIE_BYTES = 8
 
 #: cookie, kind, length of the body in bytes
@@ -70,7 +72,9 @@ class BootMessage:
         sys_path, argv: of the worker, to become the child's own.
         function, worker_data: pickled; unpickled once in each child.
         main: how the child finds the main program, see ``main_module``; None: it can't.
-        flag_file: path of the flag page.
+        crash_file: file for crash tracebacks, see ``flag_page``.
+        lifeline: pipe that closes when the worker ends, see ``child.lifeline``.
+        tracker: pipe to the resource tracker, see ``child.tracker``.
         reused: the child runs task after task; else it ends after one.
         max_result_bytes: a longer result is a failure of its task; 0: no limit.
         retire_above: resident bytes above which a reused child asks to be replaced; 0: never.
@@ -87,7 +91,9 @@ class BootMessage:
         function: bytes,
         worker_data: bytes,
         main: tuple[str, str] | None,
-        flag_file: str,
+        crash_file: WorkerFile,
+        lifeline: WorkerFile,
+        tracker: WorkerFile,
         reused: bool,
         max_result_bytes: int,
         retire_above: int,
@@ -100,7 +106,9 @@ class BootMessage:
         self.function = function
         self.worker_data = worker_data
         self.main = main
-        self.flag_file = flag_file
+        self.crash_file = crash_file
+        self.lifeline = lifeline
+        self.tracker = tracker
         self.reused = reused
         self.max_result_bytes = max_result_bytes
         self.retire_above = retire_above

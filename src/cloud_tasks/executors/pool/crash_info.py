@@ -15,7 +15,7 @@ import signal
 import time
 
 from cloud_tasks.executors.common import task_logs
-from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.pool.state import Job
 from cloud_tasks.outcome import CrashInfo
 from cloud_tasks.system.cgroups import ControlGroups
@@ -42,7 +42,7 @@ _TOGETHER = 5.0
 class CrashCollector:
     """Collects the ``CrashInfo`` of tasks; *task_logs* is their folder, None if there are none."""
 
-    def __init__(self, flags: FlagPage, task_logs: str | None) -> None:
+    def __init__(self, flags: WorkerPage, task_logs: str | None) -> None:
         self._flags = flags
         self._folder = task_logs
         self._warned = False

@@ -98,6 +98,12 @@ class LogReceiver:
             _unlock_handlers(self._target)
 
     def _work(self) -> None:
+        try:
+            self._receive_all()
+        except BaseException:
+            logger.exception("receiving the log records of tasks failed: further ones are lost")
+
+    def _receive_all(self) -> None:
         with self._receiver, self._sender:
             while not self._closing:
                 self._handle(self._receiver.recv(_BUFFER))

@@ -124,6 +124,10 @@ class PoolLoop:
 
     # -- commands
 
+    def fail(self, reason: str) -> None:
+        """End all work: the executor can't run tasks any more."""
+        self._break(reason)
+
     def close(self, deadline: float, reason: str) -> None:
         """Accept no more jobs, abort at *deadline* those that run; the loop ends after them."""
         self._scheduler.abort_at(deadline, reason)
@@ -170,7 +174,7 @@ class PoolLoop:
         try:
             while not (self._scheduler.closed and not self._processes.alive):
                 self._turn()
-        except Exception as error:
+        except BaseException as error:
             logger.exception("the executor's own thread failed")
             self._break(f"a defect in the executor: {error!r}")
         finally:

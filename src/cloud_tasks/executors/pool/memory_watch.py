@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.system import machine, processes
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two measurements where there is a limit.
 _PERIOD = 0.1
@@ -27,10 +30,12 @@ class MemoryWatch:
 
     Args:
         limit: bytes; None: there is no limit.
-        on_measured: called after each measurement, and once more at the end.
+        on_measured: called in turn after each measurement, and once more at the end.
     """
 
-    def __init__(self, loop: PoolLoop, limit: int | None, on_measured: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: PoolLoop, limit: int | None, on_measured: Sequence[Callable[[], None]]
+    ) -> None:
         self._loop = loop
         self._limit = limit
         self._on_measured = on_measured
@@ -47,16 +52,28 @@ class MemoryWatch:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._measure_until_stopped()
+        except BaseException as error:
+            # Without it, no limit would be enforced any more.
+            logger.exception("measuring the memory of tasks failed")
+            self._loop.call_soon(partial(self._loop.fail, f"measuring memory failed: {error!r}"))
+
+    def _measure_until_stopped(self) -> None:
         period = _SHORTEST if self._limit is None else _PERIOD
         while not self._stop.wait(period):
             quiet = False
             # If no descriptor is left to measure with, there may be one the next time.
             with contextlib.suppress(OSError):
                 quiet = self._measure()
-            self._on_measured()
+            self._call_back()
             if self._limit is None:
                 period = min(2 * period, _LONGEST) if quiet else _SHORTEST
-        self._on_measured()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        for call in self._on_measured:
+            call()
 
     def _measure(self) -> bool:
         """Measure all running tasks; True if nothing has changed."""

@@ -36,7 +36,7 @@ from cloud_tasks.errors import ConfigurationError, ExecutorBrokenError
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, Running
 from cloud_tasks.executors.common import log_setup, protocol
 from cloud_tasks.executors.common.call import Reply, describe
-from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.crash_info import CrashCollector
@@ -46,7 +46,9 @@ from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
 from cloud_tasks.executors.pool.processes import ChildProcesses
+from cloud_tasks.executors.pool.shared_tracker import shared_tracker
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
+from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
 from cloud_tasks.task import Task
@@ -56,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 #: Descriptors kept free for everything that is not a slot: the watchdog, the poller, the wake-up,
 #: the flag page, a process being started, the log socket, the event log, a file of the user's.
-_RESERVE = 20
+_RESERVE = 26
 
 
 class SlotPool(Executor, abc.ABC):
@@ -79,6 +81,7 @@ class SlotPool(Executor, abc.ABC):
     def __init__(self) -> None:
         self._loop: PoolLoop | None = None
         self._log_receiver: LogReceiver | None = None
+        self._lifeline: Lifeline | None = None
         self._closed = False
         self._numbers = itertools.count(1)
 
@@ -120,16 +123,18 @@ class SlotPool(Executor, abc.ABC):
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
+        self._on_broken = options.on_broken
         self.slots = self._affordable(options.slots)
         # Children write task logs, and may have another current folder.
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
         options = replace(options, slots=self.slots, task_logs=logs_at)
-        self.flags = self._page = FlagPage.create(self.slots)
-        boot = self._boot_message(payload, data, options)
+        self.flags = self._page = WorkerPage(self.slots)
         crashes = CrashCollector(self._page, options.task_logs)
-        self._loop = self._open_loop(boot, crashes, options)
+        self._loop = self._open_loop(payload, data, crashes, options)
         self._memory_watch = MemoryWatch(
-            self._loop, options.memory_limit or None, crashes.warn_of_log_error
+            self._loop,
+            options.memory_limit or None,
+            (crashes.warn_of_log_error, self._children.kill_stopped_watchdog),
         )
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
         self._thread.start()
@@ -138,7 +143,7 @@ class SlotPool(Executor, abc.ABC):
         atexit.register(self.shutdown)
 
     def _boot_message(
-        self, function: bytes, worker_data: bytes, options: ExecutorOptions
+        self, function: bytes, worker_data: bytes, lifeline: Lifeline, options: ExecutorOptions
     ) -> Callable[[int], protocol.BootMessage]:
         """Return a function that makes the boot message for the child of a slot."""
         return partial(
@@ -148,7 +153,9 @@ class SlotPool(Executor, abc.ABC):
             function=function,
             worker_data=worker_data,
             main=self._main,
-            flag_file=self._page.path,
+            crash_file=self._page.crash_file,
+            lifeline=lifeline.file,
+            tracker=shared_tracker().file,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
             # Memory that earlier tasks left would be counted as the next one's.
@@ -159,31 +166,39 @@ class SlotPool(Executor, abc.ABC):
 
     def _open_loop(
         self,
-        boot: Callable[[int], protocol.BootMessage],
+        function: bytes,
+        worker_data: bytes,
         crashes: CrashCollector,
         options: ExecutorOptions,
     ) -> PoolLoop:
         poller = Poller()
         try:
+            self._lifeline = lifeline = Lifeline()
             self._log_receiver = open_receiver(options)
             log = None if self._log_receiver is None else self._log_receiver.fileno()
-            processes = self.processes(
+            self._children = self.processes(
                 self._launch,
-                boot,
+                self._boot_message(function, worker_data, lifeline, options),
                 poller,
-                self._page.path,
                 options.environment,
+                lifeline,
+                self._page.descriptor,
                 log,
                 reused=self.reused,
             )
-            processes.open()
+            self._children.open()
         except OSError as error:
             poller.close()
             if self._log_receiver is not None:
                 self._log_receiver.close()
-            self._page.close()
+            self._release_shared()
             raise ExecutorBrokenError(f"no process could be started: {error}") from error
-        return PoolLoop(processes, poller, self._page, crashes, options, reused=self.reused)
+        return PoolLoop(self._children, poller, self._page, crashes, options, reused=self.reused)
+
+    def _release_shared(self) -> None:
+        self._page.close()
+        if self._lifeline is not None:
+            self._lifeline.close()
 
     def _affordable(self, slots: int) -> int:
         """Return how many of *slots* the limit of descriptors allows.
@@ -218,6 +233,9 @@ class SlotPool(Executor, abc.ABC):
         )
         try:
             self._loop.run()
+        except BaseException as error:
+            logger.exception("ending the executor's own thread failed")
+            self._on_broken(ExecutorBrokenError(f"a defect in the executor: {error!r}"))
         finally:
             if self._log_receiver is not None:
                 self._log_receiver.close()
@@ -231,7 +249,7 @@ class SlotPool(Executor, abc.ABC):
         try:
             data = task.data if type(task.data) is dict else dict(task.data)
             payload = serialise((task.task_id, data), self._main)
-        except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
+        except BaseException as error:  # noqa: BLE001 - pickling runs the user's classes
             return _unsendable(error)
         number = next(self._numbers)
         job = Job(number, task.task_id, protocol.TASK_HEAD.pack(number) + payload, max_runtime)
@@ -271,10 +289,10 @@ class SlotPool(Executor, abc.ABC):
             self._log_receiver.join()
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
-        self._page.close()
+        self._release_shared()
 
 
-def _unsendable(error: Exception) -> Future[Outcome]:
+def _unsendable(error: BaseException) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()

@@ -29,8 +29,9 @@ from cloud_tasks.executors.pool.channel import Channel
 from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
 from cloud_tasks.executors.pool.pipelining import open_permits
 from cloud_tasks.executors.pool.poller import Poller
+from cloud_tasks.executors.pool.shared_tracker import shared_tracker
 from cloud_tasks.executors.pool.state import Child, ChildEvent, Descriptors, Handle, Slot, State
-from cloud_tasks.executors.pool.watchdog import Watchdog
+from cloud_tasks.executors.pool.watchdog import Lifeline, Watchdog
 from cloud_tasks.system import processes
 
 logger = logging.getLogger(__name__)
@@ -54,8 +55,9 @@ class ChildProcesses:
 
     Args:
         boot: returns the first message to a child of a slot.
-        flag_file: removed by the watchdog if the worker is killed.
         environment: variables that children have beside those of the worker.
+        lifeline: closes when the worker ends.
+        page: descriptor of the flag page.
         log: descriptor that children send log records to; None: there is none.
         reused: children run job after job.
 
@@ -71,8 +73,9 @@ class ChildProcesses:
         launch: Launch,
         boot: Callable[[int], protocol.BootMessage],
         poller: Poller,
-        flag_file: str,
         environment: Mapping[str, str],
+        lifeline: Lifeline,
+        page: int,
         log: int | None = None,
         *,
         reused: bool,
@@ -81,12 +84,16 @@ class ChildProcesses:
         self._boot = boot
         self._poller = poller
         self._variables = environment
+        self._page = page
         self._log = log
         self._reused = reused
         self._run_id = secrets.token_hex(8)
         self._serials = itertools.count(1)
-        self._watchdog = Watchdog(flag_file, f"{MARK}={self._run_id}.")
+        self._watchdog = Watchdog(f"{MARK}={self._run_id}.", lifeline)
         self._watchdog_watch: int | None = None
+        self._tracker = shared_tracker()
+        self._tracker_watch: int | None = None
+        self._tracker_wanted: int | None = None
         self._orphan_killer = OrphanKiller(self._run_id)
         self.alive: set[Child] = set()
         self.by_socket: dict[int, Child] = {}
@@ -95,13 +102,14 @@ class ChildProcesses:
         self._warned: set[str] = set()
 
     def open(self) -> None:
-        """Start the watchdog.
+        """Start the watchdog, and watch whether a child needs the resource tracker.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
         self._watchdog.start()
         self._watch_watchdog()
+        self._watch_tracker()
 
     def _watch_watchdog(self) -> None:
         self._watchdog_watch = processes.open_death_watch(self._watchdog.pid)
@@ -120,7 +128,34 @@ class ChildProcesses:
             self._unwatch_watchdog()
             self._watchdog.replace_if_dead()
             self._watch_watchdog()
+        elif descriptor in (self._tracker_watch, self._tracker_wanted):
+            self._unwatch_tracker()
+            self._tracker.start_if_wanted()
+            self._watch_tracker()
         return []
+
+    def _watch_tracker(self) -> None:
+        """Watch the end of the tracker, or if there is none, whether one is wanted."""
+        self._tracker_wanted = self._tracker.wanted()
+        if self._tracker_wanted is not None:
+            self._poller.add(self._tracker_wanted)
+            return
+        pid = self._tracker.pid
+        self._tracker_watch = None if pid is None else processes.open_death_watch(pid)
+        if self._tracker_watch is not None:
+            self._poller.add(self._tracker_watch)
+
+    def _unwatch_tracker(self) -> None:
+        if self._tracker_wanted is not None:
+            self._poller.remove(self._tracker_wanted)
+        if self._tracker_watch is not None:
+            self._poller.remove(self._tracker_watch)
+            os.close(self._tracker_watch)
+        self._tracker_wanted = self._tracker_watch = None
+
+    def kill_stopped_watchdog(self) -> None:
+        """Have a watchdog that was stopped replaced; any thread may call this."""
+        self._watchdog.kill_if_stopped()
 
     # -- starting
 
@@ -132,7 +167,7 @@ class ChildProcesses:
         """
         permits = open_permits() if self._reused else None
         try:
-            child = self._launch_child(slot, Descriptors(permits, self._log))
+            child = self._launch_child(slot, Descriptors(self._page, permits, self._log))
         except BaseException:
             if permits is not None:
                 os.close(permits)
@@ -271,5 +306,7 @@ class ChildProcesses:
             with contextlib.suppress(OSError, KeyError):
                 self.reap(child)
         self._orphan_killer.close()
+        self._unwatch_tracker()
+        self._tracker.start_if_wanted()
         self._unwatch_watchdog()
         self._watchdog.close()

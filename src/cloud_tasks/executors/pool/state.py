@@ -47,11 +47,13 @@ class Descriptors:
     """Descriptors that a new process inherits beside its socket; the pool closes its own copies.
 
     Attributes:
+        page: the flag page.
         permits: eventfd for jobs that are sent ahead, see ``pipelining``; None: none are.
         log: the sending end of the log socket; None: log records stay in the process.
         control: a zygote's end of its control socket, see ``fork_protocol``.
     """
 
+    page: int
     permits: int | None = None
     log: int | None = None
     control: int | None = None

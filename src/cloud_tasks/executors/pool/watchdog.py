@@ -1,25 +1,67 @@
-"""Run a small process that kills the children if the worker itself is killed.
+"""See that the children end if the worker itself is killed.
 
-It reads ``+pid`` and ``-pid`` lines from a pipe whose other end only the worker holds, and ends at
-``q``. If the pipe closes without it, the worker is dead: the process kills all groups on its list,
-then every process that bears the pool's mark in its environment, and removes the flag file.
+A small process, the watchdog, reads ``+pid`` and ``-pid`` lines from a pipe whose other end only
+the worker holds, and ends at ``q``. If the pipe closes without it, the worker is dead: the watchdog
+kills all groups on its list, then every process that bears the pool's mark in its environment.
 
-A parent-death signal would not reach grandchildren; a thread in the child would not run while C
-code holds the interpreter's lock.
+If the watchdog is killed together with the worker, the kernel kills the groups of the children, see
+``child.lifeline``, and the watchdog's deputy the processes with the mark in other sessions. The
+deputy is forked from the watchdog, waits for the end of the lifeline, and continues a watchdog that
+was stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import subprocess
 import sys
 import threading
+
+from cloud_tasks.executors.common.worker_files import WorkerFile
+
+logger = logging.getLogger(__name__)
 
 _SCRIPT = r"""
 import os, signal, sys, time
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
-flag_file, mark = sys.argv[1], sys.argv[2].encode()
+mark, lifeline = sys.argv[1].encode(), [int(word) for word in sys.argv[2:]]
+def kill(call, pid):
+    try:
+        call(pid, signal.SIGKILL)
+    except OSError:
+        pass
+def kill_marked():
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        found = False
+        for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+            if name.isdigit() and int(name) != os.getpid():
+                try:
+                    with open("/proc/" + name + "/environ", "rb") as file:
+                        if mark not in file.read():
+                            continue
+                except OSError:
+                    continue
+                found = True
+                kill(os.kill, int(name))
+        if not found:
+            break
+        time.sleep(0.02)
+deputy = 0
+if lifeline:
+    watchdog = os.getpid()
+    deputy = os.fork()
+    if not deputy:
+        os.close(0)
+        os.read(lifeline[0], 1)
+        if os.getppid() == watchdog:
+            os.kill(watchdog, signal.SIGCONT)
+        kill_marked()
+        os._exit(0)
+    os.close(lifeline[0])
 groups, rest = set(), b""
 while True:
     part = os.read(0, 65536)
@@ -28,54 +70,57 @@ while True:
     *lines, rest = (rest + part).split(b"\n")
     for line in lines:
         if line == b"q":
+            if deputy:
+                kill(os.kill, deputy)
+                os.waitpid(deputy, 0)
             os._exit(0)
         (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
-def kill(call, pid):
-    try:
-        call(pid, signal.SIGKILL)
-    except OSError:
-        pass
 for group in groups:
     kill(os.killpg, group)
     kill(os.kill, group)
-deadline = time.monotonic() + 2
-while time.monotonic() < deadline:
-    found = False
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                with open("/proc/" + name + "/environ", "rb") as file:
-                    if mark not in file.read():
-                        continue
-            except OSError:
-                continue
-            found = True
-            kill(os.kill, int(name))
-    if not found:
-        break
-    time.sleep(0.02)
-try:
-    os.unlink(flag_file)
-except OSError:
-    pass
+kill_marked()
 """
+
+
+class Lifeline:
+    """A pipe that closes when this process ends, whatever way it does.
+
+    Attributes:
+        descriptor: the end that is read from.
+        file: the same, for children to open.
+
+    Raises:
+        OSError: no descriptor is to be had.
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, ...] = os.pipe()
+        self.descriptor = self._ends[0]
+        self.file = WorkerFile(self.descriptor)
+
+    def close(self) -> None:
+        """Kill every process group that holds on to it."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
+            os.close(end)
 
 
 class Watchdog:
     """The watchdog process, as the pool sees it; replaced if it is killed.
 
     Args:
-        flag_file: removed if the worker is killed.
         mark: beginning of the environment entry that all children have.
+        lifeline: for the deputy; None: there is no deputy.
     """
 
-    def __init__(self, flag_file: str, mark: str) -> None:
-        self._flag_file = flag_file
+    def __init__(self, mark: str, lifeline: Lifeline | None = None) -> None:
         self._mark = mark
+        self._lifeline = lifeline
         self._groups: set[int] = set()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes]
         self._closed = False
+        self._seen_stopped = False
 
     def start(self) -> None:
         """Start the process; costs about 10 ms of CPU, none of it the worker's.
@@ -83,8 +128,12 @@ class Watchdog:
         Raises:
             OSError: no process or descriptor is to be had.
         """
+        # The deputy of one that is replaced is still there.
+        inherited = [] if self._lifeline is None else [self._lifeline.descriptor]
+        self._lifeline = None
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _SCRIPT, self._flag_file, self._mark],
+            [sys.executable, "-S", "-E", "-c", _SCRIPT, self._mark, *map(str, inherited)],
+            pass_fds=inherited,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -119,6 +168,27 @@ class Watchdog:
             # A living one must keep its pipe: when that closes, it kills all children.
             if not self._closed and self._process.poll() is not None:
                 self._replace()
+
+    def kill_if_stopped(self) -> None:
+        """Kill a watchdog that was stopped, for it to be replaced: it would not see our end.
+
+        Not at the first look, because whoever stops and continues all processes together may have
+        continued this one earlier. Any thread may call this, again and again.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            options = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            stopped = False
+            with contextlib.suppress(ChildProcessError):  # it has ended
+                stopped = os.waitid(os.P_PID, self._process.pid, options) is not None
+            if stopped and self._seen_stopped:
+                logger.warning(
+                    "the process that ends the tasks if this worker is killed was stopped: it is "
+                    "replaced"
+                )
+                self._process.kill()
+            self._seen_stopped = stopped and not self._seen_stopped
 
     def _send(self, line: bytes) -> None:
         if self._closed:

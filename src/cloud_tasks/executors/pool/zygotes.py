@@ -110,7 +110,9 @@ class ForkingProcesses(ChildProcesses):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                child = self._launch_child(slot, Descriptors(None, self._log, theirs.fileno()))
+                child = self._launch_child(
+                    slot, Descriptors(self._page, None, self._log, theirs.fileno())
+                )
             except BaseException:
                 ours.close()
                 raise

@@ -132,7 +132,7 @@ class Leases:
         while not self._stopped.wait(interval):
             try:
                 self.extend_due()
-            except Exception:
+            except BaseException:
                 # The thread must go on: without it every long task would run twice.
                 logger.exception("extending leases failed")
 

@@ -12,7 +12,7 @@ import pytest
 
 from cloud_tasks.executors.common.protocol import MARK
 from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
-from cloud_tasks.executors.pool.watchdog import Watchdog
+from cloud_tasks.executors.pool.watchdog import Lifeline, Watchdog
 from cloud_tasks.testing import eventually
 
 pytestmark = pytest.mark.interpreter
@@ -23,9 +23,8 @@ READY = [*SLEEP[:-1], f"print('ready', flush=True); {SLEEP[-1]}"]
 
 
 @pytest.fixture
-def watchdog(tmp_path: Path) -> Iterator[Watchdog]:
-    (tmp_path / "flags").touch()
-    watchdog = Watchdog(str(tmp_path / "flags"), f"{MARK}=unit{os.getpid()}.")
+def watchdog() -> Iterator[Watchdog]:
+    watchdog = Watchdog(f"{MARK}=unit{os.getpid()}.")
     watchdog.start()
     yield watchdog
     watchdog.close()
@@ -44,13 +43,12 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_close_ends_it_and_kills_nobody(watchdog: Watchdog, tmp_path: Path) -> None:
+def test_close_ends_it_and_kills_nobody(watchdog: Watchdog) -> None:
     with subprocess.Popen(SLEEP, start_new_session=True) as sleeper:
         watchdog.add(sleeper.pid)
         watchdog.close()
         assert its_process() is None
         assert sleeper.poll() is None
-        assert (tmp_path / "flags").exists()
         sleeper.kill()
 
 
@@ -86,6 +84,72 @@ def test_a_killed_one_is_replaced_at_the_next_line(watchdog: Watchdog) -> None:
     assert eventually(its_process) != first
 
 
+def test_a_stopped_one_is_killed_at_the_second_look_so_that_it_is_replaced(
+    watchdog: Watchdog, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = eventually(its_process)
+    watchdog.kill_if_stopped()
+    watchdog.kill_if_stopped()
+    assert first.is_running()
+    first.suspend()
+    eventually(lambda: first.status() == psutil.STATUS_STOPPED)
+    watchdog.kill_if_stopped()
+    assert first.status() == psutil.STATUS_STOPPED
+    watchdog.kill_if_stopped()
+    eventually(lambda: first.status() == psutil.STATUS_ZOMBIE)
+    assert "was stopped" in caplog.text
+    watchdog.replace_if_dead()
+    assert watchdog.pid != first.pid
+
+
+def test_one_that_is_stopped_at_one_look_and_runs_at_the_next_is_left_alone(
+    watchdog: Watchdog,
+) -> None:
+    process = eventually(its_process)
+    for _ in range(2):
+        process.suspend()
+        eventually(lambda: process.status() == psutil.STATUS_STOPPED)
+        watchdog.kill_if_stopped()
+        process.resume()
+        eventually(lambda: process.status() != psutil.STATUS_STOPPED)
+        watchdog.kill_if_stopped()
+    assert process.is_running()
+    assert watchdog.pid == process.pid
+
+
+def test_its_deputy_ends_what_bears_the_mark_if_the_watchdog_is_killed_with_the_worker() -> None:
+    mark, lifeline = f"unit{os.getpid()}b", Lifeline()
+    watchdog = Watchdog(f"{MARK}={mark}.", lifeline)
+    watchdog.start()
+    process = psutil.Process(watchdog.pid)
+    eventually(process.children)
+    (deputy,) = process.children()
+    environment = {**os.environ, MARK: f"{mark}.1"}
+    with subprocess.Popen(
+        READY, env=environment, start_new_session=True, stdout=subprocess.PIPE
+    ) as sleeper:
+        assert sleeper.stdout is not None
+        assert sleeper.stdout.readline() == b"ready\n"
+        process.kill()
+        assert sleeper.poll() is None
+        lifeline.close()  # as the kernel does when a worker ends
+        assert sleeper.wait(30) == -signal.SIGKILL
+    eventually(lambda: not deputy.is_running())
+    watchdog.close()
+
+
+def test_the_deputy_ends_with_a_watchdog_that_is_closed() -> None:
+    lifeline = Lifeline()
+    watchdog = Watchdog("nobody", lifeline)
+    watchdog.start()
+    process = psutil.Process(watchdog.pid)
+    eventually(process.children)
+    (deputy,) = process.children()
+    watchdog.close()
+    assert not deputy.is_running()
+    lifeline.close()
+
+
 def test_the_orphan_killer_ends_what_bears_the_mark_of_a_dead_child() -> None:
     run_id = f"sweep{os.getpid()}"
     killer = OrphanKiller(run_id)
@@ -108,13 +172,7 @@ def test_an_orphan_killer_with_nothing_to_do_closes_at_once() -> None:
     OrphanKiller("nobody").close()
 
 
-def test_a_watchdog_that_lives_is_not_replaced(tmp_path: Path) -> None:
-    flag_file = tmp_path / "flags"
-    flag_file.touch()
-    watchdog = Watchdog(str(flag_file), "nobody")
-    watchdog.start()
+def test_a_watchdog_that_lives_is_not_replaced(watchdog: Watchdog) -> None:
     first = watchdog.pid
     watchdog.replace_if_dead()
     assert watchdog.pid == first
-    watchdog.close()
-    assert flag_file.exists()
