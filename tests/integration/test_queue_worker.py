@@ -375,7 +375,7 @@ def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site
     def refuse(name: str, operation: str) -> QueueRefusedError | None:
         if (name, operation) != ("jobs-events", "send"):
             return None
-        eventually(lambda: log.read_bytes().count(b"\n") == 3)
+        eventually(lambda: log.read_bytes().count(b"task_completed") == 3)
         return QueueRefusedError("forbidden")
 
     site.server.trouble = refuse
@@ -383,7 +383,10 @@ def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site
     assert "forbidden" in str(error)
     assert site.split() == (3, 0)
     types = [json.loads(line)["event_type"] for line in log.read_text().splitlines()]
-    assert types == ["task_completed"] * 3 + ["fatal_exception"]
+    assert types == [
+        *("worker_started", *["task_completed"] * 3, "worker_stopped"),
+        *("fatal_exception", "worker_stopped"),
+    ]
 
 
 @pytest.mark.usefixtures("time_to_tell")
