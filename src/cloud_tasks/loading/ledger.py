@@ -20,17 +20,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-from cloud_tasks.system.append_file import append, lock, open_append
+from cloud_tasks.system.append_file import OwnPart, append, lock, open_append
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "load-ledger-1"
 _LINE = re.compile(rb"(\d+) (\d+) ([0-9a-f]{16})")
@@ -55,6 +58,10 @@ class Ledger:
         self.load_id = secrets.token_hex(6)
         self._identity = {"cloud_tasks": _FORMAT, **identity}
         self._descriptor = -1
+        #: What must stay in the file; None while it is not watched.
+        self._own: OwnPart | None = None
+        #: Called with a sentence, once, when others have removed what the file recorded.
+        self.on_loss: Callable[[str], None] = logger.warning
         self._waiting = threading.Lock()
         self._writing = threading.Lock()
         self._lines: list[bytes] = []
@@ -93,6 +100,7 @@ class Ledger:
             os.ftruncate(self._descriptor, whole)
             if not whole:
                 self._append_head()
+            self._own = OwnPart(self._descriptor)
         except BlockingIOError as error:
             self.close()
             raise ConfigurationError(
@@ -115,9 +123,11 @@ class Ledger:
             ConfigurationError: the file can't be written.
         """
         try:
+            self._own = None
             os.ftruncate(self._descriptor, 0)
             self.load_id = secrets.token_hex(6)
             self._append_head()
+            self._own = OwnPart(self._descriptor)
         except OSError as error:
             raise self._unusable(error) from error
         self._keep = False
@@ -159,8 +169,25 @@ class Ledger:
         self._append(json.dumps({**self._identity, "load": self.load_id}).encode() + b"\n")
 
     def _append(self, lines: bytes) -> None:
+        self._check_file()
         append(self._descriptor, lines)
         os.fsync(self._descriptor)
+        if self._own is not None:
+            self._own.add(lines)
+
+    def _check_file(self) -> None:
+        """Report once that others have cut or removed the file; the load itself goes on."""
+        if self._own is None:
+            return
+        ours = os.fstat(self._descriptor)
+        if ours.st_nlink and not self._own.is_cut(ours.st_size):
+            return
+        self._own = None
+        self.on_loss(
+            f"the ledger {str(self.path)!r} was {'cut' if ours.st_nlink else 'removed'} by another "
+            "program: if this load does not come to its end, the same command can't know what was "
+            "loaded, and loads it again"
+        )
 
     def close(self) -> None:
         """Close the file, and remove it if it records nothing. May be called more than once."""

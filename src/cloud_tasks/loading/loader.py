@@ -87,6 +87,8 @@ class Loader:
             SourceError: the source can't be read, or the queue can't be used.
         """
         self._on_message = on_message
+        if self._ledger is not None:
+            self._ledger.on_loss = on_message
         self._began = time.monotonic()
         try:
             self._source.open()

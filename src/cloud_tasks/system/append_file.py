@@ -139,6 +139,7 @@ class OwnPart:
         self._descriptor = descriptor
         self.end = os.fstat(descriptor).st_size
         start = max(0, self.end - _COMPARED)
+        #: The last bytes that were written at once, or some of them.
         self._last = read_at(descriptor, start, self.end - start)
 
     def is_cut(self, size: int) -> bool:
@@ -146,12 +147,13 @@ class OwnPart:
         if size <= self.end:
             return size < self.end
         # Others have appended, or it was cut and has grown since.
-        return read_at(self._descriptor, self.end - len(self._last), len(self._last)) != self._last
+        last = self._last[-_COMPARED:]
+        return read_at(self._descriptor, self.end - len(last), len(last)) != last
 
     def add(self, data: bytes) -> bool:
         """Add *data*, which was just written; tell whether the file was cut shortly before."""
         before, self.end = self.end, os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        self._last = data[-_COMPARED:]
+        self._last = data
         return self.end - len(data) < before
 
 
