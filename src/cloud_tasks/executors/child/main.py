@@ -30,9 +30,15 @@ import sys
 import time
 from collections.abc import Callable
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.lifeline import die_with_worker
-from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
+from cloud_tasks.executors.child.peak_memory import (
+    WORTH_MEASURING,
+    PeakMemory,
+    PeakMemoryOfForked,
+    tree_exceeds,
+)
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
@@ -45,6 +51,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloud_tasks.executors.child.output import TaskOutput
+
+
+#: Signals that a task must not find ignored because the worker's parent ignored them: those of a
+#: crash, and SIGCHLD, without which the exit codes of its subprocesses are lost.
+_NEVER_IGNORED = (
+    "SIGABRT", "SIGBUS", "SIGCHLD", "SIGFPE", "SIGILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTRAP",
+)  # fmt: skip
 
 
 def main(
@@ -72,7 +85,7 @@ def main(
 
 
 def isolate(*descriptors: int | None) -> None:
-    """Leave the terminal and the worker's session, reset signals, and close stdin.
+    """Leave the terminal and the worker's session, set up signals, and close stdin.
 
     Processes that a task starts inherit none of *descriptors*.
     """
@@ -82,8 +95,11 @@ def isolate(*descriptors: int | None) -> None:
     with contextlib.suppress(OSError):  # fails if the launcher has begun the session already
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for name in _NEVER_IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    stop_signals.handler.install()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -178,6 +194,7 @@ class TaskRunner:
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
+        stop_signals.handler.connect(self._on_stop_signal)
         if changes is not None:
             from cloud_tasks.executors.child.restore import ProcessState
 
@@ -269,6 +286,16 @@ class TaskRunner:
         self._reply(job, reply, peak)
         return int(reply.body) if reply.kind == protocol.EXITING else None
 
+    def _on_stop_signal(self, number: int) -> None:
+        """Let the task go on if the worker is stopping, else die; without a task do nothing."""
+        if self._task_id is None:
+            return
+        if stop_signals.wait_until(lambda: self._flags.shutdown_request, protocol.STOP_PATIENCE):
+            # No frame is half-written: this thread writes them, and only between two tasks.
+            self._socket.write(protocol.SIGNALLED, b"")
+        else:
+            stop_signals.die_of(number)
+
     def _begin(self, job: int, task_id: str) -> None:
         self.crash_traceback.enable()  # the last task may have disabled it
         if self._output is not None:
@@ -283,8 +310,8 @@ class TaskRunner:
         # Amid very short tasks, the next one of which has arrived already.
         quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
         # A process that can't be restored, or has grown too large, runs no further task.
-        self._retire = self._state is not None and not (
-            self._state.restore(quickly=quickly) and self._has_room()
+        self._retire = self._state is not None and bool(
+            self._state.restore(quickly=quickly) or not self._has_room()
         )
         head = protocol.REPLY_HEAD.pack(
             job,
@@ -300,11 +327,7 @@ class TaskRunner:
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""
-        if not self._retire_above:
-            return True
-        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-            pages = int(file.read(256).split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+        return not self._retire_above or not tree_exceeds(self._retire_above)
 
 
 def _no_op(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:

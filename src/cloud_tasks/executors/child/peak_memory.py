@@ -1,6 +1,9 @@
-"""Measure the peak memory of single tasks, as the kernel counts it for their process."""
+"""Measure the peak memory of single tasks, and the memory that tasks have left in use."""
 
 from __future__ import annotations
+
+import contextlib
+import os
 
 from cloud_tasks.executors.common.call import NOT_MEASURED
 
@@ -55,3 +58,29 @@ class PeakMemoryOfForked:
 
         # Only right after a fork: ru_maxrss survives an exec, and would count what was before it.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def tree_exceeds(limit: int) -> bool:
+    """Return whether this process and those below it hold more than *limit* bytes."""
+    pids = [os.getpid()]
+    for pid in pids:
+        pids += map(int, _read(f"{pid}/task/{pid}/children").split())
+    pages = sum(_number(_read(f"{pid}/statm").partition(b" ")[2]) for pid in pids)
+    if pages * os.sysconf("SC_PAGESIZE") <= limit or len(pids) == 1:
+        return pages * os.sysconf("SC_PAGESIZE") > limit
+    # Pages that processes share are now counted once, which takes longer.
+    rollups = [_read(f"{pid}/smaps_rollup") for pid in pids]
+    return sum(_number(text.partition(b"\nPss:")[2]) for text in rollups) * 1024 > limit
+
+
+def _read(name: str) -> bytes:
+    """Return the text of a file in /proc; empty where the process has ended, or not on Linux."""
+    with contextlib.suppress(OSError), open(f"/proc/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(65536)
+    return b""
+
+
+def _number(text: bytes) -> int:
+    """Return the number at the beginning of *text*; 0: there is none."""
+    words = text.split(None, 1)
+    return int(words[0]) if words else 0

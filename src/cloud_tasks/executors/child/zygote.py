@@ -34,6 +34,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.main import TaskRunner, boot, isolate
 from cloud_tasks.executors.child.socket_end import SocketEnd
@@ -159,7 +160,7 @@ class _Zygote:
     def _fork(self, serial: int) -> bool:
         """Fork and report it; True in the new process."""
         try:
-            pid = os.fork()
+            pid = stop_signals.handler.fork()
         except OSError as error:
             self._send(fork_protocol.FAILED, serial, error.errno or 0)
             return False

@@ -18,6 +18,7 @@ Child to worker::
     DONE             REPLY_HEAD, the result as JSON
     RAISED           REPLY_HEAD, JSON of [type, message, traceback]
     EXITING          REPLY_HEAD, the exit code in decimal: the process ends now
+    SIGNALLED        empty: a stop signal reached the running task's process, and the worker as well
 
 A task that was sent ahead needs a permit: one count of an eventfd that worker and child share. The
 worker recalls tasks by taking permits back; the child skips a task for which it finds none.
@@ -48,9 +49,13 @@ ReplyHead: TypeAlias = "tuple[int, bool, bool, bool, float, float, float, float]
 
 (
     BOOT, TASK, AHEAD, READY, BOOT_FAILED, BOOT_IMPOSSIBLE, DONE, RAISED, EXITING, WARNING,
-) = range(1, 11)  # fmt: skip
+    SIGNALLED,
+) = range(1, 12)  # fmt: skip
 #: The kinds of frames that end a task.
 REPLIES = frozenset((DONE, RAISED, EXITING))
+
+#: Seconds that may lie between the arrivals of one stop signal in a child and in the worker.
+STOP_PATIENCE = 2.0
 
 #: Variable in the environment of every child, ``RUN.SERIAL``: processes that a child leaves behind
 #: inherit it, and are found by it.

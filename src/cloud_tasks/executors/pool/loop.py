@@ -39,7 +39,8 @@ from cloud_tasks.executors.pool.poller import Poller, WakeUp
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.scheduler import Scheduler
 from cloud_tasks.executors.pool.state import Child, ChildEvent, Job, Slot, State
-from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory
+from cloud_tasks.executors.pool.stop_verdicts import StopVerdicts
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory
 from cloud_tasks.system.processes import kill_group
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class PoolLoop:
             end_job=self._end_job,
             on_exit=self.on_exit,
         )
+        self._verdicts = StopVerdicts(self._scheduler.wake_by)
         self._commands: deque[Callable[[], None]] = deque()
         self._wake_up = WakeUp()
         self._poller.add(self._wake_up.fileno())
@@ -143,6 +145,10 @@ class PoolLoop:
             elif child.state is State.BOOTING:
                 self._processes.kill(child)
 
+    def on_stop(self) -> None:
+        """Record that the worker has been asked to stop."""
+        self._verdicts.on_stop()
+
     def kill_exiting(self) -> None:
         """Kill the children that are ending by themselves."""
         for child in list(self._processes.alive):
@@ -170,9 +176,9 @@ class PoolLoop:
     # -- the loop
 
     def run(self) -> None:
-        """Work until closed and all children are gone."""
+        """Work until closed, all children are gone and all outcomes known."""
         try:
-            while not (self._scheduler.closed and not self._processes.alive):
+            while not self._scheduler.closed or self._processes.alive or self._verdicts.pending:
                 self._turn()
         except BaseException as error:
             logger.exception("the executor's own thread failed")
@@ -187,6 +193,7 @@ class PoolLoop:
 
     def _finish(self, running: list[Job]) -> None:
         """Resolve the jobs that are left, *running* ones and those in the queue."""
+        self._verdicts.resolve_all()
         for job in running:
             job.resolve(Aborted("the executor ended"))
         self._over = True
@@ -215,6 +222,7 @@ class PoolLoop:
         self._handle(ready)
         if time.monotonic() >= self._scheduler.next_due:
             self._scheduler.check_deadlines()
+            self._verdicts.resolve_due()
 
     def _sleep(self) -> list[tuple[int, int]]:
         scheduler = self._scheduler
@@ -292,6 +300,9 @@ class PoolLoop:
             self._on_ready(child)
         elif kind == protocol.BOOT_FAILED:
             child.boot_error = body.decode(errors="replace")
+        elif kind == protocol.SIGNALLED:
+            if child.job is not None:
+                child.job.signalled = True
         elif kind == protocol.WARNING:
             self._processes.warn_once(body.decode(errors="replace"))
         elif kind == protocol.BOOT_IMPOSSIBLE:
@@ -334,9 +345,12 @@ class PoolLoop:
             else:
                 # Before the outcome is resolved: callbacks of the future may take long.
                 self._continue(child, job, outcome, now)
+        if isinstance(outcome, Completed):
+            job.resolve(outcome)
+            return
         if isinstance(outcome, Exited):
             outcome = replace(outcome, crash_info=self._crashes.after_exit(job, child.slot.index))
-        job.resolve(outcome)
+        self._verdicts.resolve(job, outcome)
 
     def _continue(self, child: Child, replied: Job, outcome: Outcome, now: float) -> None:
         """Have *child* go on with the jobs that it has, and assign it more."""
@@ -390,7 +404,8 @@ class PoolLoop:
             outcome = job.kill_outcome or Exited(code, hint)
             called = started is not None
             crash_info = self._crashes.after_death(job, slot, traceback, called=called)
-            job.resolve(after_death(outcome, slot, job.assigned_at, started, crash_info))
+            outcome = after_death(outcome, slot, job.assigned_at, started, crash_info)
+            self._verdicts.resolve(job, outcome)
         # The others were not called: the death is not theirs.
         self._scheduler.pipeline.take_back(child)
 

@@ -45,7 +45,7 @@ from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.processes import ChildProcesses
+from cloud_tasks.executors.pool.processes import ChildProcesses, block_stop_signals
 from cloud_tasks.executors.pool.shared_tracker import shared_tracker
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
@@ -118,6 +118,12 @@ class SlotPool(Executor, abc.ABC):
             )
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # A run in the main thread has changed that by now.
+            raise ConfigurationError(
+                "SIGCHLD is ignored, so the exit codes of tasks would be lost: run the worker in "
+                "the main thread, or call signal.signal(signal.SIGCHLD, signal.SIG_DFL) there"
+            )
         self._main = function.main
         # First what may fail, while nothing has been opened yet.
         payload = function.pickled()
@@ -226,11 +232,7 @@ class SlotPool(Executor, abc.ABC):
 
     def _run(self) -> None:
         assert self._loop is not None
-        # Signals are for the main thread. A child inherits what is blocked here while it boots, so
-        # that a Ctrl-C at the terminal does not reach it half-made.
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-        )
+        block_stop_signals()  # they are for the main thread
         try:
             self._loop.run()
         except BaseException as error:
@@ -259,6 +261,13 @@ class SlotPool(Executor, abc.ABC):
     def running(self) -> list[Running]:
         """Return the tasks whose function has been called, by slot."""
         return [] if self._loop is None else self._loop.running()
+
+    def request_shutdown(self) -> None:
+        """Set ``worker_data.received_shutdown_request``; a stop signal no longer ends a task."""
+        if self._loop is not None:
+            # First: a child that finds the flag set reports so, and the loop must know why.
+            self._loop.call_soon(self._loop.on_stop)
+        super().request_shutdown()
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Kill the task's process and all below it, if it still runs."""

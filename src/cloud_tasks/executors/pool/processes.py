@@ -19,6 +19,7 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,13 @@ MAX_BOOT_DEATHS = 5
 BOOT_LIMIT = 600.0
 #: Seconds that killed children may take to end when the pool closes.
 _CLOSE_LIMIT = 5.0
+
+
+def block_stop_signals() -> None:
+    """Block stop signals in this thread, and so in children until these have their handlers."""
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+    )
 
 
 class ChildProcesses:
@@ -179,6 +187,7 @@ class ChildProcesses:
         serial = next(self._serials)
         cookie = secrets.token_bytes(protocol.COOKIE_BYTES)
         environment = {**self._variables, MARK: f"{self._run_id}.{serial}"}
+        block_stop_signals()  # multiprocessing unblocks them when it starts its resource tracker
         ours, theirs = socket.socketpair()
         try:
             with theirs:
