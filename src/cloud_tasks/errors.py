@@ -16,7 +16,7 @@
 
 What a *task* does is never an error of the worker: it is a value, see
 :mod:`cloud_tasks.outcome`. An error that ends a run carries the counts of that run in
-``summary``. No message holds a secret: :mod:`cloud_tasks.masking` masks it when the error is made.
+``summary``. No message holds a secret: ``cloud_tasks.masking`` masks it when the error is made.
 """
 
 from __future__ import annotations

@@ -247,6 +247,7 @@ def test_the_pages_name_no_flag_that_does_not_exist(environment: dict[str, str])
     foreign |= {"--bar", "--eta", "--halt", "--joblog", "--memfree", "--memsuspend", "--results"}
     foreign |= {"--retry-failed", "--timeout"}  # of GNU parallel
     foreign |= {"--draft"}  # of towncrier
+    foreign |= {"--password", "--api-key", "--token", "--client-secret", "--x"}  # of a user
     patterns = {"--flag", "--no-flag", "--retry-on-"}
     for page in PAGES:
         text = (ROOT / page).read_text()
