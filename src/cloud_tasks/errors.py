@@ -16,12 +16,14 @@
 
 What a *task* does is never an error of the worker: it is a value, see
 :mod:`cloud_tasks.outcome`. An error that ends a run carries the counts of that run in
-``summary``.
+``summary``. No message holds a secret: ``cloud_tasks.masking`` masks it when the error is made.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
+
+from cloud_tasks.masking import masked
 
 if TYPE_CHECKING:
     from cloud_tasks.summary import RunSummary
@@ -35,6 +37,9 @@ class CloudTasksError(Exception):
     """
 
     summary: RunSummary | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigurationError(CloudTasksError):

@@ -1,4 +1,4 @@
-"""Format numbers, durations and foreign text for a console, a log or a page.
+"""Format numbers, durations and foreign text for a console, a log or a page; read a variable.
 
 Foreign text is whatever a task, a task file, a queue or a provider wrote: it must not move the
 cursor, forge a line or fill the screen. On one line, :func:`safe` escapes it; many lines that
@@ -25,6 +25,14 @@ def safe(text: str, longest: int = LONGEST) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def given(variable: str | None) -> str | None:
+    """Return the text of an environment variable of ours; None if it counts as unset.
+
+    So do the empty text and the text ``None``, which start-up scripts of the older system export.
+    """
+    return None if variable in ("", "None") else variable
 
 
 def duration(seconds: float) -> str:

@@ -249,16 +249,19 @@ def warned(caplog: pytest.LogCaptureFixture, words: str) -> bool:
     return bool(records) and words in records[0].getMessage()
 
 
-@pytest.mark.parametrize("full", ["log", "index"])
-def test_a_full_disk_fails_no_task_and_is_told_once(
-    logged: Pool, logs: Logs, caplog: pytest.LogCaptureFixture, full: str
+@pytest.mark.parametrize("linked", ["log", "index"])
+def test_a_planted_link_is_not_written_through_fails_no_task_and_is_told_once(
+    logged: Pool, logs: Logs, caplog: pytest.LogCaptureFixture, tmp_path: Path, linked: str
 ) -> None:
-    getattr(logs, full).symlink_to("/dev/full")
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    getattr(logs, linked).symlink_to(precious)
     with caplog.at_level(logging.WARNING):
         for n in range(3):
             logged.ends(Completed, printing.prints, text="x" * 100_000 * n, task_id=str(n))
         logged.executor.shutdown()
-    assert warned(caplog, "No space left on device")
+    assert warned(caplog, "symbolic link")
+    assert precious.read_text() == "precious"
 
 
 def test_a_task_is_heard_again_when_there_is_room(

@@ -41,7 +41,9 @@ def command(example: str, *flags: str) -> list[str]:
 
 
 def events(folder: Path) -> list[Event]:
-    return [json.loads(line) for line in (folder / "events.log").read_text().splitlines()]
+    """Return the events of tasks."""
+    found = [json.loads(line) for line in (folder / "events.log").read_text().splitlines()]
+    return [event for event in found if "task_id" in event]
 
 
 def results(found: list[Event]) -> dict[str, Any]:

@@ -108,10 +108,15 @@ class Program:
         test = (lambda: self.has(name)) if isinstance(name, str) else name
         eventually(test, WAIT, what=str(condition))
 
-    def events(self) -> list[dict[str, Any]]:
+    def all_events(self) -> list[dict[str, Any]]:
         text = self.log.read_text() if self.log.exists() else ""
         assert text == "" or text.endswith("\n")
         return [json.loads(line) for line in text.splitlines()]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events but those with which each run begins and ends."""
+        found = self.all_events()
+        return [event for event in found if not event["event_type"].startswith("worker_")]
 
     def endings(self) -> list[tuple[str, str]]:
         return [(e["task_id"], e["event_type"]) for e in self.events() if "task_id" in e]

@@ -94,7 +94,7 @@ def test_skipping_ends_when_idle_and_gives_back_what_it_skipped(site: QueueSite)
 def test_a_queue_with_nothing_in_it_is_an_idle_one(site: QueueSite) -> None:
     worker = site.start(*IDLE)
     assert worker.end() == 0
-    assert site.events() == site.events("keep_alive")
+    assert site.events() == site.events("keep_alive", "worker_started", "worker_stopped")
 
 
 @pytest.mark.slow  # real leases of SQS: whole seconds

@@ -117,12 +117,17 @@ class Site:
     def release(self) -> None:
         (self.folder / "release").touch()
 
-    def events(self) -> list[dict[str, Any]]:
+    def all_events(self) -> list[dict[str, Any]]:
         if not self.log.exists():
             return []
         text = self.log.read_text()
         assert text == "" or text.endswith("\n")
         return [json.loads(line) for line in text.splitlines()]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events but those with which each run begins and ends."""
+        found = self.all_events()
+        return [event for event in found if not event["event_type"].startswith("worker_")]
 
     def types(self) -> list[str]:
         return [event["event_type"] for event in self.events()]

@@ -33,6 +33,8 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing.fake_queue import FakeProvider, FakeServer, Stored
 from cloud_tasks.worker import Worker
 
+_OF_WORKERS = ("keep_alive", "worker_started", "worker_stopped")
+
 IDLE = "--exit-when-idle=0.3"
 NAMES = ("jobs", "jobs-dead", "jobs-events")
 
@@ -65,10 +67,10 @@ class Site:
         return Worker(function, args=flags, executor=executor)
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what is in the event queue but the signs of life."""
+        """Return what is in the event queue but signs of life, begin and end of workers."""
         copies = self.server.stored("jobs-events").copies
         events = [json.loads(copy.body) for copy in list(copies)]
-        return [event for event in events if event["event_type"] != "keep_alive"]
+        return [event for event in events if event["event_type"] not in _OF_WORKERS]
 
     def types(self) -> list[str]:
         return [event["event_type"] for event in self.events()]
@@ -401,7 +403,7 @@ def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site
     def refuse(name: str, operation: str) -> QueueRefusedError | None:
         if (name, operation) != ("jobs-events", "send"):
             return None
-        eventually(lambda: log.read_bytes().count(b"\n") == 3)
+        eventually(lambda: log.read_bytes().count(b"task_completed") == 3)
         return QueueRefusedError("forbidden")
 
     site.server.trouble = refuse
@@ -409,7 +411,10 @@ def test_an_event_queue_that_refuses_the_last_events_is_the_workers_failure(site
     assert "forbidden" in str(error)
     assert site.split() == (3, 0)
     types = [json.loads(line)["event_type"] for line in log.read_text().splitlines()]
-    assert types == ["task_completed"] * 3 + ["fatal_exception"]
+    assert types == [
+        *("worker_started", *["task_completed"] * 3, "worker_stopped"),
+        *("fatal_exception", "worker_stopped"),
+    ]
 
 
 @pytest.mark.usefixtures("time_to_tell")

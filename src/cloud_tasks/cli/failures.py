@@ -23,7 +23,7 @@ from cloud_tasks.display.command_output import print_table
 from cloud_tasks.errors import ConfigurationError, HistoryError
 from cloud_tasks.events.causes import FailureCause
 from cloud_tasks.events.reading import EventReader
-from cloud_tasks.history.commands import rerun_with_file
+from cloud_tasks.history.commands import note_on, rerun_with_file
 from cloud_tasks.history.failures import (
     FailedGroup,
     FailedTasks,
@@ -33,6 +33,7 @@ from cloud_tasks.history.failures import (
 )
 from cloud_tasks.history.layout import RunFiles, find_run
 from cloud_tasks.history.starts import Start, starts_with_files
+from cloud_tasks.masking import is_masked
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.text import plural, safe
 
@@ -236,6 +237,7 @@ class Written:
             lines.append(self._lost())
         if self.command is not None and self.found.written:
             lines.append(f"run them again with:  {safe(self.command, 4000)}")
+            lines += note_on(self.command)
         return lines
 
     def _lost(self) -> str:
@@ -277,15 +279,24 @@ def _write(
     starts = [] if directory is None else starts_with_files(directory.runs)
     _check_name(output, run_files, task_files, [name for name, _ in starts])
     places = dict(task_files)
+    masked = []
     if not places:
+        masked = list(dict.fromkeys(name for name, _ in starts if is_masked(name)))
         for name, start in starts:
-            places.setdefault(name, start.task_format)
+            if name not in masked:
+                places.setdefault(name, start.task_format)
     found = write_task_file(
         Path(output),
         {key: cause.text for key, cause in tasks.items()},
         failures=None if directory is None else directory.failures,
         task_files=places,
     )
+    if found.lost:
+        found.problems += [
+            f"the run keeps no secrets, so the address of its task file is incomplete ({name}): "
+            "give it with --task-file"
+            for name in masked
+        ]
     command = _command(starts[0][1], output) if starts and starts[0][1].command else None
     looked = bool(places) or directory is not None
     return Written(output, len(tasks), found, looked, command)

@@ -81,7 +81,8 @@ def monitor(
     with progress, opened(job.provider.queue(job.events), stop, notify=progress.print) as queue:
         queue.check()
         with _sink(output) as sink, signal_handlers(on_signal):
-            if output is not None:
+            if sink is not None and output is not None:
+                sink.on_loss = progress.print
                 received.read_ids(output)
             Collector(
                 queue,

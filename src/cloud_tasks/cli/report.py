@@ -48,13 +48,15 @@ def main(argv: list[str]) -> int:
     target = args.output
     if target is None and run_files.directory is not None and not args.json:
         target = str(run_files.directory.report)
+    ours = target is not None and target != args.output
     if args.json:
         print(json.dumps(found))
     else:
         for line in lines(found):
             print(line)
     if target is not None:
-        _write(target, found)
+        # The one in the run directory is for its owner, as the record that it shows.
+        _write(target, found, private=ours)
     return 0
 
 
@@ -65,12 +67,12 @@ def _instant(value: str) -> float:
     return instant
 
 
-def _write(target: str, found: dict[str, Any]) -> None:
+def _write(target: str, found: dict[str, Any], *, private: bool) -> None:
     """Write the page to *target*, which is replaced at once when the page is whole."""
     from cloud_tasks.report.page import page
 
     try:
-        with draft_beside(Path(target)) as draft:
+        with draft_beside(Path(target), private=private) as draft:
             draft.write_text(page(found), encoding="utf-8")
             draft.replace(target)
     except OSError as error:

@@ -7,6 +7,7 @@ import textwrap
 
 from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.display.sanitize import without_controls
+from cloud_tasks.history.commands import note_on
 from cloud_tasks.outcome import CrashInfo, Exited, Outcome, OverMemory, TimedOut
 from cloud_tasks.text import plural, safe
 
@@ -65,7 +66,8 @@ def explanation(task_id: str, outcome: Outcome, info: RunInfo, others: int = 0) 
         ("see", info.logs_command(task_id)),
         ("run it alone", info.debug_command(task_id)),
     ):
-        lines += [] if command is None else [f"{label:<12} {safe(command, 1000)}"]
+        if command is not None:
+            lines += _labelled(label, [safe(command, 1000), *note_on(command)])
     if not isinstance(outcome, TimedOut):
         lines.append(f"why did my task die: {HELP}")
     return [f"  {line}" for line in lines]

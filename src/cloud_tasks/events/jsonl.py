@@ -1,11 +1,14 @@
 """Append events to a file, one JSON object a line.
 
-    open ──► mend a torn end ──► write ... ──► close
+    open ──► mend a torn end ──► check ──► write ... ──► close
       ▲                            │
-      └── moved, removed ◄─────────┘
+      └── moved, removed ◄─────────┤
+                  cut: report, begin on a fresh line
 
 Every write is one call at the end of the file, so several workers can share it. The part of a
-line that a crash in the middle of a write left is removed when the file is next opened.
+line that a crash in the middle of a write left is removed when the file is next opened. Other
+programs may cut the file, move or remove it at any time: that is reported once each time, because
+the events that it had are gone for ``--resume``.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from pathlib import Path
 
 from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
-from cloud_tasks.system.append_file import is_torn, last_line_start, lock, open_append, read_at
+from cloud_tasks.system.append_file import (
+    OwnPart,
+    is_torn,
+    last_line_start,
+    lock,
+    open_append,
+    read_at,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +45,31 @@ class JsonlSink(EventSink):
     Args:
         path: path of the file, which is created where it is missing.
         check_period: seconds between two checks whether the file was moved.
+        follow: *path* may be a symbolic link; False for a name that the user did not choose.
         sync: return from ``write`` only when the events would survive a loss of power. After a
             disk error, lines that are written again may be in the file twice.
     """
 
-    def __init__(self, path: str | Path, *, check_period: float = 1.0, sync: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        check_period: float = 1.0,
+        follow: bool = True,
+        sync: bool = False,
+    ) -> None:
         self._path = Path(path)
         #: The absolute path, because the program may change its working directory.
         self._place: Path | None = None
         self._check_period = check_period
+        self._follow = follow
         self._sync = sync
         self._descriptor = -1
         self._rest = b""  # the part of a write that a full disk cut off
         self._checked = 0.0
         self._starts_torn = False
+        #: What must stay of a regular file.
+        self._own: OwnPart | None = None
 
     def open(self) -> None:
         """Open or create the file, and mend its end.
@@ -59,9 +80,12 @@ class JsonlSink(EventSink):
         try:
             if self._place is None:
                 self._place = self._path.absolute()
-            self._descriptor = open_append(self._place, _open_flags(self._place))
+            flags = _open_flags(self._place) if self._follow else os.O_RDWR
+            self._descriptor = open_append(self._place, flags, follow=self._follow)
+            self._own = None
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 self._mend()
+                self._own = OwnPart(self._descriptor)
         except OSError as error:
             self._drop()
             raise EventLogError(
@@ -77,13 +101,12 @@ class JsonlSink(EventSink):
                 alone = lock(self._descriptor)
             except BlockingIOError:
                 alone = False
-            if not alone:
-                self._starts_torn = True
-                return
-            try:
-                self._end_last_line()
-            except OSError:  # a full disk, or a file that can only be appended to
-                self._starts_torn = True
+            self._starts_torn = not alone
+            if alone:
+                try:
+                    self._end_last_line()
+                except OSError:  # a full disk, or a file that can only be appended to
+                    self._starts_torn = True
         with contextlib.suppress(BlockingIOError):  # another worker is mending the file
             lock(self._descriptor, shared=True)
 
@@ -114,47 +137,97 @@ class JsonlSink(EventSink):
         Raises:
             EventLogError: the disk is full or fails; call again with the same lines.
         """
-        self._reopen_if_moved()
-        data = self._rest or b"\n".join(lines) + b"\n"
-        if self._starts_torn:
-            data = b"\n" + data
         try:
+            self._check_file()
+            data = self._rest or b"\n".join(lines) + b"\n"
+            if self._starts_torn:
+                data = b"\n" + data
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                written = os.write(self._descriptor, data)
+                data = self._to_write_again(data, written) + data[written:]
                 self._rest = data
                 self._starts_torn = False
-            if self._sync and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            if self._sync and self._own is not None:
                 os.fsync(self._descriptor)
         except OSError as error:
             raise EventLogError(
                 f"the event log {str(self._path)!r} can't be written: {_reason(error)}"
             ) from error
 
-    def _reopen_if_moved(self) -> None:
+    def _to_write_again(self, data: bytes, written: int) -> bytes:
+        """Return the line that was spoilt by a cut between the check and the write of *data*."""
+        own = self._own
+        if own is None or not own.add(data[:written]):
+            return b""
+        begin = own.end - written
+        self._report_cut(begin)
+        if written < len(data) or not begin or read_at(self._descriptor, begin - 1, 1) == b"\n":
+            return b""
+        # It was glued to what the cut left of another line.
+        return data.partition(b"\n")[0] + b"\n"
+
+    # -- what others do to the file
+
+    def _check_file(self) -> None:
+        """Make sure that the next write reaches the file of our name, on a line of its own."""
         if self._descriptor < 0:  # the last attempt failed
             self.open()
             return
-        if self._rest:
+        ours = os.fstat(self._descriptor)
+        if not ours.st_nlink:
+            # Checked each time, because events written after it would be lost.
+            self._begin_anew("removed", "its events are lost, and --resume runs their tasks again")
             return
+        if self._own is not None and ours.st_size != self._own.end:
+            self._check_content(self._own, ours.st_size)
+        self._check_name(ours)
+
+    def _check_content(self, own: OwnPart, size: int) -> None:
+        """Notice a cut, and an end that is no line end, of a file that has *size* bytes."""
+        if own.is_cut(size):
+            self._own = OwnPart(self._descriptor)
+            # The beginning of its line may be gone: the caller has all of the line.
+            self._rest = b""
+            self._report_cut(size)
+        # Also after a worker that shares the file was killed in the middle of its write. If it is
+        # still writing, there is an empty line, which no reader counts.
+        if not self._rest:
+            self._starts_torn = is_torn(self._descriptor)
+
+    def _check_name(self, ours: os.stat_result) -> None:
+        """Notice once in a period that the file, which keeps its events, has another name now."""
         now = time.monotonic()
-        # A removal is checked each time, because events written after it are lost; a move, which
-        # keeps them, only once in a period.
-        exists = os.fstat(self._descriptor).st_nlink > 0
-        if exists and now - self._checked < self._check_period:
+        if self._rest or now - self._checked < self._check_period:
             return
         self._checked = now
         try:
             there = (self._place or self._path).stat()
-            ours = os.fstat(self._descriptor)
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
         except FileNotFoundError:
             pass
         except OSError:
             return
-        logger.warning("the event log %s was moved or removed: it begins anew", self._path)
+        self._begin_anew("moved", "--resume reads only the new one")
+
+    def _begin_anew(self, how: str, result: str) -> None:
+        self._report(f"was {how}, so it begins anew: {result}")
+        self._rest = b""
         self._drop()
         self.open()
+
+    def _report_cut(self, size: int) -> None:
+        self._report(
+            f"was cut to {size:,} bytes by another program: the events that were behind them are "
+            "gone, and --resume runs their tasks again"
+        )
+
+    def _report(self, sentence: str) -> None:
+        text = f"the event log {str(self._path)!r} {sentence}"
+        if self.on_loss is None:
+            logger.warning("%s", text)
+        else:
+            self.on_loss(text)
 
     def _drop(self) -> None:
         # The number of a closed descriptor is soon reused for another file.

@@ -15,7 +15,7 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ Event = dict[str, Any]
 TASK_EVENTS = frozenset(
     {"task_completed", "task_exception", "task_timed_out", "task_exited", "task_aborted"}
 )
+#: Characters of a worker's id that are kept; ours have 12.
+_LONGEST_WORKER = 64
 #: All known types; others are counted.
 KNOWN = TASK_EVENTS | {
     "task_dead",
@@ -34,7 +36,21 @@ KNOWN = TASK_EVENTS | {
     "fatal_exception",
     "spot_termination",
     "keep_alive",
+    "worker_started",
+    "worker_stopped",
 }
+
+
+def worker_of(event: Mapping[str, Any]) -> str | None:
+    """Return the worker that made *event*; None: it has no id, as in the older system.
+
+    A worker is one run of a program. Its id is the first part of each of its ``event_id``.
+    """
+    event_id = event.get("event_id")
+    if type(event_id) is not str:
+        return None
+    worker = event_id.rpartition("-")[0]
+    return worker[:_LONGEST_WORKER] or None
 
 
 class EventReader:

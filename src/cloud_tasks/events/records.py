@@ -19,9 +19,11 @@ from datetime import date
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from cloud_tasks import __version__
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import unreachable
 from cloud_tasks.events.causes import signal_name
+from cloud_tasks.masking import masked
 from cloud_tasks.outcome import (
     Aborted,
     Completed,
@@ -33,10 +35,27 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
+from cloud_tasks.summary import RunSummary
 from cloud_tasks.task import Delivery
 from cloud_tasks.timestamps import timestamp
 
 _MIB, _GIB = 2**20, 2**30
+#: The counts of a run that the event of its end has, by their names in :class:`RunSummary`.
+_COUNTS = (
+    "completed",
+    "exceptions",
+    "timed_out",
+    "exited",
+    "over_memory",
+    "aborted",
+    "retry_requested",
+    "not_done",
+    "given_up",
+    "bad_entries",
+    "skipped",
+    "finished_before",
+    "failed_before",
+)
 
 
 def date_as_text(value: Any) -> str:
@@ -62,12 +81,20 @@ _encode_canonical = json.JSONEncoder(
 class Recorder:
     """Build the events of one run; any thread may call it.
 
-    *hostname* is the name of this machine, by default that of the operating system.
+    Args:
+        hostname: name of this machine, by default that of the operating system.
+        job_id: of the job that it works for; None: it has no name.
+
+    Attributes:
+        worker: identifies this run of a worker; the first part of each ``event_id``.
     """
 
-    def __init__(self, clock: Clock, hostname: str | None = None) -> None:
+    def __init__(
+        self, clock: Clock, hostname: str | None = None, *, job_id: str | None = None
+    ) -> None:
         self._clock = clock
-        self._run = os.urandom(6).hex()
+        self._job_id = job_id
+        self.worker = os.urandom(6).hex()
         # Its `next` is atomic, as the outcomes of several threads need.
         self._numbers = itertools.count(1)
         self._host = encode_basestring_ascii(hostname or socket.gethostname())
@@ -101,30 +128,65 @@ class Recorder:
             f"{_digest(delivery)}}}"
         ).encode()
 
-    def keep_alive(self, instance_id: str | None, running: int) -> bytes:
-        """Return the event that shows that this worker is alive, with *running* tasks."""
-        name = "null" if instance_id is None else encode_basestring_ascii(instance_id)
-        return (
-            f'{self._head("keep_alive")}, "instance_id": {name}, "running": {running}'
-            f"{self._identity()}}}"
-        ).encode()
+    def keep_alive(
+        self, instance_id: str, *, running: int, slots: int, waiting: int, draining: bool
+    ) -> bytes:
+        """Return the event that shows that this worker is alive.
 
-    def spot_termination(self, kind: str) -> bytes:
-        """Return the event for a notice that this machine will be taken away."""
-        return self._other("spot_termination", kind=kind)
+        *running* tasks have a slot, *waiting* ones were received and have none. *instance_id* is
+        the name of this machine.
+        """
+        return self._other(
+            "keep_alive",
+            instance_id=instance_id,
+            running=running,
+            slots=slots,
+            waiting=waiting,
+            draining=draining,
+            worker=self.worker,
+            job_id=self._job_id,
+        )
+
+    def worker_started(self, slots: int) -> bytes:
+        """Return the event that begins the part of this worker in a log."""
+        return self._other(
+            "worker_started",
+            worker=self.worker,
+            slots=slots,
+            version=__version__,
+            pid=os.getpid(),
+            job_id=self._job_id,
+        )
+
+    def worker_stopped(self, summary: RunSummary) -> bytes:
+        """Return the event that ends the part of this worker in a log."""
+        return self._other(
+            "worker_stopped",
+            worker=self.worker,
+            reason=summary.stop_reason.value,
+            exit_code=summary.exit_code,
+            elapsed_time=round(summary.elapsed, 6),
+            **{name: getattr(summary, name) for name in _COUNTS},
+        )
+
+    def spot_termination(self, kind: str, instance_id: str) -> bytes:
+        """Return the event for a notice that the machine *instance_id* will be taken away."""
+        return self._other("spot_termination", kind=kind, instance_id=instance_id)
 
     def non_fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
-        """Return the event for a problem that did not end the worker."""
-        return self._other("non_fatal_exception", exception=exception, stack_trace=stack_trace)
+        """Return the event for a problem that did not end the worker, without secrets."""
+        return self._problem("non_fatal_exception", exception, stack_trace)
 
     def fatal_exception(self, exception: str, stack_trace: str = "") -> bytes:
-        """Return the event for a problem that ends the worker."""
-        return self._other("fatal_exception", exception=exception, stack_trace=stack_trace)
+        """Return the event for a problem that ends the worker, without secrets."""
+        return self._problem("fatal_exception", exception, stack_trace)
 
-    def _other(self, event_type: str, **fields: str) -> bytes:
-        body = "".join(
-            f', "{key}": {encode_basestring_ascii(value)}' for key, value in fields.items()
-        )
+    def _problem(self, event_type: str, exception: str, stack_trace: str) -> bytes:
+        # A stack trace has the words of other libraries, too.
+        return self._other(event_type, exception=masked(exception), stack_trace=masked(stack_trace))
+
+    def _other(self, event_type: str, **fields: str | float | bool | None) -> bytes:
+        body = "".join(f', "{key}": {json.dumps(value)}' for key, value in fields.items())
         return f"{self._head(event_type)}{body}{self._identity()}}}".encode()
 
     def _head(self, event_type: str) -> str:
@@ -134,7 +196,7 @@ class Recorder:
         )
 
     def _identity(self) -> str:
-        return f', "event_id": "{self._run}-{next(self._numbers)}"'
+        return f', "event_id": "{self.worker}-{next(self._numbers)}"'
 
 
 def _detail(outcome: Outcome) -> tuple[str, bytes]:

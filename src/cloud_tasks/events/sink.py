@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 
 class EventSink(abc.ABC):
     """A destination of events, each a line of JSON without its line end.
 
     One thread at a time calls it.
+
+    Attributes:
+        on_loss: called by ``write`` with a sentence each time others have removed events that were
+            written before; None: such a sentence is logged.
     """
+
+    on_loss: Callable[[str], None] | None = None
 
     @abc.abstractmethod
     def open(self) -> None:

@@ -1,4 +1,7 @@
-"""Suggest command lines that repeat a run with changes: resumed, or with other tasks."""
+"""Suggest command lines that repeat a run with changes: resumed, or with other tasks.
+
+No secret is kept: a mask stands in its place, and the suggestion says so.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from cloud_tasks.masking import FILL_IN, is_masked, masked_words
 
 #: Flags that choose tasks, each with the values that may follow it as a word of its own; None: a
 #: value always follows.
@@ -41,7 +46,7 @@ class RerunCommand:
         argv: Sequence[str] | None = None,
         given: Sequence[str] | None = None,
     ) -> None:
-        self._words = _as_typed(sys.orig_argv if argv is None else argv)
+        self._words = masked_words(_as_typed(sys.orig_argv if argv is None else argv))
         of_process = sys.argv[1:] if given is None else list(given)
         # A program may take words from the front for itself, as `cloud_tasks worker` does.
         self.is_known = args is None or (
@@ -50,7 +55,7 @@ class RerunCommand:
 
     @property
     def words(self) -> list[str]:
-        """The words, with the names of programs without their folders."""
+        """The words without secrets, and with the names of programs without their folders."""
         return list(self._words)
 
     def resumed(self) -> str | None:
@@ -64,6 +69,11 @@ class RerunCommand:
     def for_task(self, task_id: str, *flags: str) -> str | None:
         """Return the command that runs one task only, with *flags*; None: it is unknown."""
         return rerun_command(self._words, task_id, flags=flags) if self.is_known else None
+
+
+def note_on(command: str) -> list[str]:
+    """Return what a user has to know about a suggested *command*: a line, or none."""
+    return [f"({FILL_IN})"] if is_masked(command) else []
 
 
 def _as_typed(argv: Sequence[str]) -> list[str]:

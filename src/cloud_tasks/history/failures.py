@@ -206,7 +206,7 @@ def write_task_file(
     path = Path(os.path.realpath(path))
     try:
         with draft_beside(path) as draft:
-            with draft.open("x", encoding="ascii") as output:
+            with draft.open("w", encoding="ascii") as output:
                 result = _Search(tasks, output).run(failures, task_files)
                 output.flush()
                 os.fsync(output.fileno())

@@ -4,7 +4,9 @@
     on_outcome (a failure)   ──► failures.jsonl   a task file, any thread
 
 Other modules write the events and task logs beside them; :mod:`cloud_tasks.history.layout` names
-all files. The lock on ``runs.jsonl`` keeps a second worker out of the directory.
+all files. The lock on ``runs.jsonl`` keeps a second worker out of the directory. Others may cut or
+remove both files during the run: a warning says so once each time, and ``runs.jsonl`` gets the
+start again, without which its end would tell nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from cloud_tasks.events.causes import cause_of
 from cloud_tasks.events.records import data_digest, date_as_text
 from cloud_tasks.history.layout import RunDir
 from cloud_tasks.outcome import Aborted, Completed, Outcome
-from cloud_tasks.system.append_file import append, end_last_line, lock, open_append
+from cloud_tasks.system.append_file import LineFile
 from cloud_tasks.task import Delivery
 from cloud_tasks.timestamps import timestamp
 
@@ -38,8 +41,11 @@ class RunWriter:
     def __init__(self, path: str, clock: Clock) -> None:
         self._files = RunDir(path)
         self._clock = clock
-        self._runs = -1
-        self._failures = -1
+        # It holds the command line and the settings, which concern nobody else.
+        self._runs = LineFile(self._files.runs, private=True)
+        self._failures = LineFile(self._files.failures)
+        self._failures_lock = threading.Lock()
+        self._start: bytes | None = None
         #: The disk refused a failed task, and the warning was logged.
         self._gave_up = False
 
@@ -51,11 +57,9 @@ class RunWriter:
         """
         try:
             Path(self._files.path).mkdir(parents=True, exist_ok=True)
-            self._runs = open_append(self._files.runs)
-            lock(self._runs)
-            self._failures = open_append(self._files.failures)
-            for descriptor in (self._runs, self._failures):
-                end_last_line(descriptor)
+            self._runs.open()
+            self._runs.lock()
+            self._failures.open()
         except BlockingIOError:
             self.close()
             raise EventLogError(
@@ -64,9 +68,10 @@ class RunWriter:
             ) from None
         except OSError as error:
             self.close()
+            name = "" if error.filename is None else f"{Path(error.filename).name}: "
             raise EventLogError(
                 f"the run directory {str(self._files.path)!r} can't be written: "
-                f"{error.strerror or error}; choose another one with --run-dir"
+                f"{name}{error.strerror or error}; choose another one with --run-dir"
             ) from error
 
     def record_start(self, details: Mapping[str, Any]) -> None:
@@ -94,10 +99,14 @@ class RunWriter:
         )
 
     def _append_record(self, record: Mapping[str, Any]) -> None:
-        if self._runs < 0:
+        if not self._runs.is_open:
             return
+        line = json.dumps(record, default=str).encode() + b"\n"
+        before, self._start = self._start, self._start or line
         try:
-            append(self._runs, json.dumps(record, default=str).encode() + b"\n")
+            if _warn_of_harm(self._runs) and before is not None:
+                self._runs.append(before)
+            self._runs.append(line)
         except OSError as error:
             logger.warning("%s can't be written: %s", self._files.runs, error.strerror or error)
 
@@ -114,7 +123,9 @@ class RunWriter:
         }
         try:
             line = json.dumps(entry, default=date_as_text, allow_nan=False).encode() + b"\n"
-            append(self._failures, line)
+            with self._failures_lock:
+                _warn_of_harm(self._failures)
+                self._failures.append(line)
         except (OSError, TypeError, ValueError, RecursionError) as error:
             # The event log has the failure; only the convenience of a task file is lost.
             self._gave_up = isinstance(error, OSError)
@@ -127,10 +138,16 @@ class RunWriter:
 
     def close(self) -> None:
         """Close the files, which lets other workers in. May be called more than once."""
-        for descriptor in (self._runs, self._failures):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._runs = self._failures = -1
+        self._runs.close()
+        self._failures.close()
+
+
+def _warn_of_harm(file: LineFile) -> bool:
+    """Warn of what others did to *file* since the last write; return whether they did anything."""
+    harm = file.harm()
+    if harm is not None:
+        logger.warning("%s was %s during the run: what it had is gone", file.path, harm)
+    return harm is not None
 
 
 def _current_folder() -> str | None:

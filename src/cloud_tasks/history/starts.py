@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cloud_tasks.masking import masked_value, masked_words
 from cloud_tasks.timestamps import plausible_timestamp
 
 #: Starts that are kept of a file: the first and the last ones, half of them each.
@@ -39,9 +40,10 @@ class Start:
 
     @property
     def command(self) -> list[str]:
-        """The command line; empty where that is not recorded."""
+        """The command line without secrets; empty where that is not recorded."""
         words = self.details.get("command")
-        return [str(word) for word in words] if isinstance(words, list) else []
+        # Earlier versions recorded it as it was.
+        return masked_words([str(word) for word in words]) if isinstance(words, list) else []
 
     @property
     def cwd(self) -> str | None:
@@ -55,11 +57,12 @@ class Start:
 
     @property
     def settings(self) -> list[dict[str, str]]:
-        """Name, value and origin of each setting, as text."""
-        return [
+        """Name, value without secrets, and origin of each setting, as text."""
+        rows = [
             {key: _shown(row.get(key)) for key in ("name", "value", "origin")}
             for row in self._setting_rows()
         ]
+        return [{**row, "value": masked_value(row["name"], row["value"])} for row in rows]
 
     def setting(self, name: str) -> Mapping[str, Any]:
         """Return ``value`` and ``origin`` of the setting *name*, as recorded; else nothing."""

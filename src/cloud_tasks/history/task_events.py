@@ -12,7 +12,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader
+from cloud_tasks.events.reading import TASK_EVENTS, Event, EventReader, worker_of
 from cloud_tasks.timestamps import timestamp_or_none
 
 #: Bytes at the end of a log in which the last line end is searched for, and bytes that
@@ -31,6 +31,13 @@ def events_of(path: Path, task_id: str, start: int = 0) -> Iterator[Event]:
     for event in _candidates(path, task_id, start):
         kind = event.get("event_type")
         if isinstance(kind, str) and kind in TASK_EVENTS and event.get("task_id") == task_id:
+            yield event
+
+
+def _with_type(path: Path, kind: str, start: int) -> Iterator[Event]:
+    """Yield the events of type *kind* in the log at *path*, from the byte *start* on."""
+    for event in _candidates(path, kind, start):
+        if event.get("event_type") == kind:
             yield event
 
 
@@ -91,7 +98,7 @@ def _positions(content: mmap.mmap, forms: tuple[bytes, ...], start: int) -> Iter
 
 
 class EndWatch:
-    """A watch on a growing event log for the end of one task.
+    """A watch on a growing event log for the end of one task, or of the workers that may run it.
 
     *slot* is the one that runs it; None: any. Ends before *since*, in seconds since the epoch, are
     those of other attempts.
@@ -104,6 +111,8 @@ class EndWatch:
         self._since = since
         self._size = 0
         self._checked = 0
+        #: The workers that had begun by then and have not stopped; one of them runs the task.
+        self._workers: set[str] = set()
 
     def has_come(self) -> bool:
         """Tell whether the end is in the log by now; reads only the part that is new."""
@@ -113,11 +122,30 @@ class EndWatch:
             return False
         if size == self._size:
             return False
+        if size < self._size:  # it was cut, or replaced by another one
+            self._checked = 0
         if any(map(self._is_it, events_of(self._path, self._task_id, self._checked))):
+            return True
+        if self._are_gone():
             return True
         self._size = size
         self._checked = max(self._checked, _last_line_end(self._path, size))
         return False
+
+    def _are_gone(self) -> bool:
+        """Tell whether all workers that may have run the task have stopped since it began.
+
+        A worker that was killed has told no end, and then this never becomes true.
+        """
+        before = bool(self._workers)
+        for event in _with_type(self._path, "worker_started", self._checked):
+            worker, when = worker_of(event), timestamp_or_none(event.get("timestamp"))
+            if worker is not None and when is not None and when <= self._since:
+                self._workers.add(worker)
+                before = True
+        for event in _with_type(self._path, "worker_stopped", self._checked):
+            self._workers.discard(worker_of(event) or "")
+        return before and not self._workers
 
     def _is_it(self, event: Event) -> bool:
         slot = event.get("slot")

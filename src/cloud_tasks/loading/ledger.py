@@ -20,17 +20,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_tasks.errors import CloudTasksError, ConfigurationError
-from cloud_tasks.system.append_file import append, lock, open_append
+from cloud_tasks.system.append_file import OwnPart, append, lock, open_append
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "load-ledger-1"
 _LINE = re.compile(rb"(\d+) (\d+) ([0-9a-f]{16})")
@@ -42,11 +45,15 @@ _REMEDY = "remove it to load all of the tasks, or name another one with --ledger
 class Ledger:
     """The ledger file at *path*; ``open`` comes before ``record``.
 
-    *identity* says which queue it is about; a ledger of another one is refused.
+    *identity* says which queue it is about; a ledger of another one is refused. *follow*: the path
+    may be a symbolic link, because the user chose it.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str | bool | None]) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, str | bool | None], *, follow: bool = True
+    ) -> None:
         self.path = path
+        self._follow = follow
         #: Names this load, however many runs it takes.
         self.load_id = secrets.token_hex(6)
         self._identity = {"cloud_tasks": _FORMAT, **identity}
@@ -54,6 +61,10 @@ class Ledger:
         self._creation: str | None = None
         self._empty = True
         self._descriptor = -1
+        #: What must stay in the file; None while it is not watched.
+        self._own: OwnPart | None = None
+        #: Called with a sentence, once, when others have removed what the file recorded.
+        self.on_loss: Callable[[str], None] = logger.warning
         self._waiting = threading.Lock()
         self._writing = threading.Lock()
         self._lines: list[bytes] = []
@@ -82,7 +93,7 @@ class Ledger:
             ConfigurationError: as :meth:`read`, or another command is writing it.
         """
         try:
-            self._descriptor = open_append(self.path)
+            self._descriptor = open_append(self.path, follow=self._follow)
             _check_is_file(self._descriptor)
             lock(self._descriptor)
             content = self.path.read_bytes()
@@ -92,6 +103,7 @@ class Ledger:
             os.ftruncate(self._descriptor, whole)
             if not whole:
                 self._append_head()
+            self._own = OwnPart(self._descriptor)
         except BlockingIOError as error:
             self.close()
             raise ConfigurationError(
@@ -134,8 +146,10 @@ class Ledger:
     def _begin(self, creation: str | None) -> None:
         self._creation = creation
         try:
+            self._own = None
             os.ftruncate(self._descriptor, 0)
             self._append_head()
+            self._own = OwnPart(self._descriptor)
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -177,8 +191,25 @@ class Ledger:
         self._append(json.dumps(head).encode() + b"\n")
 
     def _append(self, lines: bytes) -> None:
+        self._check_file()
         append(self._descriptor, lines)
         os.fsync(self._descriptor)
+        if self._own is not None:
+            self._own.add(lines)
+
+    def _check_file(self) -> None:
+        """Report once that others have cut or removed the file; the load itself goes on."""
+        if self._own is None:
+            return
+        ours = os.fstat(self._descriptor)
+        if ours.st_nlink and not self._own.is_cut(ours.st_size):
+            return
+        self._own = None
+        self.on_loss(
+            f"the ledger {str(self.path)!r} was {'cut' if ours.st_nlink else 'removed'} by another "
+            "program: if this load does not come to its end, the same command can't know what was "
+            "loaded, and loads it again"
+        )
 
     def close(self) -> None:
         """Close the file, and remove it if it records nothing. May be called more than once."""

@@ -29,6 +29,7 @@ from cloud_tasks.errors import (
 from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem, message_of
 from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 from cloud_tasks.loading.sender import Batches, DryRun, Sender, Target
+from cloud_tasks.masking import masked
 from cloud_tasks.queues.base import QueueSpec
 from cloud_tasks.queues.job import JobQueues, opened
 from cloud_tasks.sources.base import TaskSource
@@ -92,6 +93,8 @@ class Loader:
             SourceError: the source can't be read, or the queue can't be used.
         """
         self._on_message = on_message
+        if self._ledger is not None:
+            self._ledger.on_loss = on_message
         self._began = time.monotonic()
         # The last one may be too long when the first two are made already.
         self._job.check_names()
@@ -353,9 +356,10 @@ def ledger_of(job: JobQueues, path: Path) -> Ledger:
             "provider": job.provider_name,
             "queue": job.name,
             "project_id": provider.project_id,
-            "endpoint_url": provider.endpoint_url,
+            "endpoint_url": masked(provider.endpoint_url or "") or None,
             "exactly_once": provider.exactly_once,
         },
+        follow=path != default_ledger(job.name),
     )
 
 

@@ -19,10 +19,13 @@ from cloud_tasks.report.tally.attempts import Attempt
 from cloud_tasks.report.tally.failures import AttemptGroup
 from cloud_tasks.report.tally.idle import gaps, last_beginning, tail
 from cloud_tasks.report.tally.tally import Tally
+from cloud_tasks.report.tally.workers import covered, most_at_once
 from cloud_tasks.timestamps import timestamp
 
 Document = Mapping[str, Any]
 _HOUR = 3600
+#: Workers that are listed.
+_MAX_WORKERS = 1000
 #: Details of the last start that are passed on.
 _DETAILS = ("function", "executor", "slots", "cwd", "versions")
 
@@ -32,7 +35,7 @@ def document(
 ) -> dict[str, Any]:
     """Return the report of a run; *reader* has read all its events, *tally* has counted them."""
     hosts = _hosts(tally)
-    end = tail(tally.rows, tally.axis)
+    end = tail(tally.rows, tally.axis, tally.workers)
     return {
         "format": 1,
         "run": _run(run_files, tally, starts),
@@ -52,9 +55,10 @@ def document(
         "failures": [_failure(group, starts) for group in tally.failures.ranked()],
         "attempts": _attempts(tally),
         "hosts": hosts,
+        "workers": _workers(tally),
         "gaps": [
             {**asdict(gap), "start": timestamp(gap.start), "end": timestamp(gap.end)}
-            for gap in gaps(tally.rows, tally.axis)
+            for gap in gaps(tally.rows, tally.axis, tally.workers)
         ],
         "tail": None
         if end is None
@@ -82,9 +86,9 @@ def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str
         "events": str(run_files.events),
         "start": _iso(span and span[0]),
         "end": _iso(span and span[1]),
-        "several_from": _iso(last_beginning(tally.rows, tally.axis)),
+        "several_from": _iso(last_beginning(tally.rows, tally.axis, tally.workers)),
         "starts": len(starts),
-        "start_up": _start_up(span, starts),
+        "start_up": _start_up(span, tally, starts),
         "command": last.command,
         **{key: last.details.get(key) for key in _DETAILS},
         "settings": last.settings,
@@ -93,11 +97,14 @@ def _run(run_files: RunFiles, tally: Tally, starts: Sequence[Start]) -> dict[str
     }
 
 
-def _start_up(span: tuple[float, float] | None, starts: Sequence[Start]) -> float | None:
+def _start_up(
+    span: tuple[float, float] | None, tally: Tally, starts: Sequence[Start]
+) -> float | None:
     """Return the seconds until the first task; None: not recorded, or there were several starts."""
-    if span is None or len(starts) != 1 or starts[0].started is None:
+    began = [start.started for start in starts] or [one.started for one in tally.workers]
+    if span is None or len(began) != 1 or began[0] is None:
         return None
-    return max(0.0, round(span[0] - starts[0].started, 6))
+    return max(0.0, round(span[0] - began[0], 6))
 
 
 def _totals(tally: Tally, hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -167,10 +174,9 @@ def _hosts(tally: Tally) -> list[dict[str, Any]]:
     """Return the hosts, the one with most attempts first."""
     found = []
     for name, host in tally.hosts.items():
-        rows = [row for row in tally.rows if row.host == name]
-        slots = sum(len(row.slots) for row in rows)
-        seconds = max((r.last for r in rows), default=0) - min((r.first for r in rows), default=0)
-        busy = sum(row.busy_seconds for row in rows)
+        workers = tally.workers.of_host(name)
+        busy = sum(row.busy_seconds for row in tally.rows if row.host == name)
+        capacity = sum(len(one.slots) * one.seconds for one in workers)
         found.append(
             {
                 "host": name,
@@ -178,20 +184,39 @@ def _hosts(tally: Tally) -> list[dict[str, Any]]:
                 "ok": host.ok,
                 "failed": host.failed,
                 "notices": host.notices,
-                "slots": slots,
-                "seconds": round(seconds, 6),
-                "capacity_seconds": round(slots * seconds, 6),
-                "busy": round(min(1.0, busy / (slots * seconds)), 4) if seconds > 0 else None,
+                "slots": most_at_once(workers),
+                "workers": len(workers),
+                "seconds": round(covered(workers), 6),
+                "capacity_seconds": round(capacity, 6),
+                "busy": round(min(1.0, busy / capacity), 4) if capacity > 0 else None,
             }
         )
     return sorted(found, key=lambda row: (-row["tries"], row["host"]))
+
+
+def _workers(tally: Tally) -> list[dict[str, Any]]:
+    """Return the first workers of the log, in the order in which they began."""
+    workers = sorted(tally.workers, key=lambda one: one.life)[:_MAX_WORKERS]
+    return [
+        {
+            "worker": one.worker,
+            "host": one.host,
+            "slots": len(one.slots),
+            "tries": one.attempts,
+            "started": _iso(one.started),
+            "stopped": _iso(one.stopped),
+            "reason": one.reason,
+            "exit_code": one.exit_code,
+        }
+        for one in workers
+    ]
 
 
 def _cost(hosts: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> dict[str, Any] | None:
     """Return what the hosts cost; None where no price is known.
 
     A start with its end counts for the time between them. If one has no end, or there are hosts
-    without a start of their own, it is the time from a host's first task to its last one.
+    without a start of their own, it is the time from a worker's first task to its last one.
     """
     prices = [start.price_per_hour for start in starts if start.price_per_hour is not None]
     if not prices:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from cloud_tasks.histogram import FINENESS, Histogram
@@ -73,10 +75,16 @@ def timeline(tally: Tally) -> dict[str, Any]:
     """Return the busy times: a row for each slot, or for each host where there are too many.
 
     ``shades`` of a row has one character for each column, a digit of base 36: ``0`` is idle, ``z``
-    is busy all the time. ``failed`` are the columns in which an attempt failed.
+    is busy all the time. ``failed`` are the columns in which an attempt failed. ``worker_number``
+    counts the workers of a host that had several.
     """
     axis = tally.axis
-    rows = sorted(tally.rows, key=_by_name)
+    began: dict[tuple[str, str | None], float] = {}
+    for row in tally.rows:
+        key = row.host, row.worker
+        began[key] = min(row.first, began.get(key, row.first))
+    rows = sorted(tally.rows, key=lambda row: _by_name(row, began))
+    numbers = _numbers(began)
     join = 1
     while rows and axis.used // join * len(rows) > _CELLS:
         join *= 2
@@ -85,12 +93,33 @@ def timeline(tally: Tally) -> dict[str, Any]:
         "width": axis.width * join,
         "columns": -(-axis.used // join),
         "by_host": tally.rows.by_host,
-        "rows": [_row(row, axis.used, axis.width * join, join) for row in rows],
+        "rows": [
+            {
+                **_row(row, axis.used, axis.width * join, join),
+                "worker_number": numbers.get((row.host, row.worker)),
+            }
+            for row in rows
+        ],
     }
 
 
-def _by_name(row: Row) -> tuple[str, bool, int]:
-    return row.host, row.rebuilt, -1 if row.slot is None else row.slot
+def _by_name(
+    row: Row, began: Mapping[tuple[str, str | None], float]
+) -> tuple[str, float, bool, int]:
+    slot = -1 if row.slot is None else row.slot
+    return row.host, began[row.host, row.worker], row.rebuilt, slot
+
+
+def _numbers(began: Mapping[tuple[str, str | None], float]) -> dict[tuple[str, str | None], int]:
+    """Return the number of each worker on its host, from 1, where the host had several."""
+    hosts = Counter(host for host, _ in began)
+    counted: Counter[str] = Counter()
+    numbers = {}
+    for host, worker in sorted(began, key=lambda key: began[key]):
+        if hosts[host] > 1:
+            counted[host] += 1
+            numbers[host, worker] = counted[host]
+    return numbers
 
 
 def _row(row: Row, used: int, width: float, join: int) -> dict[str, Any]:
@@ -99,6 +128,7 @@ def _row(row: Row, used: int, width: float, join: int) -> dict[str, Any]:
     return {
         "number": row.number,
         "host": row.host,
+        "worker": row.worker,
         "slot": row.slot,
         "rebuilt": row.rebuilt,
         "slots": len(row.slots),

@@ -1,8 +1,9 @@
-"""Watch for termination notices and send keep-alives, each in a thread that ends with the run."""
+"""Watch for notices, learn this machine's name, send keep-alives: threads that end with the run."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
@@ -14,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 #: Called with a sentence and an exception when such a thread fails and the run goes on.
 OnTrouble: TypeAlias = Callable[[str, BaseException], None]
+#: Seconds between two questions for the name of this machine: at first, and at most. Azure may
+#: need minutes for its first answer.
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 
 
 def watch_probe(
@@ -35,18 +39,49 @@ def watch_probe(
 
 
 def send_keepalives(
-    period: float,
-    over: threading.Event,
-    instance_id: Callable[[], str | None],
-    send: Callable[[str | None], None],
-    on_trouble: OnTrouble,
+    period: float, over: threading.Event, send: Callable[[], None], on_trouble: OnTrouble
 ) -> None:
-    """Call *send* with the machine's name at once and every *period* seconds, until *over*."""
+    """Call *send* at once and every *period* seconds; blocks until *over* is set."""
     try:
-        name = instance_id()
-        send(name)
+        send()
         while not over.wait(period):
-            send(name)
+            send()
     except BaseException as error:
         logger.exception("sending keep-alives failed")
         on_trouble(f"sending keep-alives failed: {raised(error)}", error)
+
+
+class InstanceName:
+    """The name of this machine: that of its provider, or the host name while that is unknown.
+
+    *ask* returns the provider's name, None if it doesn't know it; may block for some seconds.
+    None: there is no provider.
+    """
+
+    def __init__(self, ask: Callable[[], str | None] | None) -> None:
+        self._ask = ask
+        self._name: str | None = None
+        self._asked = threading.Event()
+
+    def learn(self, over: threading.Event, on_trouble: OnTrouble) -> None:
+        """Ask until there is an answer; blocks until then, or *over* is set."""
+        pause = _FIRST_PAUSE
+        try:
+            while self._ask is not None and not over.is_set():
+                self._name = self._ask() or None
+                self._asked.set()
+                if self._name is not None or over.wait(pause):
+                    return
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except BaseException as error:
+            logger.exception("reading the provider's name of this machine failed")
+            on_trouble(
+                f"reading the provider's name of this machine failed: {raised(error)}", error
+            )
+        finally:
+            self._asked.set()
+
+    def get(self, patience: float | None = None) -> str:
+        """Return the name; waits *patience* seconds for the first answer, None without limit."""
+        self._asked.wait(patience)
+        return self._name or socket.gethostname()

@@ -26,7 +26,9 @@ class RunOptions:
         rules: which outcomes are retried.
         failure_limit: ends the run when too many tasks have failed; None means no limit.
         keep_alive: seconds between two keep-alive events; 0 means none.
-        instance_id: returns the provider's name of this machine, None if unknown; may block.
+        job_id: of the job that the worker belongs to; None: it has no name.
+        instance_id: returns the provider's name of this machine, None if unknown; may block. None:
+            there is no provider.
     """
 
     executor: ExecutorOptions
@@ -38,4 +40,5 @@ class RunOptions:
     rules: RetryRules = field(default_factory=RetryRules)
     failure_limit: FailureLimit | None = None
     keep_alive: float = 0.0
-    instance_id: Callable[[], str | None] = lambda: None
+    job_id: str | None = None
+    instance_id: Callable[[], str | None] | None = None

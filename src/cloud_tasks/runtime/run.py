@@ -40,7 +40,7 @@ from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.executors.common.exception_text import frames_of, traceback_of
 from cloud_tasks.executors.function import FunctionSpec
-from cloud_tasks.runtime.background import send_keepalives, watch_probe
+from cloud_tasks.runtime.background import InstanceName, send_keepalives, watch_probe
 from cloud_tasks.runtime.completer import Completer, OnOutcome
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.intake import Intake
@@ -63,6 +63,9 @@ from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a notice waits for the name of this machine.
+_NAME_PATIENCE = 1.0
 
 
 class Run:
@@ -100,8 +103,12 @@ class Run:
         self._probes = probes
         self._options = options
         self._stats = stats
-        self._recorder = Recorder(clock)
+        self._recorder = Recorder(clock, job_id=options.job_id)
         self._recorded_failure: CloudTasksError | None = None
+        #: Of the event that tells the end of the worker; None: it was not recorded.
+        self._recorded_end: tuple[StopReason, int] | None = None
+        self._started = False
+        self._instance = InstanceName(options.instance_id)
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
         self.lifecycle = Lifecycle(executor, options.grace, lambda: stats.running)
@@ -181,20 +188,33 @@ class Run:
             else:
                 self._work()
             self._record_failure()
+            # Before the event queue is closed, although the end may still turn out differently.
+            self._record_end()
             self._supervisor.drain_and_close()
             self._record_failure()
+            self._record_end()
+        return raise_if_failed(self._summary(), self._failure)
+
+    @property
+    def _failure(self) -> CloudTasksError | None:
+        return self.lifecycle.failure or self._intake.error()
+
+    def _summary(self) -> RunSummary:
         reason = self.lifecycle.reason
         if reason is StopReason.DONE and self._intake.limited:
             reason = StopReason.MAX_NUM_TASKS
-        failure = self.lifecycle.failure or self._intake.error()
-        return raise_if_failed(self._stats.summary(reason, failure), failure)
+        return self._stats.summary(reason, self._failure)
 
     def _open(self) -> None:
         self._cleanup.callback(self._outbox.close)
         self._options.selection.prepare(lambda: self.lifecycle.draining)
         for sink in self._sinks:
+            sink.on_loss = self._on_loss
             self._cleanup.callback(sink.close)
             sink.open()
+        self._started = True
+        slots = 1 if self.needs_main_thread else self._options.executor.slots
+        self._record(self._recorder.worker_started(slots))
         self._cleanup.callback(self._close_source)
         self._cleanup.callback(self._executor.shutdown)
         self._executor.start(
@@ -234,13 +254,14 @@ class Run:
                 "probe", watch_probe, probe, self._over, self._on_notice, self._on_trouble
             )
         period = self._options.keep_alive
+        if period or self._probes:
+            self._start_thread("instance", self._instance.learn, self._over, self._on_trouble)
         if period:
             self._start_thread(
                 "keep-alive",
                 send_keepalives,
                 period,
                 self._over,
-                self._options.instance_id,
                 self._send_keepalive,
                 self._on_trouble,
             )
@@ -290,9 +311,14 @@ class Run:
     # -- callbacks, in other threads
 
     def _on_notice(self, notice: Notice) -> None:
-        self._completer.record(self._recorder.spot_termination(notice.kind))
-        self._completer.flush()
+        name = self._instance.get(_NAME_PATIENCE)
+        self._record(self._recorder.spot_termination(notice.kind, name))
         self.lifecycle.post(notice)
+
+    def _on_loss(self, sentence: str) -> None:
+        """Report that others have removed events; called by a sink while the completer writes."""
+        logger.warning("%s", sentence)
+        self._completer.record(self._recorder.non_fatal_exception(sentence))
 
     def _on_completer_error(self, error: BaseException) -> None:
         if isinstance(error, EventLogError):
@@ -306,8 +332,16 @@ class Run:
         self._completer.record(self._recorder.non_fatal_exception(problem, trace))
         self._completer.flush()
 
-    def _send_keepalive(self, instance_id: str | None) -> None:
-        self._outbox.put([self._recorder.keep_alive(instance_id, self._stats.running)], [])
+    def _send_keepalive(self) -> None:
+        slots, held = self._executor.slots, self._stats.running
+        event = self._recorder.keep_alive(
+            self._instance.get(),
+            running=min(held, slots),
+            slots=slots,
+            waiting=max(0, held - slots) + self._source.waiting,
+            draining=self.lifecycle.draining,
+        )
+        self._outbox.put([event], [])
 
     # -- the end
 
@@ -318,6 +352,7 @@ class Run:
         except CloudTasksError as error:
             self.lifecycle.fail(Failure(error))
             self._record_failure()
+            self._record_end()
 
     def _record_failure(self) -> None:
         """Record why the worker failed, once, in those sinks that still accept events."""
@@ -326,7 +361,18 @@ class Run:
             return
         self._recorded_failure = failure
         trace = traceback_of(failure, frames_of(failure))
-        event = self._recorder.fatal_exception(str(failure), trace)
+        self._record(self._recorder.fatal_exception(str(failure), trace))
+
+    def _record_end(self) -> None:
+        """Record how the worker ended, and again if that has changed."""
+        summary = self._summary()
+        end = (summary.stop_reason, summary.exit_code)
+        if self._started and end != self._recorded_end:
+            self._recorded_end = end
+            self._record(self._recorder.worker_stopped(summary))
+
+    def _record(self, event: bytes) -> None:
+        """Write an event of the worker itself at once, to those sinks that still accept events."""
         if self._supervisor.event_log_failed:
             self._outbox.put([event], [])
         else:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from cloud_tasks.masking import masked
 from cloud_tasks.policy import FailureLimit
 
 Parse = Callable[[str], Any]
@@ -141,6 +142,7 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def quoted(value: str) -> str:
-    """Return *value* for an error's sentence: on one line, in quotes, at most 80 characters."""
+    """Return *value* for an error's sentence: one line, in quotes, 80 characters, no secret."""
+    value = masked(value)
     # repr keeps control characters out of the terminal; the rest of a pasted file helps no user.
     return repr(value if len(value) <= 80 else value[:77] + "...")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from cloud_tasks.masking import masked_value
 from cloud_tasks.settings.derive import Origin
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.row import Row
@@ -30,7 +31,8 @@ Every setting of the worker has a flag, and nearly all have an environment varia
 read when a `Worker` is constructed.
 
 **Which one holds.** The flag on the command line. If it isn't there, the variable. If that isn't
-set or is empty, what the program passed to its parser's `set_defaults`. Else the default below.
+set, is empty, or is the text `None`, which scripts of the older system export: what the program
+passed to its parser's `set_defaults`. Else the default below.
 
 **Booleans.** `--flag` switches on and `--no-flag` switches off, whatever the variable says. The
 variable takes `1`, `true`, `yes` or `on`, and `0`, `false`, `no` or `off`, in any case; any other
@@ -58,10 +60,14 @@ class SettingValue:
 
 
 def values(resolved: Resolved) -> list[SettingValue]:
-    """Return every setting with its value and its origin, in the table's order."""
+    """Return every setting in the table's order with its origin and its value without secrets."""
     return [
         SettingValue(
-            name, getattr(resolved.settings, name), resolved.origins[name], row.flag, row.env
+            name,
+            masked_value(name, getattr(resolved.settings, name)),
+            resolved.origins[name],
+            row.flag,
+            row.env,
         )
         for name, row in ROWS.items()
     ]

@@ -19,6 +19,7 @@ from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.settings.derive import Draft, Origin, derive
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS, Settings
+from cloud_tasks.text import given
 
 # The value in the Namespace of a flag that was not given. With it there argparse fills in no
 # default, neither ours nor one of set_defaults.
@@ -217,23 +218,23 @@ def collect(
     draft = Draft(values={}, origins={})
     for name in names:
         row = ROWS[name]
-        origin, given = _given(row, parser, args, environ)
+        origin, value = _given(row, parser, args, environ)
         draft.values[name] = row.default
         draft.origins[name] = origin
         if origin == "default":
             continue
         try:
-            draft.values[name] = _parsed(row, given)
+            draft.values[name] = _parsed(row, value)
         except ValueError as error:
             draft.problems.append(row.complaint(str(error)))
     return draft
 
 
-def _parsed(row: Row, given: object) -> Any:
+def _parsed(row: Row, value: object) -> Any:
     # As text even if the program gave a value with a type, so that all go through one parser.
-    if row.repeated and isinstance(given, list | tuple):
-        return tuple(value for each in given for value in row.parse(str(each)))
-    return row.parse(str(given))
+    if row.repeated and isinstance(value, list | tuple):
+        return tuple(part for each in value for part in row.parse(str(each)))
+    return row.parse(str(value))
 
 
 def _given(
@@ -245,7 +246,8 @@ def _given(
     value = getattr(args, row.name, _UNSET)
     if value is not _UNSET:
         return "command line", value
-    if row.env and environ.get(row.env):
-        return "environment", environ[row.env]
+    variable = given(environ.get(row.env)) if row.env else None
+    if variable is not None:
+        return "environment", variable
     program = _program_default(parser, row.name)
     return ("default", None) if program is None else ("program", program)

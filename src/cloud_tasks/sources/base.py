@@ -133,6 +133,11 @@ class TaskSource(abc.ABC):
         """Tell whether the lease of *delivery* is over, so that it may run elsewhere, too."""
         return False
 
+    @property
+    def waiting(self) -> int:
+        """The number of tasks that are held and that ``receive`` has not returned. Any thread."""
+        return 0
+
     def drain(self, *, now: bool = False) -> None:  # noqa: B027 - a default
         """Deliver nothing more; tasks that were not received yet go back.
 

@@ -41,7 +41,8 @@ class AzureProbe(PollingProbe):
         return (self._events,) if self._name else (self._learn_name, self._events)
 
     def _ask_id(self) -> str:
-        return self._ask(_COMPUTE.format("vmId")).content()
+        # Not vmId: a manager of machines knows them by name.
+        return self._ask(_COMPUTE.format("name")).content()
 
     def _learn_name(self) -> None:
         # Without the name all events count as this machine's, which is the safe side.

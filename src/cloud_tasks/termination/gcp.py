@@ -22,7 +22,8 @@ class GcpProbe(PollingProbe):
         return self._preemption, self._maintenance
 
     def _ask_id(self) -> str:
-        return self._ask("id")
+        # Not the number that "id" gives: a manager of machines knows them by name.
+        return self._ask("name")
 
     def _preemption(self) -> Notice | None:
         answer = self._ask("preempted")

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.masking import masked
+from cloud_tasks.text import given
 
 #: The variable with the address of a stand-in for any provider; it beats the provider's own.
 OVERRIDE = "RMS_CLOUD_TASKS_METADATA_ENDPOINT"
@@ -68,18 +70,21 @@ class MetadataService:
     """The metadata service of this machine, or a stand-in for it.
 
     Its address is the first of: *address*, the variable :data:`OVERRIDE`, the provider's own
-    *variable*, :data:`ADDRESS`. An empty variable counts as unset. ``http://`` may be left out.
+    *variable*, :data:`ADDRESS`. A variable that is empty or holds ``None`` counts as
+    unset. ``http://`` may be left out.
 
     Raises:
         ConfigurationError: the address is none.
     """
 
     def __init__(self, address: str | None = None, *, variable: str | None = None) -> None:
-        given = [("address", address), *((v, os.environ.get(v)) for v in (OVERRIDE, variable) if v)]
-        name, text = next(((n, t) for n, t in given if t), ("address", ADDRESS))
+        names = [name for name in (OVERRIDE, variable) if name]
+        found = [("address", address), *((name, given(os.environ.get(name))) for name in names)]
+        name, text = next(((n, t) for n, t in found if t), ("address", ADDRESS))
         #: As shown in messages.
-        self.address = text if "://" in text else f"http://{text}"
-        split = _split(self.address)
+        address = text if "://" in text else f"http://{text}"
+        self.address = masked(address)
+        split = _split(address)
         if split is None:
             raise ConfigurationError(
                 f"{name}={text!r} is no address of a metadata service: give http://HOST:PORT"

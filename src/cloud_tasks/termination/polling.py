@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import logging
 import math
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -20,6 +21,7 @@ UNTOLD = 25.0
 #: Seconds before the announced end at which tasks are killed, to leave time to hand them back.
 MARGIN = 5.0
 _MINUTE = 60.0
+_NAME = re.compile(r"[\w.-]+")
 
 #: Makes one request for a notice; raises :class:`MetadataError`.
 Question = Callable[[], Notice | None]
@@ -73,9 +75,10 @@ class PollingProbe(TerminationProbe):
     def instance_id(self) -> str | None:
         """Return the provider's name for this machine; None: the service gives none."""
         try:
-            return self._ask_id() or None
+            name = self._ask_id()
         except MetadataError:
             return None
+        return name if _NAME.fullmatch(name) else None  # it may be the page of a proxy
 
     def _round(self, stop: threading.Event) -> Notice | None:
         trouble: MetadataError | None = None

@@ -56,6 +56,7 @@ class MetadataServer:
         self.texts: dict[str, str] = {
             f"{_AWS}instance-id": INSTANCE_ID,
             f"{_GCP}id": "4711",
+            f"{_GCP}name": NAME,
             f"{_GCP}preempted": "FALSE",
             f"{_GCP}maintenance-event": "NONE",
             f"{_AZURE}instance/compute/vmId": "8d0f0c5e-0000-4000-8000-000000000007",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloud_tasks import __version__
 from cloud_tasks.executors.base import Capabilities
+from cloud_tasks.masking import masked
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.resolve import Resolved
 from cloud_tasks.settings.table import Settings
@@ -60,7 +61,7 @@ def print_banner(
 def _places_of_events(settings: Settings) -> str:
     places = []
     if settings.event_log_to_file:
-        places.append(safe(settings.event_log_file))
+        places.append(safe(masked(settings.event_log_file)))
     if settings.event_log_to_queue:
         from cloud_tasks.queues.base import events_name  # a run without queues needs none of it
 

@@ -140,7 +140,7 @@ def build(plan: Plan, worker_data: WorkerData) -> tuple[Run, Executor, Console]:
         worker_data,
         source=plan.source,
         executor=executor,
-        sinks=[JsonlSink(settings.event_log_file)] if settings.event_log_to_file else [],
+        sinks=[_make_file_sink(plan.resolved)] if settings.event_log_to_file else [],
         remote_sinks=[_make_queue_sink(settings)] if settings.event_log_to_queue else [],
         probes=_make_probes(settings),
         options=_make_options(settings, plan.source, plan.artifacts.task_logs),
@@ -289,6 +289,12 @@ def _make_selection(settings: Settings, source: TaskSource) -> Selection:
 # -- where events go, and what announces the machine's end
 
 
+def _make_file_sink(resolved: Resolved) -> JsonlSink:
+    # Somebody else may have made a symbolic link of a name that we choose.
+    chosen = resolved.origins["event_log_file"] not in ("default", "derived")
+    return JsonlSink(resolved.settings.event_log_file, follow=chosen)
+
+
 def _make_queue_sink(settings: Settings) -> QueueSink:
     from cloud_tasks.events.queue import QueueSink
     from cloud_tasks.queues.base import events_name
@@ -344,7 +350,8 @@ def _make_options(settings: Settings, source: TaskSource, task_logs: str | None)
         ),
         failure_limit=settings.max_failures,
         keep_alive=settings.keepalive_interval if settings.event_log_to_queue else 0.0,
-        instance_id=read_instance_id,
+        job_id=settings.job_id,
+        instance_id=None if settings.provider is None else read_instance_id,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cloud_tasks.clock import Clock
 from cloud_tasks.errors import EventLogError
-from cloud_tasks.history.commands import RerunCommand
+from cloud_tasks.history.commands import RerunCommand, note_on
 from cloud_tasks.history.layout import RunDir, logs_beside
 from cloud_tasks.history.run_writer import RunWriter
 from cloud_tasks.outcome import Outcome
@@ -110,6 +110,7 @@ class RunArtifacts:
         if cut_short and began and self._resumable and not self._settings.task_id:
             command = self._command.resumed()
             lines.append(f"  go on with:  {command or 'the same command and --resume'}")
+            lines += [f"               {note}" for note in note_on(command or "")]
         if self.name is None:
             return lines
         name = shlex.quote(self.name)
@@ -135,10 +136,12 @@ def _lock_folder(path: str) -> int:
             raise PermissionError(13, os.strerror(13))
         if sys.platform == "win32":
             return -1
-        folder = os.open(path, os.O_RDONLY)
+        # The name is ours, so somebody else may have made a link of it.
+        folder = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
+        reason = "it is a symbolic link" if Path(path).is_symlink() else error.strerror
         raise EventLogError(
-            f"the folder {path!r} for --task-logs can't be written: {error.strerror or error}"
+            f"the folder {path!r} for --task-logs can't be written: {reason or error}"
         ) from error
     try:
         lock(folder)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fakes import FakeClock
 
+from cloud_tasks.events.reading import worker_of
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.outcome import (
     Aborted,
@@ -18,6 +19,7 @@ from cloud_tasks.outcome import (
     Raised,
     TimedOut,
 )
+from cloud_tasks.summary import RunSummary, StopReason
 from cloud_tasks.task import Delivery, Task
 
 pytestmark = pytest.mark.interpreter
@@ -124,9 +126,23 @@ def test_other_events_have_their_keys() -> None:
         *HEAD, "exception", "stack_trace", "event_id",
     ]  # fmt: skip
     assert one_line(make.non_fatal_exception("text"))["stack_trace"] == ""
-    spot = one_line(make.spot_termination("simulated"))
-    assert list(spot)[:3] == HEAD
-    assert spot["event_type"] == "spot_termination"
+    spot = one_line(make.spot_termination("simulated", "vm-7"))
+    assert list(spot) == [*HEAD, "kind", "instance_id", "event_id"]
+    assert (spot["event_type"], spot["instance_id"]) == ("spot_termination", "vm-7")
+
+
+def test_a_worker_is_known_by_the_first_part_of_its_ids() -> None:
+    make = Recorder(FakeClock(), "host", job_id="job")
+    started = one_line(make.worker_started(4))
+    assert list(started) == [*HEAD, "worker", "slots", "version", "pid", "job_id", "event_id"]
+    assert (started["slots"], started["job_id"]) == (4, "job")
+    stopped = one_line(make.worker_stopped(RunSummary(StopReason.SIGTERM, completed=3, elapsed=2)))
+    assert list(stopped)[:8] == [
+        *HEAD, "worker", "reason", "exit_code", "elapsed_time", "completed",
+    ]  # fmt: skip
+    assert (stopped["reason"], stopped["exit_code"], stopped["completed"]) == ("sigterm", 143, 3)
+    for event in (started, stopped, one_line(make.non_fatal_exception("x"))):
+        assert worker_of(event) == started["worker"] == make.worker
 
 
 def test_a_lost_lease_is_told_and_only_then() -> None:
@@ -146,11 +162,20 @@ def test_what_is_given_up_is_told_with_its_attempts() -> None:
         assert (event["attempts"], event["reason"]) == (attempt, "exit code 3")
 
 
-@pytest.mark.parametrize("instance_id", ["i-0abc", None])
-def test_a_sign_of_life_names_the_machine_and_counts_what_runs(instance_id: str | None) -> None:
-    event = json.loads(Recorder(FakeClock(), "host").keep_alive(instance_id, 3))
-    assert list(event)[:5] == [*HEAD, "instance_id", "running"]
-    assert (event["instance_id"], event["running"]) == (instance_id, 3)
+@pytest.mark.parametrize("job_id", ["job", None])
+def test_a_sign_of_life_names_machine_worker_and_job_and_counts_tasks(job_id: str | None) -> None:
+    make = Recorder(FakeClock(), "host", job_id=job_id)
+    event = json.loads(make.keep_alive("vm-7", running=3, slots=4, waiting=2, draining=True))
+    del event["event_id"]
+    assert list(event.items())[3:] == [
+        ("instance_id", "vm-7"),
+        ("running", 3),
+        ("slots", 4),
+        ("waiting", 2),
+        ("draining", True),
+        ("worker", make.worker),
+        ("job_id", job_id),
+    ]
 
 
 def test_every_event_of_every_run_has_an_id_of_its_own() -> None:

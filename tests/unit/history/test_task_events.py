@@ -75,6 +75,39 @@ def test_the_end_of_a_task_of_the_same_name_in_another_slot_is_not_it(tmp_path: 
     assert watch.has_come()
 
 
+def of_worker(kind: str, worker: str, when: float) -> str:
+    event = {"timestamp": timestamp(when), "hostname": "h", "event_type": kind}
+    return json.dumps({**event, "event_id": f"{worker}-1", "worker": worker}) + "\n"
+
+
+def test_a_task_is_over_when_the_worker_that_ran_it_has_stopped(tmp_path: Path) -> None:
+    log = tmp_path / "events.log"
+    log.write_text(
+        of_worker("worker_started", "old", 10.0)
+        + of_worker("worker_stopped", "old", 20.0)
+        + of_worker("worker_started", "x", 90.0)
+        + of_worker("worker_started", "y", 91.0)
+    )
+    watch = EndWatch(log, "a", None, 100.0)
+    assert not watch.has_come()
+    append(log, of_worker("worker_started", "later", 101.0))
+    append(log, of_worker("worker_stopped", "later", 102.0))
+    assert not watch.has_come()
+    append(log, of_worker("worker_stopped", "y", 103.0))
+    assert not watch.has_come()
+    append(log, of_worker("worker_stopped", "x", 104.0))
+    assert watch.has_come()
+
+
+def test_the_end_is_seen_in_a_log_that_was_cut(tmp_path: Path) -> None:
+    log = tmp_path / "events.log"
+    log.write_text(line("b") * 50)
+    watch = EndWatch(log, "a", None, 100.0)
+    assert not watch.has_come()
+    log.write_text(line("a", 101.0))
+    assert watch.has_come()
+
+
 def test_an_event_that_is_made_late_tells_of_the_try_that_it_began_with(tmp_path: Path) -> None:
     log = tmp_path / "events.log"
     watch = EndWatch(log, "a", None, 100.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -196,3 +197,46 @@ def test_a_full_disk_ends_it_for_all_and_costs_the_last_line_only(path: Path) ->
         ledger.record(entries(2))
     ledger.close()
     assert known(Ledger(path, IDENTITY).read(), entries(0, 1, 2)) == [0]
+
+
+@pytest.mark.parametrize("harm", ["cut", "removed"])
+def test_a_ledger_that_others_harm_is_reported_once_and_the_load_goes_on(
+    path: Path, harm: str
+) -> None:
+    ledger, told = Ledger(path, IDENTITY), list[str]()
+    ledger.on_loss = told.append
+    ledger.open()
+    ledger.record(entries(0, 1))
+    os.truncate(path, 0) if harm == "cut" else path.unlink()
+    ledger.record(entries(2, 3))
+    ledger.record(entries(4, 5))
+    (sentence,) = told
+    assert f"was {harm} by another program" in sentence
+    ledger.finish()
+    assert not path.exists()
+
+
+def test_a_ledger_that_was_cut_is_not_believed_later(path: Path) -> None:
+    ledger = Ledger(path, IDENTITY)
+    ledger.open()
+    ledger.record(entries(0, 1))
+    os.truncate(path, 0)
+    ledger.record(entries(2, 3))
+    ledger.close()
+    with pytest.raises(ConfigurationError, match="is not the ledger of this queue"):
+        Ledger(path, IDENTITY).read()
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_it_is_written_through_a_link_only_if_the_user_named_it(path: Path, follow: bool) -> None:
+    target = path.with_name("elsewhere")
+    path.symlink_to(target)
+    ledger = Ledger(path, IDENTITY, follow=follow)
+    if follow:
+        ledger.open()
+        ledger.record(entries(0))
+    else:
+        with pytest.raises(ConfigurationError, match="it is a symbolic link"):
+            ledger.open()
+    ledger.close()
+    assert target.exists() == follow

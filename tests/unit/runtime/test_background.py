@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
 
-from cloud_tasks.runtime.background import send_keepalives, watch_probe
+from cloud_tasks.runtime.background import InstanceName, send_keepalives, watch_probe
 from cloud_tasks.termination.base import Notice, TerminationProbe
 
 MAYBE, SURE = Notice("maybe", None, final=False), Notice("sure", 2.0)
@@ -64,31 +65,62 @@ def test_a_probe_that_fails_is_told_and_ends_no_run(
 def test_keep_alives_that_fail_are_told(caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
 
-    def name() -> str:
-        raise SystemExit("no name")
+    def send() -> None:
+        raise SystemExit("no queue")
 
-    over = threading.Event()
-    send_keepalives(0.01, over, name, lambda _: None, lambda text, _: told.append(text))
-    assert told == ["sending keep-alives failed: SystemExit: 'no name'"]
+    send_keepalives(0.01, threading.Event(), send, lambda text, _: told.append(text))
+    assert told == ["sending keep-alives failed: SystemExit: 'no queue'"]
     assert "sending keep-alives failed" in caplog.text
 
 
-def test_signs_of_life_come_at_once_and_then_regularly_with_a_name_asked_for_once() -> None:
-    over, enough = threading.Event(), threading.Event()
-    told: list[str | None] = []
-    asked: list[int] = []
+def test_signs_of_life_come_at_once_and_then_regularly() -> None:
+    over = threading.Event()
+    told: list[int] = []
 
-    def name() -> str:
-        asked.append(1)
-        return "i-1"
-
-    def send(instance_id: str | None) -> None:
-        told.append(instance_id)
+    def send() -> None:
+        told.append(1)
         if len(told) == 3:
-            enough.set()
             over.set()
 
-    send_keepalives(0.01, over, name, send, nothing_is_wrong)
-    assert enough.is_set()
-    assert told == ["i-1"] * 3
-    assert asked == [1]
+    send_keepalives(0.01, over, send, lambda *_: None)
+    assert told == [1] * 3
+
+
+def test_the_name_of_the_machine_is_asked_for_until_it_is_known() -> None:
+    asked = 0
+
+    def ask() -> str | None:
+        nonlocal asked
+        asked += 1
+        return "vm-7" if asked == 3 else None
+
+    class Impatient(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            names.append(name.get())
+            return super().wait(0)
+
+    name, names = InstanceName(ask), list[str]()
+    name.learn(Impatient(), lambda *_: None)
+    assert names == [socket.gethostname()] * 2
+    assert (name.get(), asked) == ("vm-7", 3)
+
+
+def test_without_a_provider_it_has_the_name_of_the_host() -> None:
+    name = InstanceName(None)
+    name.learn(threading.Event(), lambda *_: None)
+    assert name.get() == socket.gethostname()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("ours"), SystemExit("ours")])
+def test_a_question_that_fails_is_told_and_leaves_the_name_of_the_host(
+    error: BaseException,
+) -> None:
+    def ask() -> str:
+        raise error
+
+    name, told = InstanceName(ask), list[str]()
+    name.learn(threading.Event(), lambda text, _: told.append(text))
+    assert name.get() == socket.gethostname()
+    assert told == [
+        f"reading the provider's name of this machine failed: {type(error).__name__}: 'ours'"
+    ]

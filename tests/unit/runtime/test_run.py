@@ -123,8 +123,14 @@ class Bench:
             return self.run.run()
 
 
+def events(sink: Sink) -> list[dict[str, Any]]:
+    """Return all events but those with which each run begins and ends."""
+    found = [json.loads(line) for line in sink.lines]
+    return [event for event in found if not event["event_type"].startswith("worker_")]
+
+
 def types(sink: Sink) -> list[str]:
-    return [json.loads(line)["event_type"] for line in sink.lines]
+    return [event["event_type"] for event in events(sink)]
 
 
 def test_everything_is_run_recorded_acknowledged_and_closed_in_this_order() -> None:
@@ -146,8 +152,8 @@ def test_a_sink_that_fails_for_a_while_loses_nothing_and_doubles_nothing() -> No
     source, sink = Source(deliveries(30)), Sink(failures=3)
     summary = Bench(source, [sink]).go()
     assert summary.exit_code == 0
-    assert len(sink.lines) == 30
-    assert sorted(source.acked) == sorted({json.loads(line)["task_id"] for line in sink.lines})
+    assert len(events(sink)) == 30
+    assert sorted(source.acked) == sorted({event["task_id"] for event in events(sink)})
 
 
 def test_a_sink_that_fails_for_ever_ends_the_run_and_nothing_is_acknowledged(
@@ -195,7 +201,7 @@ def test_a_sink_that_works_again_before_its_failure_is_heard_of_stops_nothing() 
     source, sink = Source(deliveries(500)), Busy(failures=1)
     bench = Bench(source, [sink])
     assert bench.go().completed == 500
-    assert len(sink.lines) == len(source.acked) == 500
+    assert len(events(sink)) == len(source.acked) == 500
 
 
 def test_an_event_log_that_fails_for_ever_is_told_of_to_the_event_queue() -> None:
@@ -209,7 +215,7 @@ def test_an_event_log_that_fails_for_ever_is_told_of_to_the_event_queue() -> Non
 def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
     class Late(Sink):
         def write(self, lines: list[bytes]) -> None:
-            eventually(lambda: len(near.lines) == 3)
+            eventually(lambda: len(events(near)) >= 3)
             super().write(lines)
 
     source, near = Source(deliveries(3)), Sink()
@@ -329,7 +335,7 @@ def test_a_broken_source_is_told_of_after_what_it_gave_has_run() -> None:
     with pytest.raises(SourceError, match="cut off") as caught:
         Bench(source, [sink]).go()
     assert types(sink) == ["task_completed"] * 3 + ["fatal_exception"]
-    assert "cut off" in json.loads(sink.lines[-1])["stack_trace"]
+    assert "cut off" in events(sink)[-1]["stack_trace"]
     assert len(source.acked) == 3
     assert caught.value.summary is not None
     assert (caught.value.summary.completed, caught.value.summary.exit_code) == (3, 4)
@@ -410,12 +416,49 @@ def test_tasks_that_never_began_go_back_at_a_stop(monkeypatch: pytest.MonkeyPatc
     eventually(lambda: gate.worker_data.received_shutdown_request)
     gate.open.set()
     running.join(30)
-    assert 6 <= len(sink.lines) <= 7  # as many as had begun
+    assert 6 <= len(events(sink)) <= 7  # as many as had begun
     assert types(sink) == ["task_completed"] * len(source.acked)
-    results = [json.loads(line)["result"] for line in sink.lines]
+    results = [event["result"] for event in events(sink)]
     waited = [result for result in results if isinstance(result, list)]
     assert waited == [[True, False]] * (len(results) - 5)
     assert set(source.released).isdisjoint(source.acked)
+
+
+def test_signs_of_life_name_machine_and_worker_and_count_slots_and_tasks() -> None:
+    far = Sink()
+    asked: list[int] = []
+
+    def name() -> str:
+        asked.append(1)
+        return "vm-7"
+
+    bench = Bench(
+        Source(deliveries(9)),
+        [],
+        remote_sinks=[far],
+        function=waits_at_gate,
+        keep_alive=0.01,
+        instance_id=name,
+        job_id="job",
+    )
+    running = threading.Thread(target=bench.go)
+    running.start()
+
+    def alive() -> list[dict[str, Any]]:
+        return [event for event in events(far) if event["event_type"] == "keep_alive"]
+
+    eventually(lambda: any(event["running"] == 2 for event in alive()))
+    bench.run.stop(StopReason.REQUESTED)
+    eventually(lambda: alive()[-1]["draining"])
+    gate.open.set()
+    running.join(30)
+    first = json.loads(far.lines[0])
+    assert (first["event_type"], asked) == ("worker_started", [1])
+    for event in alive():
+        assert (event["instance_id"], event["job_id"], event["slots"]) == ("vm-7", "job", 2)
+        assert event["worker"] == first["worker"]
+        assert event["running"] <= 2
+        assert event["waiting"] >= 0
 
 
 def test_a_notice_is_recorded_before_what_runs_is_over() -> None:
@@ -430,8 +473,8 @@ def test_a_notice_is_recorded_before_what_runs_is_over() -> None:
     gate.open.set()
     running.join(30)
     assert results[0].exit_code == 75
-    assert [json.loads(line)["result"] for line in sink.lines[1:]] == [[False, True]] * (
-        len(sink.lines) - 1
+    assert [event["result"] for event in events(sink)[1:]] == [[False, True]] * (
+        len(events(sink)) - 1
     )
 
 

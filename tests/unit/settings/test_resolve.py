@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cloud_tasks.errors import ConfigurationError
+from cloud_tasks.settings import parse
 from cloud_tasks.settings.resolve import Resolved, reject, resolve
 from cloud_tasks.settings.row import Row
 from cloud_tasks.settings.table import ROWS, Settings
@@ -115,9 +116,23 @@ def test_the_nearest_of_flag_variable_and_program_holds(row: Row) -> None:
 
 
 @every_row
-def test_an_empty_variable_is_unset(row: Row) -> None:
+@pytest.mark.parametrize("text", ["", "None"])
+def test_a_variable_that_is_empty_or_none_is_unset(row: Row, text: str) -> None:
     if row.env:
-        assert found(row, env="") == found(row)
+        assert found(row, env=text) == found(row)
+
+
+@every_row
+def test_none_in_other_letters_is_a_text_like_any_other(row: Row) -> None:
+    if row.env and row.parse is parse.text:
+        assert found(row, env="none") == ("none", "environment")
+
+
+def test_none_is_unset_where_a_value_follows_from_another() -> None:
+    environ = {row.env: "None" for row in ROWS.values() if row.env}
+    resolved = resolve(argparse.ArgumentParser(), ["--task-file", "x.json"], environ)
+    plain = resolve(argparse.ArgumentParser(), ["--task-file", "x.json"], {})
+    assert (resolved.settings, resolved.origins) == (plain.settings, plain.origins)
 
 
 def test_every_default_holds_when_nobody_says_anything() -> None:

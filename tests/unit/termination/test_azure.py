@@ -103,7 +103,5 @@ def test_the_own_name_is_asked_until_it_is_known(server: MetadataServer, watch: 
     eventually(lambda: server.requests[-3:] == [f"GET {EVENTS}"] * 3)
 
 
-def test_the_machine_has_its_id_as_name(server: MetadataServer) -> None:
-    assert AzureProbe(address=server.address).instance_id() == (
-        "8d0f0c5e-0000-4000-8000-000000000007"
-    )
+def test_the_machine_has_the_name_by_which_managers_know_it(server: MetadataServer) -> None:
+    assert AzureProbe(address=server.address).instance_id() == NAME

@@ -8,7 +8,7 @@ import pytest
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.termination.gcp import GcpProbe
 from cloud_tasks.testing import eventually
-from cloud_tasks.testing.metadata_server import MetadataServer
+from cloud_tasks.testing.metadata_server import NAME, MetadataServer
 
 Watch = Callable[[TerminationProbe], "Future[Notice | None]"]
 INSTANCE = "/computeMetadata/v1/instance/"
@@ -63,4 +63,4 @@ def test_the_address_comes_from_the_variable_that_googles_tools_read(
     server: MetadataServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GCE_METADATA_HOST", server.address.removeprefix("http://"))
-    assert GcpProbe().instance_id() == "4711"
+    assert GcpProbe().instance_id() == NAME

@@ -64,8 +64,13 @@ def test_the_first_address_that_is_given_counts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(OVERRIDE, "10.0.0.2:82")
     assert address() == "http://10.0.0.2:82"
     assert address("http://[::1]") == "http://[::1]"
-    monkeypatch.setenv(OVERRIDE, "")
-    assert address() == "http://10.0.0.1:81/"
+    for unset in ("", "None"):
+        monkeypatch.setenv(OVERRIDE, unset)
+        assert address() == "http://10.0.0.1:81/"
+
+
+def test_the_password_of_an_address_is_not_shown() -> None:
+    assert MetadataService("http://me:pw@10.0.0.1:81").address == "http://***@10.0.0.1:81"
 
 
 @pytest.mark.parametrize("text", ["ftp://x", "https://x", "http://", "x:port", "http://[::1", ":8"])

@@ -21,7 +21,7 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing.metadata_server import INSTANCE_ID, NAME, Fault, MetadataServer
 
 PROVIDERS = registry.names("probe")
-IDS = {"AWS": INSTANCE_ID, "GCP": "4711", "AZURE": "8d0f0c5e-0000-4000-8000-000000000007"}
+IDS = {"AWS": INSTANCE_ID, "GCP": NAME, "AZURE": NAME}
 Watch = Callable[[TerminationProbe], "Future[Notice | None]"]
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STDOUT, _STDERR = 1, 2
+#: Not through a symbolic link: somebody else may have made it, as the names are known beforehand.
+_APPEND = os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 #: Errors that come from what the task has done to the descriptor, not from the folder.
 _ERRORS_OF_TASK = (errno.EBADF, errno.EPIPE)
 #: C's _IOLBF, the same on Linux and macOS.
@@ -101,7 +103,7 @@ class TaskOutput:
         """
         self._log_identity = None
         try:
-            log = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            log = os.open(self._log, os.O_WRONLY | _APPEND, 0o666)
         except OSError as error:
             self._on_error(error.errno or errno.EIO)
             return
@@ -143,7 +145,7 @@ class TaskOutput:
             self._on_error(errno.ENOSPC)
 
     def _open_index(self) -> None:
-        index = os.open(self._index_file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        index = os.open(self._index_file, os.O_RDWR | _APPEND, 0o666)
         try:
             size = os.fstat(index).st_size
             if size and os.pread(index, 1, size - 1) != b"\n":

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from cloud_tasks.masking import masked
+
 #: The logger of sentences for a person, which are printed without level and logger name.
 CONSOLE = "cloud_tasks.console"
 _CLOCK = "%H:%M:%S"
@@ -31,11 +33,14 @@ class Formatter(logging.Formatter):
         super().__init__("%(asctime)s", _CLOCK)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of *record*, its traceback included."""
-        if record.name != CONSOLE:
-            return super().format(record)
-        clock = f"{self.formatTime(record, _CLOCK)} " if getattr(record, "timed", False) else ""
-        return f"{clock}{record.getMessage()}"
+        """Return the text of *record*, its traceback included; secrets only if a task wrote it."""
+        if record.name == CONSOLE:
+            timed = getattr(record, "timed", False)
+            text = f"{self.formatTime(record, _CLOCK)} " if timed else ""
+            text += record.getMessage()
+        else:
+            text = super().format(record)
+        return masked(text) if getattr(record, "task_id", None) is None else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
         """Return the first line of *record*."""

@@ -241,7 +241,8 @@ const timeline = (() => {
 
   function told(row, at, share) {
     const when = map.origin + share * total();
-    const where = row.slot === null ? row.host : `${row.host}, ${row.rebuilt ? "lane" : "slot"} ${row.slot}`;
+    const worker = row.worker_number === null ? row.host : `${row.host}, worker ${row.worker_number}`;
+    const where = row.slot === null ? row.host : `${worker}, ${row.rebuilt ? "lane" : "slot"} ${row.slot}`;
     const second = share * total();
     const slack = (total() * (state.to - state.from) * 2) / room();
     const one = singly() && shown.find((t) => t[0] === at && second >= t[1] - slack && second <= t[1] + t[2] + slack);

@@ -37,6 +37,7 @@ class Attempt:
     Attributes:
         kind: the event's type.
         task_id, host: as text, possibly cut.
+        worker: its id; None in the older system.
         done: it completed its task.
         failed: it ended otherwise than by returning, for a reason of its own.
         put_back: the task was put back, or would have been where that is possible.
@@ -51,6 +52,7 @@ class Attempt:
     kind: str
     task_id: str
     host: str
+    worker: str | None
     done: bool
     failed: bool
     put_back: bool
@@ -69,8 +71,9 @@ def read_attempt(
     kind: str,
     when: float | None,
     host: str,
+    worker: str | None,
 ) -> Attempt:
-    """Return the attempt that *event*, of type *kind* and made at *when* on *host*, ended."""
+    """Return the attempt that *event*, of type *kind* and made at *when* by *worker*, ended."""
     get = event.get
     put_back = get("retry") is True
     run_time, seconds = amount(get("run_time")), amount(get("elapsed_time"))
@@ -85,6 +88,7 @@ def read_attempt(
         kind,
         short_text(get("task_id"), LONGEST_ID),
         host,
+        worker,
         kind == "task_completed" and not put_back,
         kind not in _NO_FAILURES,
         put_back,

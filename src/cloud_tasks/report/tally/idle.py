@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cloud_tasks.report.tally.rows import Row, Rows
 from cloud_tasks.report.tally.time_axis import TimeAxis
+from cloud_tasks.report.tally.workers import Workers
 
 #: A gap is reported if it is longer than this share of the whole time.
 _LONG = 0.05
 #: A bucket with less than this share of work is idle.
 _WORK = 0.01
 _MAX_GAPS = 20
+_EVER = (float("-inf"), float("inf"))
 
 LATE, TAIL = "not started yet", "nothing left to do"
 EVERYWHERE, HOST, SLOT = "nothing ran anywhere", "nothing ran on this host", "no task for this slot"
@@ -63,14 +66,16 @@ class Tail:
         return self.lost / self.slots
 
 
-def gaps(rows: Rows, axis: TimeAxis) -> list[Gap]:
-    """Return the gaps that cost most, by their cost."""
+def gaps(rows: Rows, axis: TimeAxis, workers: Workers) -> list[Gap]:
+    """Return the gaps that cost most, by their cost; only the life of a worker counts."""
     if axis.origin is None:
         return []
     idle = {row.number: _idle(row, axis) for row in rows}
+    lives = _lives(workers)
     found: dict[tuple[str, int, int], list[Row]] = {}
     for row in rows:
-        for first, end in _stretches(idle[row.number]):
+        lived = _within(idle[row.number], axis, *lives.get((row.host, row.worker), _EVER))
+        for first, end in _stretches(lived):
             found.setdefault((row.host, first, end), []).append(row)
     made = [
         Gap(
@@ -85,11 +90,40 @@ def gaps(rows: Rows, axis: TimeAxis) -> list[Gap]:
     return sorted(made, key=lambda gap: -gap.lost)[:_MAX_GAPS]
 
 
-def last_beginning(rows: Rows, axis: TimeAxis) -> float | None:
-    """Return when work resumed after the last long time in which no slot worked.
+def _lives(workers: Workers) -> dict[tuple[str, str | None], tuple[float, float]]:
+    """Return the life of each worker, by host and id, as far as it is known.
 
-    None: there was no such time, so all is one run.
+    Where a log does not tell it, that of a worker which has a host to itself is as long as the
+    log: its host may have been there, without a task.
     """
+    hosts = Counter(one.host for one in workers)
+    lives = {}
+    for one in workers:
+        begin, end = one.life
+        if hosts[one.host] == 1:
+            begin = begin if one.started is not None else _EVER[0]
+            end = end if one.stopped is not None else _EVER[1]
+        lives[one.host, one.worker] = begin, end
+    return lives
+
+
+def _within(idle: Sequence[bool], axis: TimeAxis, begin: float, end: float) -> list[bool]:
+    """Return *idle* with False for all buckets that are not wholly between *begin* and *end*."""
+    origin, width = axis.origin or 0.0, axis.width
+    return [
+        flag and begin <= origin + (bucket + 1) * width and origin + bucket * width <= end
+        for bucket, flag in enumerate(idle)
+    ]
+
+
+def last_beginning(rows: Rows, axis: TimeAxis, workers: Workers) -> float | None:
+    """Return when the last run of the log began; None: all is one run.
+
+    Where the log does not tell the starts of workers, it is when work resumed after the last long
+    time in which no slot worked.
+    """
+    if workers.announced:
+        return workers.last_beginning()
     if axis.origin is None or not len(rows):
         return None
     # Any work at all, however little, is part of a run.
@@ -99,12 +133,12 @@ def last_beginning(rows: Rows, axis: TimeAxis) -> float | None:
     return axis.origin + ends[-1] * axis.width if ends else None
 
 
-def tail(rows: Rows, axis: TimeAxis) -> Tail | None:
+def tail(rows: Rows, axis: TimeAxis, workers: Workers) -> Tail | None:
     """Return the tail of the run, or of the last run if the log holds several.
 
     None: there are fewer than two slots to compare.
     """
-    began = last_beginning(rows, axis) or 0.0
+    began = last_beginning(rows, axis, workers) or 0.0
     last = [row for row in rows if row.last > began]
     slots = sum(len(row.slots) for row in last)
     if slots < 2:

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_tasks.events.reading import TASK_EVENTS
+from cloud_tasks.events.reading import TASK_EVENTS, worker_of
 from cloud_tasks.histogram import Histogram
+from cloud_tasks.masking import masked
 from cloud_tasks.report.tally.attempts import (
     Attempt,
     AttemptCounts,
@@ -27,6 +28,7 @@ from cloud_tasks.report.tally.attempts import (
 from cloud_tasks.report.tally.failures import FailureGroups
 from cloud_tasks.report.tally.rows import MAX_ROWS, OTHER_HOSTS, Rows
 from cloud_tasks.report.tally.time_axis import TimeAxis
+from cloud_tasks.report.tally.workers import Workers
 from cloud_tasks.timestamps import plausible_timestamp
 
 #: Attempts that are kept one by one; of more there are only counts.
@@ -43,7 +45,7 @@ _WORKER_EVENTS = {
     "non_fatal_exception": ("exception", "stack_trace"),
     "fatal_exception": ("exception", "stack_trace"),
 }
-_COUNTED = frozenset({"task_dead", "keep_alive"})
+_COUNTED = frozenset({"task_dead", "keep_alive", "worker_started", "worker_stopped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Tally:
         axis: the buckets of the tracks and of the rows.
         ok_track, not_done_track, put_back_track: attempts by the time of their end.
         rows: the busy times of slots or hosts.
+        workers: the life of each.
         untimed: attempts without a valid time: they are in no track and no row.
         failures, attempts, slowest: see there.
         hosts: by name; of very many, the later ones are counted together.
@@ -112,7 +115,7 @@ class Tally:
         self.ok_track = self.axis.sums("L")
         self.not_done_track = self.axis.sums("L")
         self.put_back_track = self.axis.sums("L")
-        self.rows = Rows(self.axis)
+        self.rows, self.workers = Rows(self.axis), Workers()
         self.failures, self.attempts, self.slowest = FailureGroups(), AttemptCounts(), Slowest()
         self.hosts: dict[str, HostTally] = {}
         self.notes: list[Note] = []
@@ -157,8 +160,10 @@ class Tally:
         self.by_type[kind] = self.by_type.get(kind, 0) + 1
         name = short_text(event.get("hostname"))
         host = self.hosts.get(name) or self._new_host(name)
+        worker = worker_of(event)
+        self.workers.add_event(event, kind, when, self._counted_as(name), worker)
         if is_attempt:
-            self._add_attempt(event, read_attempt(event, kind, when, name), host)
+            self._add_attempt(event, read_attempt(event, kind, when, name, worker), host)
         elif kind in _WORKER_EVENTS:
             self._add_note(event, kind, when, name, host)
 
@@ -166,6 +171,9 @@ class Tally:
         if len(self.hosts) >= MAX_ROWS:
             name = OTHER_HOSTS
         return self.hosts.setdefault(name, HostTally())
+
+    def _counted_as(self, host: str) -> str:
+        return host if host in self.hosts else OTHER_HOSTS
 
     def _add_attempt(self, event: Mapping[str, Any], one: Attempt, host: HostTally) -> None:
         self.total += 1
@@ -190,7 +198,8 @@ class Tally:
         if start is None or end is None:
             self.untimed += 1
             return
-        row = self.rows.add(one.host, one.slot, start, end, one.failed)
+        row, slot = self.rows.add(one.host, one.worker, one.slot, start, end, one.failed)
+        self.workers.add_attempt(self._counted_as(one.host), one.worker, slot, start, end)
         bucket = self.axis.index(end)
         (self.ok_track if one.done else self.not_done_track)[bucket] += 1
         if one.put_back:
@@ -219,7 +228,7 @@ class Tally:
             self.more_notes += 1
             return
         text, trace = (
-            short_text(event.get(key), _LONGEST_TEXT) if event.get(key) else ""
+            masked(short_text(event.get(key), _LONGEST_TEXT)) if event.get(key) else ""
             for key in _WORKER_EVENTS[kind]
         )
         self.notes.append(Note(when, name, kind, text, trace))

@@ -212,6 +212,11 @@ class QueueSource(TaskSource):
         """Tell whether the lease of *delivery* is over."""
         return self._leases.is_lost(delivery.receipt)
 
+    @property
+    def waiting(self) -> int:
+        """The number of tasks in the buffer."""
+        return len(self._buffer)
+
     def drain(self, *, now: bool = False) -> None:
         """Receive nothing more; buffered tasks go back when the request under way has ended."""
         with self._changed:

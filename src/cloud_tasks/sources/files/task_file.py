@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cloud_tasks.errors import ConfigurationError, SourceError, TaskFormatError
+from cloud_tasks.masking import masked
 from cloud_tasks.sources.entries import Item, shown
 from cloud_tasks.sources.files import fetching, opening
 from cloud_tasks.sources.files.opening import ByteFeed
@@ -168,7 +169,7 @@ class TaskFileSource(StreamSource):
 
 
 def _readable(path: object) -> str:
-    text = str(path)
+    text = masked(str(path))
     return text if text.isprintable() and text else repr(text)
 
 

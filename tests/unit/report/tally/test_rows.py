@@ -134,14 +134,14 @@ def test_stretches_without_work_have_a_likely_reason() -> None:
         *[e for e in steady(3, 0, 100) if not 40 <= _second(e) < 55],  # no task
         *[e for e in steady(0, 0, 100, "b") if not 60 <= _second(e) < 80],  # the host
     )
-    assert {(gap.host, gap.reason) for gap in gaps(tally.rows, tally.axis)} == {
+    assert {(gap.host, gap.reason) for gap in gaps(tally.rows, tally.axis, tally.workers)} == {
         ("a", LATE),
         ("a", TAIL),
         ("a", SLOT),
         ("b", HOST),
     }
     both = tallied(*steady(0, 0, 30), *steady(1, 0, 30), *steady(0, 70, 100), *steady(1, 70, 100))
-    (gap,) = gaps(both.rows, both.axis)
+    (gap,) = gaps(both.rows, both.axis, both.workers)
     assert (gap.reason, gap.slots) == (EVERYWHERE, 2)
     assert gap.end - gap.start == pytest.approx(40, rel=0.02)
 
@@ -152,12 +152,12 @@ def _second(event: dict[str, object]) -> float:
 
 def test_the_tail_begins_when_the_first_slot_has_nothing_left() -> None:
     tally = tallied(*(ours(10 + n, 9, slot=n) for n in range(4)))
-    end = tail(tally.rows, tally.axis)
+    end = tail(tally.rows, tally.axis, tally.workers)
     assert end is not None
     assert (end.seconds, end.lost, end.slots) == pytest.approx((3, 6, 4))
     assert end.saving == pytest.approx(1.5)
     alone = tallied(ours(1, 1))
-    assert tail(alone.rows, alone.axis) is None
+    assert tail(alone.rows, alone.axis, alone.workers) is None
 
 
 def test_the_tail_is_that_of_the_last_run_in_the_log() -> None:
@@ -166,6 +166,6 @@ def test_the_tail_is_that_of_the_last_run_in_the_log() -> None:
         ours(1000, 9, slot=0),
         ours(1002, 9, slot=1),
     )
-    end = tail(tally.rows, tally.axis)
+    end = tail(tally.rows, tally.axis, tally.workers)
     assert end is not None
     assert (end.slots, end.seconds) == pytest.approx((2, 2))
