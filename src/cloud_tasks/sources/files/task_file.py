@@ -1,8 +1,10 @@
 """Read tasks from a file: JSON, YAML, JSON Lines, CSV or TSV; local, remote, compressed or piped.
 
-path, URL or - ──opening──► ByteFeed ──text_feed──► TextFeed ──► reader of the format ──► items
-(fetch,    (bytes,                 (characters,  (json_list, yaml_file,
-gunzip)    in pieces)              line, column)  csv_file, json_lines)
+::
+
+    path, URL or - ──opening──► ByteFeed ──text_feed──► TextFeed ──► reader of the format ──► items
+                   (fetching,    (bytes,                 (characters,  (json_list, yaml_file,
+                    unpacking)    in pieces)              line, column)  csv_file, json_lines)
 """
 
 from __future__ import annotations
