@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
 import gc
 import os
@@ -148,6 +149,8 @@ class _Zygote:
         if dead:
             os.waitpid(self._pids.pop(dead), 0)
         if descriptor is None:
+            if kind == fork_protocol.FORK:  # this process has none left for it
+                self._send(fork_protocol.FAILED, serial, errno.EMFILE)
             return False
         os.environ[MARK] = f"{self._run}.{serial}"
         os.set_inheritable(descriptor, False)
@@ -168,8 +171,14 @@ class _Zygote:
             for descriptor in (self._control.detach(), *self._serials):
                 os.close(descriptor)
             return True
+        try:
+            watch = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self._send(fork_protocol.FAILED, serial, error.errno or 0)
+            return False
         self._pids[serial] = pid
-        watch = os.pidfd_open(pid)
         self._serials[watch] = serial
         self._poll.register(watch, select.POLLIN)
         self._send(fork_protocol.FORKED, serial, pid)

@@ -52,6 +52,7 @@ from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
 from cloud_tasks.system.processes import fill_standard_descriptors
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -146,7 +147,7 @@ class SlotPool(Executor):
             (crashes.warn_of_log_error, self._children.kill_stopped_watchdog),
         )
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
         self._memory_watch.start()
         # Without it, multiprocessing's exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
