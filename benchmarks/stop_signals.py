@@ -21,7 +21,7 @@ from benchmarks.files import read_events, write_tasks
 from benchmarks.marked import marked_worker
 
 EXECUTORS = ("loky", "spawn", "forkserver")
-_KINDS = ("sleeps", "waits", "handles", "default")
+_KINDS = ("sleeps", "waits", "exits", "raises", "default")
 _SLOTS = 4
 #: Seconds in which the signals may come after the first start of a task.
 _WINDOW = 3.0

@@ -79,8 +79,10 @@ def meets_a_signal(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool
     if kind == "waits":
         subprocess.run(["sleep", str(seconds)], check=True)
         return False, None
-    if kind == "handles":
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if kind == "exits":
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    elif kind == "raises":
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     elif kind == "default":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(seconds)

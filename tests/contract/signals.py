@@ -46,6 +46,21 @@ def has_own_handler(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     return False, got
 
 
+def gives_up_at_sigterm(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Note the pid, and end by a handler of its own as the test says."""
+
+    def give_up(number: int, frame: object) -> None:
+        if data["end"] == "raise":
+            raise InterruptedError("asked to end")
+        sys.exit(data["end"])
+
+    signal.signal(signal.SIGTERM, give_up)
+    scratch = Path(data["started"] + ".part")
+    scratch.write_text(str(os.getpid()))
+    scratch.rename(data["started"])
+    time.sleep(60)
+
+
 def terminates_helpers(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     """Return the exit codes of own processes that get SIGTERM, some of them right away."""
     codes: list[int | None] = []

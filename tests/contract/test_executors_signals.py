@@ -108,6 +108,18 @@ def test_a_handler_of_the_tasks_own_works(pool: Pool) -> None:
     assert isinstance(outcome, Completed)
 
 
+@pytest.mark.parametrize("end", [0, 1, "raise"])
+def test_a_task_that_gives_up_in_a_handler_of_its_own_is_handed_back(
+    stopping: Pool, tmp_path: Path, end: object
+) -> None:
+    started = tmp_path / "started"
+    future = stopping.submit(signals.gives_up_at_sigterm, started=str(started), end=end)
+    eventually(started.exists)
+    stopping.executor.request_shutdown()
+    os.kill(int(started.read_text()), signal.SIGTERM)
+    assert isinstance(future.result(WAIT), Aborted)
+
+
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_a_task_die_of_sigterm_as_ever(

@@ -316,6 +316,9 @@ class TaskRunner:
                 single_use=not self._reused,
             )
             self._task_id = None
+        if reply.kind != protocol.DONE and stop_signals.handler.replaced():
+            # A handler of the task's own may have raised, or called sys.exit.
+            self._socket.write(protocol.SIGNALLED, b"")
         peak = self._memory.after(0.0 if math.isnan(reply.run_time) else reply.run_time)
         self._reply(job, reply, peak)
         return int(reply.body) if reply.kind == protocol.EXITING else None

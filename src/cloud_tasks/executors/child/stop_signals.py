@@ -61,6 +61,10 @@ class StopSignalHandler:
         if self._on_signal is not None:
             self._on_signal(number)
 
+    def replaced(self) -> bool:
+        """Return whether a task has set a handler of its own."""
+        return any(signal.getsignal(number) != self._handle for number in self._numbers)
+
     def fork(self) -> int:
         """Fork another process of ours, which keeps the handlers; else as ``os.fork``.
 

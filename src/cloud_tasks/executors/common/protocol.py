@@ -18,7 +18,7 @@ Child to worker::
     DONE             REPLY_HEAD, the result as JSON
     RAISED           REPLY_HEAD, JSON of [type, message, traceback]
     EXITING          REPLY_HEAD, the exit code in decimal: the process ends now
-    SIGNALLED        empty: a stop signal reached the running task's process, and the worker as well
+    SIGNALLED        empty: a stop signal has reached the running task's process, or may have
 
 A task that was sent ahead needs a permit: one count of an eventfd that worker and child share. The
 worker recalls tasks by taking permits back; the child skips a task for which it finds none.

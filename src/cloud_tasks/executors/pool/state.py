@@ -90,7 +90,7 @@ class Job(Future[Outcome]):
         kill_outcome: the outcome if the pool ends it; set before the kill, so that the death that
             follows is attributed to it.
         withdrawn: its future was found cancelled.
-        signalled: its process got a stop signal while the worker was stopping.
+        signalled: its process got a stop signal while the worker was stopping, or may have.
         memory: bytes that its processes used when last measured; None: not measured yet.
         free_memory: free bytes of the machine when its memory was first measured.
     """
