@@ -142,7 +142,6 @@ class TaskRunner:
     def __init__(
         self, socket: SocketEnd, boot: protocol.BootMessage, flags: FlagPage, log: int | None
     ) -> None:
-        self._socket = socket
         self._main = boot.main
         self._slot = boot.slot
         #: The task that runs now, for its log records; None between two tasks.
@@ -151,6 +150,7 @@ class TaskRunner:
         self._retire_above = boot.retire_above
         self._reused = boot.reused
         self._flags = flags
+        self._use(socket)
         self.lifeline = boot.lifeline
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
         self._output: TaskOutput | None = None
@@ -196,9 +196,13 @@ class TaskRunner:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by the worker
 
+    def _use(self, socket: SocketEnd) -> None:
+        self._socket = socket
+        socket.on_lost = lambda: self._flags.record_lost_socket(self._slot)
+
     def prepare_fork(self, socket: SocketEnd) -> None:
         """Prepare for a process that will be forked from this one, with a *socket* of its own."""
-        self._socket = socket
+        self._use(socket)
         self._memory = PeakMemoryOfForked()
         self.crash_traceback.rewind()
 
