@@ -31,13 +31,12 @@ import time
 from collections.abc import Callable
 
 from cloud_tasks.executors.child.import_hook import on_import
-from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
 from cloud_tasks.executors.child.socket_end import SocketEnd
-from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.worker_files import use_tracker
 from cloud_tasks.worker_data import WorkerData
 
 TYPE_CHECKING = False
@@ -48,18 +47,24 @@ if TYPE_CHECKING:
 
 
 def main(
-    descriptor: int, cookie: bytes, *, page: int, permits: int | None = None, log: int | None = None
+    descriptor: int,
+    cookie: bytes,
+    *,
+    page: int,
+    permits: int | None = None,
+    log: int | None = None,
+    lifeline: int | None = None,
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
     *page* is the flag page, closed once it is mapped; *permits* the eventfd for tasks that are sent
-    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``. None:
-    there is none.
+    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``;
+    *lifeline* is held until this process ends, see ``pool.watchdog``. None: there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    isolate(descriptor, page, permits, log)
+    isolate(descriptor, page, permits, log, lifeline)
     socket = SocketEnd(descriptor, cookie, permits)
     try:
         runner = boot(socket, page, log)
@@ -96,13 +101,8 @@ def isolate(*descriptors: int | None) -> None:
             reconfigure(line_buffering=True)
 
 
-def boot(
-    socket: SocketEnd, page: int, log: int | None, *, forks: bool = False
-) -> TaskRunner | None:
-    """Receive the boot message and do what it says; None if that failed, which was reported.
-
-    *forks*: this is a zygote, which outlives the worker for a moment to end what it has forked.
-    """
+def boot(socket: SocketEnd, page: int, log: int | None) -> TaskRunner | None:
+    """Receive the boot message and do what it says; None if that failed, which was reported."""
     frame = socket.read()
     if frame is None:
         return None
@@ -113,9 +113,7 @@ def boot(
     sys.argv[:] = message.argv
     flags = FlagPage(page, message.crash_file)
     os.close(page)
-    if not forks:
-        die_with_worker(message.lifeline)
-    use_tracker(message.tracker)
+    on_import("multiprocessing.resource_tracker", lambda: use_tracker(message.tracker))
     try:
         runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
@@ -136,7 +134,6 @@ class TaskRunner:
 
     Attributes:
         crash_traceback: where a crash of this process writes its traceback.
-        lifeline: see ``lifeline``.
     """
 
     def __init__(
@@ -151,7 +148,6 @@ class TaskRunner:
         self._reused = boot.reused
         self._flags = flags
         self._use(socket)
-        self.lifeline = boot.lifeline
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
         self._output: TaskOutput | None = None
         if boot.task_logs is not None:

@@ -142,7 +142,7 @@ class SlotPool(Executor, abc.ABC):
         atexit.register(self.shutdown)
 
     def _boot_message(
-        self, function: bytes, worker_data: bytes, lifeline: Lifeline, options: ExecutorOptions
+        self, function: bytes, worker_data: bytes, options: ExecutorOptions
     ) -> Callable[[int], protocol.BootMessage]:
         """Return a function that makes the boot message for the child of a slot."""
         return partial(
@@ -153,7 +153,6 @@ class SlotPool(Executor, abc.ABC):
             worker_data=worker_data,
             main=self._main,
             crash_file=self._page.crash_file,
-            lifeline=lifeline.file,
             tracker=shared_tracker().file,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
@@ -177,7 +176,7 @@ class SlotPool(Executor, abc.ABC):
             log = None if self._log_receiver is None else self._log_receiver.fileno()
             self._children = self.processes(
                 self._launch,
-                self._boot_message(function, worker_data, lifeline, options),
+                self._boot_message(function, worker_data, options),
                 poller,
                 options.environment,
                 lifeline,

@@ -111,7 +111,7 @@ class ForkingProcesses(ChildProcesses):
         with theirs:
             try:
                 child = self._launch_child(
-                    slot, Descriptors(self._page, None, self._log, theirs.fileno())
+                    slot, Descriptors(self._page, log=self._log, control=theirs.fileno())
                 )
             except BaseException:
                 ours.close()
