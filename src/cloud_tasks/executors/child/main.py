@@ -31,7 +31,12 @@ import time
 from collections.abc import Callable
 
 from cloud_tasks.executors.child.import_hook import on_import
-from cloud_tasks.executors.child.peak_memory import WORTH_MEASURING, PeakMemory, PeakMemoryOfForked
+from cloud_tasks.executors.child.peak_memory import (
+    WORTH_MEASURING,
+    PeakMemory,
+    PeakMemoryOfForked,
+    held_memory,
+)
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
@@ -304,7 +309,9 @@ class TaskRunner:
             return True
         with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
             pages = int(file.read(256).split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+        # Without the pages of mapped files, which do not count, where that matters.
+        fits = pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
+        return fits or held_memory() <= self._retire_above
 
 
 def _no_op(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:

@@ -55,3 +55,11 @@ class PeakMemoryOfForked:
 
         # Only right after a fork: ru_maxrss survives an exec, and would count what was before it.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def held_memory() -> int:
+    """Return the bytes of this process that no file backs: the kernel can't drop them."""
+    with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123
+        text = file.read(4096)
+    amounts = (text.partition(name)[2].split(None, 1)[0] for name in (b"RssAnon:", b"RssShmem:"))
+    return sum(int(amount) * 1024 for amount in amounts)

@@ -51,6 +51,7 @@ from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
+from cloud_tasks.system.processes import has_proc
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -118,6 +119,7 @@ class SlotPool(Executor, abc.ABC):
             )
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
+        _check_proc(options.memory_limit)
         self._main = function.main
         # First what may fail, while nothing has been opened yet.
         payload = function.pickled()
@@ -285,6 +287,20 @@ class SlotPool(Executor, abc.ABC):
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
         self._release_shared()
+
+
+def _check_proc(memory_limit: float | None) -> None:
+    if has_proc():
+        return
+    if memory_limit:
+        raise ConfigurationError(
+            "a memory limit needs /proc, which is not mounted here or can't be read: mount it "
+            "(mount -t proc proc /proc), or leave the limit out"
+        )
+    logger.warning(
+        "/proc is not mounted here or can't be read: what tasks leave behind, processes in other "
+        "sessions and named shared memory, is not cleaned up"
+    )
 
 
 def _unsendable(error: Exception) -> Future[Outcome]:
