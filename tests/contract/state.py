@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -115,6 +116,16 @@ def raises_after_changes(task_id: str, data: Data, worker_data: WorkerData) -> A
     os.chdir("/")
     os.environ["TEST_NEW"] = "1"
     raise ValueError
+
+
+def leaves_process_with_memory(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Leave a process behind that holds memory, and lives until this one ends."""
+    program = f"x = b'x' * {data['size']}; print(flush=True); import sys; sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-S", "-c", program], **pipes)  # type: ignore[call-overload]
+    process.stdout.readline()
+    setattr(sys.modules[__name__], f"process_{task_id}", process)
+    return False, os.getpid()
 
 
 def keeps_memory(task_id: str, data: Data, worker_data: WorkerData) -> Any:

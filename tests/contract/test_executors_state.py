@@ -100,11 +100,12 @@ def test_a_fresh_process_has_fresh_globals(fresh: Pool) -> None:
     assert _calls(fresh) == ([1, 1, 1], 3)
 
 
+@pytest.mark.parametrize("leaves", [state.keeps_memory, state.leaves_process_with_memory])
 def test_memory_that_earlier_tasks_left_is_not_held_against_the_next(
-    new_executor: Callable[[], Executor],
+    new_executor: Callable[[], Executor], leaves: UserFunction
 ) -> None:
     options = ExecutorOptions(slots=1, memory_limit=200 * MB)
     with running(new_executor(), options) as pool:
         pool.needs("enforces_memory")
         for n in range(6):
-            pool.ends(Completed, state.keeps_memory, size=60 * MB, task_id=str(n))
+            pool.ends(Completed, leaves, size=60 * MB, task_id=str(n))

@@ -27,6 +27,7 @@ from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Delivery
 from cloud_tasks.text import plural, safe
 
@@ -107,7 +108,7 @@ class Console:
             except OSError as error:
                 self._screen = None
                 logger.warning("the progress can't be drawn: %s", error)
-        self._thread.start()
+        start_thread(self._thread)
 
     def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         """Queue an outcome to be shown; any thread, never blocks."""
@@ -147,8 +148,11 @@ class Console:
     def _run(self) -> None:
         if self._screen is not None:
             self._draw(self._screen)
-        else:
+            return
+        try:
             self._log()
+        except BaseException:
+            logger.exception("outcomes can't be shown any more: the run goes on, and records them")
 
     # -- by way of logging
 
@@ -186,7 +190,7 @@ class Console:
                 self._show_outcomes(screen)
                 drawing.turn()
             self._show_outcomes(screen)
-        except Exception:
+        except BaseException:
             screen.give_back()
             logger.exception("the progress can't be drawn any more")
             screen.draw_no_more()

@@ -110,7 +110,7 @@ class Collector:
                 kept = True
             if lines and self._on_events is not None:
                 self._on_events(lines)
-        except Exception:
+        except BaseException:
             settle = self._queue.ack if kept else self._queue.release
             settle(messages)
             raise

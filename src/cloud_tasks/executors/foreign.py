@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import threading
 import time
@@ -31,12 +32,15 @@ from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
 from cloud_tasks.executors.child.foreign import Kit, run_in_process, run_in_thread
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, describe
+from cloud_tasks.executors.common.exception_text import message_of, name_of
 from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
 from cloud_tasks.outcome import Aborted, Exited, Measures, Outcome, TimedOut
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
+
+logger = logging.getLogger(__name__)
 
 
 class _Job:
@@ -156,28 +160,34 @@ class FuturesExecutor(Executor):
                 foreign = self._pool.submit(run_in_process, self._kit, message, place, limit)
         except BrokenExecutor as error:
             self._on_pool_broken(error)
-            self._finish(job, Exited(None, str(error)))
-        except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
+            self._finish(job, Exited(None, message_of(error)))
+        except BaseException as error:  # noqa: BLE001 - pickling runs the user's classes
             self._finish(job, self._outcome(job, Reply(protocol.RAISED, describe(error))))
         else:
             job.foreign = foreign
             foreign.add_done_callback(lambda done: self._on_done(job, done))
 
     def _on_done(self, job: _Job, done: Future[Reply]) -> None:
-        outcome: Outcome
+        try:
+            outcome = self._outcome_of(job, done)
+        except BaseException as error:
+            # The pool would log and drop it, and the worker would wait for ever.
+            logger.exception("the pool's answer for task %r is no reply", job.task.task_id)
+            outcome = Exited(None, f"the pool's answer is no reply: {error!r}", self._measures(job))
+        self._finish(job, outcome)
+
+    def _outcome_of(self, job: _Job, done: Future[Reply]) -> Outcome:
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenExecutor):
             # Before _finish(): from 3.12 on, a broken ProcessPoolExecutor calls this with its own
             # lock held, and a submit() from here would wait for that lock for ever.
             self._on_pool_broken(error)
         if done.cancelled():
-            outcome = Aborted("the pool cancelled it", self._measures(job))
-        elif error is not None:
+            return Aborted("the pool cancelled it", self._measures(job))
+        if error is not None:
             # A task's own exception is a reply, so this one is the pool's.
-            outcome = Exited(None, f"{type(error).__name__}: {error}", self._measures(job))
-        else:
-            outcome = self._outcome(job, done.result())
-        self._finish(job, outcome)
+            return Exited(None, f"{name_of(error)}: {message_of(error)}", self._measures(job))
+        return self._outcome(job, done.result())
 
     def _outcome(self, job: _Job, reply: Reply) -> Outcome:
         outcome = reply_outcome(reply, job.cell, time.monotonic() - job.sent)
@@ -216,12 +226,20 @@ class FuturesExecutor(Executor):
                 return
             self._broken = True
             waiting, self._waiting = list(self._waiting), deque()
+        # First, so that the waiting ones count as stopped with the run, not as tasks that failed.
+        self._options.on_broken(ExecutorBrokenError(f"the pool is broken: {message_of(error)}"))
         for job in waiting:
             if job.future.set_running_or_notify_cancel():
                 self._resolve(job, Aborted("the pool is broken"))
-        self._options.on_broken(ExecutorBrokenError(f"the pool is broken: {error}"))
 
     def _watch(self) -> None:
+        try:
+            self._watch_limits()
+        except BaseException as error:
+            logger.exception("watching the time limits of tasks failed")
+            self._options.on_broken(ExecutorBrokenError(f"a defect in the executor: {error!r}"))
+
+    def _watch_limits(self) -> None:
         """Report every task that exceeds its time limit, until shutdown; the timer thread."""
         while True:
             with self._condition:

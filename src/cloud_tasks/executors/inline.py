@@ -134,8 +134,9 @@ class InlineExecutor(Executor):
             yield
         finally:
             asyncio._set_running_loop(loop)
-            if state is not None and not state.restore():
-                logger.warning("what the task changed of this process could not be restored")
+            problem = "" if state is None else state.restore()
+            if problem:
+                logger.warning("what the task changed of this process stays: %s", problem)
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Raise an exception inside the task; False if it does not run in the main thread."""

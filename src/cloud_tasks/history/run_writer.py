@@ -78,7 +78,7 @@ class RunWriter:
             {
                 "event": "start",
                 "started": timestamp(self._clock.wall()),
-                "cwd": str(Path.cwd()),
+                "cwd": _current_folder(),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "versions": _versions(),
@@ -130,6 +130,13 @@ class RunWriter:
             if descriptor >= 0:
                 os.close(descriptor)
         self._runs = self._failures = -1
+
+
+def _current_folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # deleted
+        return None
 
 
 def _versions() -> dict[str, str]:

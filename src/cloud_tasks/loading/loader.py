@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud_tasks.errors import CloudTasksError, ConfigurationError, SourceError
+from cloud_tasks.errors import ConfigurationError, SourceError
 from cloud_tasks.loading.entries import Entry, LoadResult, entry_problem, message_of
 from cloud_tasks.loading.ledger import Ledger, PreviousLoad
 from cloud_tasks.loading.sender import Batches, DryRun, Sender, Target
@@ -91,7 +91,7 @@ class Loader:
             self._source.open()
             try:
                 self._check_only() if self._options.dry_run else self._load()
-            except (CloudTasksError, KeyboardInterrupt):
+            except BaseException:
                 if self.result.sent:
                     self._on_message(f"ended early: {self._summary()}")
                 raise
@@ -322,7 +322,7 @@ def _flushing(batches: Batches, period: float = 0.25) -> Iterator[None]:
 
     def run() -> None:
         while not over.wait(period):
-            with contextlib.suppress(Exception):  # the reading thread gets and raises the same
+            with contextlib.suppress(BaseException):  # the reading thread gets and raises the same
                 batches.flush(older_than=_LINGER)
 
     thread = threading.Thread(target=run, name="cloud_tasks-linger", daemon=True)

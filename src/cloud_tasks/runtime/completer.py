@@ -53,6 +53,7 @@ class Completer:
             exception in the handling of an outcome.
         failure_limit: ends the run when reached; None means no limit.
         on_failure_limit: called once, when it is reached.
+        draining: returns True once no further task may start.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class Completer:
         outbox: Outbox,
         on_outcome: OnOutcome,
         all_outcomes: bool,
-        on_error: Callable[[Exception], None],
+        on_error: Callable[[BaseException], None],
         failure_limit: FailureLimit | None,
         on_failure_limit: Callable[[], None],
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._source = source
         self._outbox = outbox
@@ -83,6 +85,7 @@ class Completer:
         self._on_error = on_error
         self._failure_limit = failure_limit
         self._on_failure_limit = on_failure_limit
+        self._draining = draining
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._size = 0
@@ -98,15 +101,14 @@ class Completer:
         """Handle the outcome of *delivery*; never raises, as it is a done-callback."""
         try:
             self._complete(delivery, future.result())
-        except Exception as error:
+        except BaseException as error:
             # concurrent.futures would log and drop it, and the worker would wait for ever.
             logger.exception("the outcome of task %r could not be recorded", delivery.task.task_id)
             self._on_error(error)
 
     def _complete(self, delivery: Delivery, outcome: Outcome) -> None:
         decision = decide(outcome, delivery, self._rules)
-        if isinstance(outcome, Aborted) and outcome.measures.slot is None:
-            # It never started, so it goes back without an event.
+        if isinstance(outcome, Aborted) and self._stays_undone(outcome):
             self._outbox.put([], [(delivery, decision)])
             return
         events = [
@@ -138,6 +140,14 @@ class Completer:
         self._add(events, (delivery, decision))
         if self._rules.requeues:
             self._source.task_ended(delivery)
+
+    def _stays_undone(self, outcome: Aborted) -> bool:
+        """Tell whether a task never started, and has another attempt or was stopped with the run.
+
+        It goes back without an event. Without either, such as where a foreign pool has lost it, the
+        task is one that is not done, as any other.
+        """
+        return outcome.measures.slot is None and (self._rules.requeues or self._draining())
 
     def reject(self, entry: Malformed) -> None:
         """Record an entry of the source that is not a task, and have it dead-lettered."""

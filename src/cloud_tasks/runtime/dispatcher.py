@@ -22,7 +22,7 @@ from cloud_tasks.outcome import Outcome
 from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.intake import Intake, lookahead
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.base import TaskSource, failing_as_source
 from cloud_tasks.task import Delivery
 
 
@@ -70,10 +70,15 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def calling_source(self) -> Iterator[None]:
-        """Set ``in_source`` while the context lasts."""
+        """Set ``in_source`` while the context lasts; whatever is raised in it is the source's.
+
+        Raises:
+            CloudTasksError: raised in the body; any other exception becomes a SourceError.
+        """
         self.in_source = True
         try:
-            yield
+            with failing_as_source(self._source):
+                yield
         finally:
             self.in_source = False
 
@@ -140,7 +145,7 @@ class Dispatcher:
         self._stats.submitted += 1
         try:
             future = self._executor.submit(delivery.task, max_runtime=self._max_runtime)
-        except Exception as error:
+        except BaseException as error:
             self._stats.submitted -= 1
             if isinstance(error, RuntimeError) and self._draining():
                 return False

@@ -29,13 +29,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cloud_tasks.clock import Clock, next_of
-from cloud_tasks.errors import EventLogError, SourceError
+from cloud_tasks.errors import CloudTasksError, EventLogError, SourceError
 from cloud_tasks.executors.base import Executor
 from cloud_tasks.runtime.completer import Completer
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.outbox import Outbox
-from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.base import TaskSource, failing_as_source
+from cloud_tasks.sources.entries import raised
 from cloud_tasks.summary import StopReason
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.termination.base import Notice
 
 logger = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ class Stop:
 class Failure:
     """A failure of the worker, not of a task, that ends the run; *now*: kill running tasks."""
 
-    error: Exception
+    error: BaseException
     now: bool = False
 
 
@@ -90,7 +92,7 @@ class Failure:
 class WriteFailure:
     """The first failure of a sink, which may pass."""
 
-    error: Exception
+    error: EventLogError
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,16 @@ class AllDone:
 
 
 Message: TypeAlias = Stop | Failure | WriteFailure | AllDone | Notice
+
+
+def _ends_intake(message: Message) -> bool:
+    match message:
+        case Notice(final=final):
+            return final
+        case Failure(error=error):  # tasks that a broken source gave before are still run
+            return not isinstance(error, SourceError)
+        case _:
+            return isinstance(message, Stop)
 
 
 class Lifecycle:
@@ -128,13 +140,13 @@ class Lifecycle:
         self._stop_requested = False
         self.state = State.RUNNING
         self.reason = StopReason.DONE
-        self.failure: Exception | None = None
+        self.failure: CloudTasksError | None = None
         self.draining = False
         self.kill_requested = False
 
     def post(self, message: Message) -> None:
         """Have the supervisor handle *message*; doesn't block."""
-        if isinstance(message, Stop) or (isinstance(message, Notice) and message.final):
+        if _ends_intake(message):
             # At once, so that no task starts before the supervisor handles the message.
             self.draining = True
         self._inbox.put(message)
@@ -194,7 +206,7 @@ class Lifecycle:
     def fail(self, failure: Failure) -> None:
         """Record a failure of the worker, and drain or kill unless it is the source's."""
         if self.failure is None:
-            self.failure = failure.error
+            self.failure = _as_our_own(failure.error)
         self._set_reason(StopReason.FAILED)
         if isinstance(failure.error, SourceError):
             return
@@ -219,6 +231,15 @@ class Lifecycle:
             self.state = State.KILLING
             logger.warning("killing what still runs: %s", reason)
         self._executor.shutdown(reason=reason, wait=False, now=True)
+
+
+def _as_our_own(error: BaseException) -> CloudTasksError:
+    """Return *error*, or what says that an exception of another type is a defect."""
+    if isinstance(error, CloudTasksError):
+        return error
+    wrapped = CloudTasksError(f"a defect in cloud_tasks: {raised(error)}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class Supervisor:
@@ -308,7 +329,7 @@ class Supervisor:
         if not self._outbox.needed:
             return
         closing = threading.Thread(target=self._close, name="cloud_tasks-ending", daemon=True)
-        closing.start()
+        start_thread(closing)
         timeouts: tuple[float, float] | None = None
         deadline = math.inf
         while closing.is_alive():
@@ -336,10 +357,14 @@ class Supervisor:
     def _close(self) -> None:
         try:
             self._outbox.finish(lambda: self._timeouts()[0])
-        except EventLogError as error:
+        except BaseException as error:  # noqa: BLE001 - the run fails with it
+            self._lifecycle.post(Failure(error))
+        try:
+            with failing_as_source(self._source):
+                self._source.close()
+        except CloudTasksError as error:
             self._lifecycle.post(Failure(error))
         finally:
-            self._source.close()
             self._lifecycle.post(AllDone())
 
     def _timeouts(self) -> tuple[float, float]:

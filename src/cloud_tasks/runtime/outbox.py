@@ -24,6 +24,8 @@ from cloud_tasks.errors import EventLogError
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.policy import Decision, Settlement
 from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.entries import raised
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ class Outbox:
         with self._lock:
             self._opened = self.needed and not self._closed
         if self._opened:
-            self._thread.start()
+            start_thread(self._thread)
 
     def put(self, lines: list[bytes], settled: list[Settled]) -> None:
         """Have *lines* sent, and afterwards *settled* settled; doesn't block."""
@@ -153,13 +155,13 @@ class Outbox:
 
     def _work(self) -> None:
         while not self._ended:
-            due = self._collect()
             try:
+                due = self._collect()
                 self._send(due)
                 self._settle(due)
-            except Exception as error:
+            except BaseException as error:
                 logger.exception("sending events or settling tasks failed")
-                self._fail(EventLogError(f"sending events failed: {error!r}"))
+                self._fail(EventLogError(f"sending events failed: {raised(error)}"))
 
     def _collect(self) -> bool:
         """Wait for a full batch; return True if its first item has waited long enough instead."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,6 +38,7 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.common.exception_text import frames_of, traceback_of
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.background import send_keepalives, watch_probe
 from cloud_tasks.runtime.completer import Completer, OnOutcome
@@ -55,10 +55,10 @@ from cloud_tasks.runtime.lifecycle import (
 )
 from cloud_tasks.runtime.options import RunOptions
 from cloud_tasks.runtime.outbox import Outbox
-from cloud_tasks.runtime.signals import SourceInterrupted
 from cloud_tasks.runtime.stats import Stats
-from cloud_tasks.sources.base import TaskSource
+from cloud_tasks.sources.base import SourceInterrupted, TaskSource, failing_as_source
 from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
@@ -101,7 +101,7 @@ class Run:
         self._options = options
         self._stats = stats
         self._recorder = Recorder(clock)
-        self._recorded_failure: Exception | None = None
+        self._recorded_failure: CloudTasksError | None = None
         self._over = threading.Event()
         self._cleanup = contextlib.ExitStack()
         self.lifecycle = Lifecycle(executor, options.grace, lambda: stats.running)
@@ -127,6 +127,7 @@ class Run:
             on_error=self._on_completer_error,
             failure_limit=options.failure_limit,
             on_failure_limit=lambda: self.lifecycle.post(Stop(StopReason.TOO_MANY_FAILURES)),
+            draining=lambda: self.lifecycle.draining,
         )
         self._dispatcher = Dispatcher(
             source,
@@ -194,7 +195,7 @@ class Run:
         for sink in self._sinks:
             self._cleanup.callback(sink.close)
             sink.open()
-        self._cleanup.callback(self._source.close)
+        self._cleanup.callback(self._close_source)
         self._cleanup.callback(self._executor.shutdown)
         self._executor.start(
             self._function,
@@ -209,20 +210,29 @@ class Run:
     def _work(self) -> None:
         self._start_background()
         if self.needs_main_thread:
-            supervisor = self._start_thread("supervisor", self._supervisor.run)
+            supervisor = self._start_thread("supervisor", self._supervise)
             self._dispatch()
             while supervisor.is_alive():
                 supervisor.join(LONGEST_SLEEP)
         else:
             self._start_thread("dispatcher", self._dispatch)
-            self._supervisor.run()
+            self._supervise()
         self._over.set()
         # Now, because what follows can take long: a kill then leaves no process or file behind.
         self._executor.shutdown()
 
+    def _supervise(self) -> None:
+        try:
+            self._supervisor.run()
+        except BaseException as error:
+            logger.exception("supervising the run failed")
+            self.lifecycle.fail(Failure(error, now=True))
+
     def _start_background(self) -> None:
         for probe in self._probes:
-            self._start_thread("probe", watch_probe, probe, self._over, self._on_notice)
+            self._start_thread(
+                "probe", watch_probe, probe, self._over, self._on_notice, self._on_trouble
+            )
         period = self._options.keep_alive
         if period:
             self._start_thread(
@@ -232,13 +242,14 @@ class Run:
                 self._over,
                 self._options.instance_id,
                 self._send_keepalive,
+                self._on_trouble,
             )
 
     def _start_thread(
         self, name: str, target: Callable[..., None], *args: object
     ) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name=f"cloud_tasks-{name}", daemon=True)
-        thread.start()
+        start_thread(thread)
         return thread
 
     def _dispatch(self) -> None:
@@ -249,7 +260,7 @@ class Run:
             self._dispatcher.dispatch()
         except SourceInterrupted:
             pass
-        except Exception as error:
+        except BaseException as error:
             if not isinstance(error, CloudTasksError):
                 logger.exception("receiving tasks failed")
             elif self.lifecycle.draining:
@@ -283,14 +294,30 @@ class Run:
         self._completer.flush()
         self.lifecycle.post(notice)
 
-    def _on_completer_error(self, error: Exception) -> None:
-        is_write = isinstance(error, EventLogError)
-        self.lifecycle.post(WriteFailure(error) if is_write else Failure(error))
+    def _on_completer_error(self, error: BaseException) -> None:
+        if isinstance(error, EventLogError):
+            self.lifecycle.post(WriteFailure(error))
+        else:
+            self.lifecycle.post(Failure(error))
+
+    def _on_trouble(self, problem: str, error: BaseException) -> None:
+        """Record a failure in the worker that hurts no task."""
+        trace = traceback_of(error, frames_of(error))
+        self._completer.record(self._recorder.non_fatal_exception(problem, trace))
+        self._completer.flush()
 
     def _send_keepalive(self, instance_id: str | None) -> None:
         self._outbox.put([self._recorder.keep_alive(instance_id, self._stats.running)], [])
 
     # -- the end
+
+    def _close_source(self) -> None:
+        try:
+            with failing_as_source(self._source):
+                self._source.close()
+        except CloudTasksError as error:
+            self.lifecycle.fail(Failure(error))
+            self._record_failure()
 
     def _record_failure(self) -> None:
         """Record why the worker failed, once, in those sinks that still accept events."""
@@ -298,7 +325,7 @@ class Run:
         if failure is None or failure is self._recorded_failure:
             return
         self._recorded_failure = failure
-        trace = "".join(traceback.format_exception(failure))
+        trace = traceback_of(failure, frames_of(failure))
         event = self._recorder.fatal_exception(str(failure), trace)
         if self._supervisor.event_log_failed:
             self._outbox.put([event], [])
@@ -307,17 +334,13 @@ class Run:
             self._completer.flush()
 
 
-def raise_if_failed(summary: RunSummary, error: Exception | None) -> RunSummary:
+def raise_if_failed(summary: RunSummary, error: CloudTasksError | None) -> RunSummary:
     """Return *summary*, or raise *error* with it where the exit code blames the worker.
 
     Raises:
-        CloudTasksError: *error*; an exception of another type is a defect and gets wrapped.
+        CloudTasksError: *error*.
     """
     if error is None or summary.exit_code not in (TROUBLE, USAGE):
         return summary
-    if not isinstance(error, CloudTasksError):
-        wrapped = CloudTasksError(f"a defect in cloud_tasks: {error!r}")
-        wrapped.summary = summary
-        raise wrapped from error
     error.summary = summary
     raise error

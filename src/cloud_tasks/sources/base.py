@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cloud_tasks.errors import CloudTasksError, SourceError
+from cloud_tasks.sources.entries import raised
 from cloud_tasks.task import Batch, Delivery, Malformed
 
 
@@ -26,12 +29,33 @@ class Limits:
     heeds_drain: bool = False
 
 
+@contextlib.contextmanager
+def failing_as_source(source: TaskSource) -> Iterator[None]:
+    """Turn whatever the body, which calls *source*, raises into a SourceError.
+
+    ``SystemExit`` and ``KeyboardInterrupt`` included: in a thread of ours they would end nothing
+    but the thread, and the run would look done.
+    """
+    try:
+        yield
+    except (CloudTasksError, SourceInterrupted):
+        raise
+    except BaseException as error:
+        raise SourceError(f"{source} failed: {raised(error)}") from error
+
+
+class SourceInterrupted(BaseException):
+    """Raised by a signal handler to end a wait in the code of a source, in the main thread."""
+
+
 class TaskSource(abc.ABC):
     """Source of tasks.
 
     Methods may block, except ``drain``, ``task_ended`` and ``has_lost``. ``open`` and ``receive``
     are called from one thread; the others from any thread, at the same time as these. The
-    constructor only stores its arguments. ``close`` may be called more than once.
+    constructor only stores its arguments. ``close`` may be called more than once. Whatever else
+    than :class:`SourceInterrupted` an ``open``, ``receive`` or ``close`` raises is a failure of the
+    source and ends the run.
 
     A delivery that was received is *held* until it is settled by one of ``ack``, ``release`` and
     ``dead_letter``. Settling never raises: a delivery that can't be settled comes again by itself.
@@ -123,4 +147,7 @@ class TaskSource(abc.ABC):
         """Give back all that is held, and release all resources.
 
         A ``receive`` that is blocked in a program's own code need not return.
+
+        Raises:
+            SourceError: closing failed, such as a generator's own clean-up.
         """

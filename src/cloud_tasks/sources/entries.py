@@ -38,6 +38,18 @@ def shown(value: object, limit: int = _MAX_SHOWN) -> str:
     return text if len(text) <= limit + 2 or isinstance(value, str) else text[:limit] + "..."
 
 
+def raised(error: BaseException) -> str:
+    """Return type and text of an exception of the user's code, for messages."""
+    name = type(error).__name__
+    if isinstance(error, SystemExit) and error.code is None:
+        return name
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the user's class
+        text = "<exception str() failed>"
+    return f"{name}: {shown(text, 300)}" if text else name
+
+
 def kind(value: object) -> str:
     """Name the kind of *value* in the words of a task file: ``a list``, ``null``."""
     return _KINDS.get(type(value)) or f"of type {type(value).__name__}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from cloud_tasks.errors import SourceError
-from cloud_tasks.sources.entries import Item, shown, to_item
+from cloud_tasks.sources.base import SourceInterrupted
+from cloud_tasks.sources.entries import Item, raised, to_item
 from cloud_tasks.sources.stream import StreamSource
 
-_log = logging.getLogger(__name__)
+#: Iterable, but not of tasks.
+_NO_TASKS = (str, bytes, bytearray, memoryview, Mapping)
+#: Stands for the end of an iterator: a StopIteration that comes from anywhere else is an error.
+_END: Any = object()
 
 
 class IterableSource(StreamSource):
@@ -34,63 +37,63 @@ class IterableSource(StreamSource):
     def _begin(self) -> Iterator[Item]:
         try:
             result = self._factory()
-        except Exception as error:
+            if isinstance(result, Coroutine):
+                result.close()  # else Python warns that it was never awaited
+            tasks = None if isinstance(result, _NO_TASKS) else self._iterate(result)
+        except SourceInterrupted:
+            raise
+        except BaseException as error:
             raise self._error(error) from error
-        if isinstance(result, Coroutine):
-            result.close()  # else Python warns that it was never awaited
-        if isinstance(result, (str, bytes, bytearray, memoryview, Mapping)):
-            raise self._not_iterable(result)
-        try:
-            self._iterator = iter(result)
-        except TypeError as error:
-            raise self._not_iterable(result) from error
-        except Exception as error:
-            raise self._error(error) from error
-        self.total = _length(result)
+        if tasks is None:
+            raise SourceError(
+                f"the task source {self._name} returned an object of type "
+                f"{type(result).__name__}, not an iterable of tasks: "
+                "yield mappings with 'task_id' and 'data'"
+            )
         # Any other iterable may block before its next item.
         self._live = not isinstance(result, (list, tuple))
-        return self._read(self._iterator)
+        return self._read(tasks)
+
+    def _iterate(self, result: Any) -> Iterator[Any] | None:
+        """Return an iterator over *result*; None if it is not iterable."""
+        # Asked beforehand, because a TypeError of its own __iter__ is another mistake.
+        if not (hasattr(type(result), "__iter__") or hasattr(type(result), "__getitem__")):
+            return None
+        self._iterator = iter(result)
+        self.total = _length(result)
+        return self._iterator
 
     def _read(self, iterator: Iterator[Any]) -> Iterator[Item]:
         while True:
             try:
-                value = next(iterator)
+                value = next(iterator, _END)
+                if value is _END:
+                    return
                 self._count += 1
                 # Within the try, because a mapping of the program's own class may raise as well.
                 item = to_item(value, self._position)
-            except StopIteration:
-                return
-            except Exception as error:
+            except SourceInterrupted:
+                raise
+            except BaseException as error:
                 raise self._error(error) from error
             yield item
 
     def _position(self) -> str:
         return f"entry {self._count}"
 
-    def _error(self, error: Exception) -> SourceError:
+    def _error(self, error: BaseException) -> SourceError:
         noun = "entry" if self._count == 1 else "entries"
         after = f" after {self._count} {noun}" if self._count else ""
-        detail = f": {shown(str(error), 300)}" if str(error) else ""
-        return SourceError(
-            f"the task source {self._name} raised {type(error).__name__}{detail}{after}"
-        )
-
-    def _not_iterable(self, result: object) -> SourceError:
-        return SourceError(
-            f"the task source {self._name} returned an object of type {type(result).__name__}, "
-            "not an iterable of tasks: yield mappings with 'task_id' and 'data'"
-        )
+        return SourceError(f"the task source {self._name} raised {raised(error)}{after}")
 
     def _dispose(self) -> None:
         iterator, self._iterator = self._iterator, None
-        close = getattr(iterator, "close", None)
-        if close is None:
-            return
         try:
-            close()
-        except Exception:  # noqa: BLE001 - logged with its traceback
-            # A failure of the program's clean-up does not spoil the tasks that came before.
-            _log.warning("closing the task source %s raised", self._name, exc_info=True)
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            raise self._error(error) from error
 
 
 def _length(result: object) -> int | None:

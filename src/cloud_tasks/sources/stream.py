@@ -37,7 +37,11 @@ class StreamSource(TaskSource):
 
     @abc.abstractmethod
     def _dispose(self) -> None:
-        """Close the stream; called at its end and at ``close``, so maybe twice."""
+        """Close the stream; called at its end and at ``close``, so maybe twice.
+
+        Raises:
+            SourceError: the program's own clean-up failed.
+        """
 
     def open(self) -> None:
         """Open the stream and check its beginning; blocks until that has come.
@@ -97,13 +101,13 @@ class StreamSource(TaskSource):
             # extend() keeps the items that came before an error.
             items.extend(itertools.islice(self._items, limit))
             ended = len(items) < limit
+            if ended:
+                self._dispose()
         except SourceError as error:
             self._failure = error
             if not items:
                 raise
             ended = False
-        if ended:
-            self._dispose()
         if Malformed not in map(type, items):
             # The usual case: testing each of a million items again would take long.
             return Batch(tuple(cast("list[Delivery]", items)), (), ended)

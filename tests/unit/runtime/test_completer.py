@@ -32,11 +32,12 @@ class Bench:
         all_outcomes: bool = False,
         max_attempts: int = 0,
         failure_limit: FailureLimit | None = None,
+        draining: bool = False,
     ) -> None:
         self.log: list[str] = []
         self.clock = FakeClock()
         self.source = Source([], log=self.log, requeues=requeues)
-        self.troubles: list[Exception] = []
+        self.troubles: list[BaseException] = []
         self.outbox = Outbox(
             self.source, [], on_full=lambda full: None, on_failure=self.troubles.append
         )
@@ -57,6 +58,7 @@ class Bench:
             on_error=self.troubles.append,
             failure_limit=failure_limit,
             on_failure_limit=lambda: self.log.append("too many failures"),
+            draining=lambda: draining,
         )
 
     def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -111,6 +113,22 @@ def test_a_task_that_never_began_goes_back_without_an_event() -> None:
     assert bench.written() == ["t1"]
     assert bench.source.released == ["t0", "t1"]
     assert bench.summary.aborted == 1
+
+
+def test_a_local_task_that_was_lost_without_a_shutdown_is_not_done() -> None:
+    bench = Bench(requeues=False)
+    bench.complete(*pairs([DONE, Aborted("its worker was lost")]))
+    bench.settle()
+    assert bench.written() == ["t0", "t1"]
+    assert (bench.summary.aborted, bench.summary.not_done, bench.summary.exit_code) == (1, 1, 1)
+
+
+def test_a_local_task_that_a_shutdown_kept_from_starting_counts_as_not_started() -> None:
+    bench = Bench(requeues=False, draining=True)
+    bench.complete(*pairs([DONE, Aborted("stop")]))
+    bench.settle()
+    assert bench.written() == ["t0"]
+    assert (bench.summary.aborted, bench.summary.not_done) == (0, 0)
 
 
 def test_a_source_that_takes_nothing_back_is_told_nothing() -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cloud_tasks.executors.base import Executor, ExecutorOptions
 from cloud_tasks.executors.foreign import FuturesExecutor
 from cloud_tasks.executors.function import specify
 from cloud_tasks.executors.inline import InlineExecutor
+from cloud_tasks.outcome import Aborted, Measures, Outcome
 from cloud_tasks.policy import RetryRules
 from cloud_tasks.runtime.dispatcher import Dispatcher
 from cloud_tasks.runtime.options import RunOptions
@@ -35,7 +36,7 @@ from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import Limits
 from cloud_tasks.summary import RunSummary, StopReason
-from cloud_tasks.task import Batch, Malformed
+from cloud_tasks.task import Batch, Malformed, Task
 from cloud_tasks.termination.base import Notice, SimulatedProbe, TerminationProbe
 from cloud_tasks.testing import eventually
 from cloud_tasks.worker_data import WorkerData
@@ -104,8 +105,12 @@ class Bench:
             probes=list(probes),
             options=RunOptions(
                 executor=ExecutorOptions(slots=2),
-                rules=RetryRules(requeues=True),
-                **{"max_runtime": 600.0, "grace": 30.0, **options},
+                **{
+                    "rules": RetryRules(requeues=True),
+                    "max_runtime": 600.0,
+                    "grace": 30.0,
+                    **options,
+                },
             ),
             clock=clock,
             stats=self.stats,
@@ -214,6 +219,54 @@ def test_a_sink_far_away_that_refuses_the_last_events_is_a_failure() -> None:
     assert caught.value.summary.exit_code == 4
     assert types(near) == ["task_completed"] * 3 + ["fatal_exception"]
     assert source.acked == []
+
+
+@pytest.mark.parametrize("lost", [Aborted("lost"), Aborted("lost", Measures(slot=0))])
+def test_a_task_that_a_pool_loses_without_a_shutdown_is_not_done(lost: Aborted) -> None:
+    class Losing(FuturesExecutor):
+        def submit(self, task: Task, *, max_runtime: float | None = None) -> Future[Outcome]:
+            if task.task_id != "t1":
+                return super().submit(task, max_runtime=max_runtime)
+            future: Future[Outcome] = Future()
+            future.set_result(lost)
+            return future
+
+    with ThreadPoolExecutor(1) as pool:
+        source, sink = Source(deliveries(3), requeues=False), Sink()
+        bench = Bench(source, [sink], executor=Losing(pool), rules=RetryRules())
+        summary = bench.go()
+    assert (summary.completed, summary.aborted, summary.exit_code) == (2, 1, 1)
+    assert sorted(types(sink)) == ["task_aborted", "task_completed", "task_completed"]
+
+
+@pytest.mark.parametrize("where", ["open", "receive", "close"])
+def test_any_exception_of_a_source_is_a_failure_that_names_it(where: str) -> None:
+    class Leaving(Source):
+        def leave(self, place: str) -> None:
+            if place == where:
+                raise SystemExit("no answer")
+
+        def open(self) -> None:
+            self.leave("open")
+
+        def receive(self, n: int) -> Batch:
+            self.leave("receive")
+            return super().receive(n)
+
+        def close(self) -> None:
+            self.leave("close")
+
+        def __str__(self) -> str:
+            return "the catalogue"
+
+    sink = Sink()
+    with pytest.raises(
+        SourceError, match="the catalogue failed: SystemExit: 'no answer'"
+    ) as caught:
+        Bench(Leaving(deliveries(2)), [sink]).go()
+    assert caught.value.summary is not None
+    assert caught.value.summary.exit_code == 4
+    assert types(sink)[-1] == "fatal_exception"
 
 
 def test_why_a_source_can_not_be_opened_is_told_far_away_if_that_can_be_reached() -> None:

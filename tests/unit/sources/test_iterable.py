@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,7 +156,7 @@ def test_closing_runs_the_clean_up_of_the_generator() -> None:
     assert cleaned == [1]
 
 
-def test_a_clean_up_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clean_up_that_raises_is_an_error_of_the_source() -> None:
     def factory() -> Iterator[dict[str, Any]]:
         try:
             yield entry(0)
@@ -168,10 +167,9 @@ def test_a_clean_up_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> N
     source = IterableSource(factory)
     source.open()
     source.receive(1)
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(SourceError, match="raised OSError: 'boom' after 1 entry"):
         source.close()
-    assert "closing the task source" in caplog.text
-    assert "boom" in caplog.text
+    source.close()  # the second time there is nothing left to do
 
 
 def test_a_mapping_that_raises_is_an_error_of_the_source() -> None:
@@ -182,12 +180,51 @@ def test_a_mapping_that_raises_is_an_error_of_the_source() -> None:
     assert "raised RuntimeError: 'odd'" in str(drain(IterableSource(lambda: [Odd()])).error)
 
 
-def test_leaving_the_program_from_a_generator_leaves_it() -> None:
-    def factory() -> Iterator[Any]:
-        yield from ()
-        raise SystemExit(3)
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit("no answer"), "SystemExit: 'no answer'"),
+        (SystemExit(3), "SystemExit: '3'"),
+        (SystemExit(), "SystemExit"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (StopIteration("early"), "StopIteration: 'early'"),
+    ],
+)
+def test_no_exception_of_an_entry_is_the_end(error: BaseException, words: str) -> None:
+    class Lazy(dict[str, Any]):
+        def __contains__(self, key: object) -> bool:
+            raise error
 
-    source = IterableSource(factory)
-    source.open()
-    with pytest.raises(SystemExit):
-        source.receive(1)
+    drained = drain(IterableSource(lambda: iter([entry(0), Lazy(), entry(2)])))
+    assert drained.ids == ["t0"]
+    assert str(drained.error).endswith(f"raised {words} after 2 entries")
+
+
+def test_a_type_error_of_iter_is_told_as_what_it_is() -> None:
+    class Odd:
+        def __iter__(self) -> Iterator[Any]:
+            raise TypeError("no connection")
+
+    assert "raised TypeError: 'no connection'" in str(drain(IterableSource(Odd)).error)
+
+
+def test_only_an_ordinary_exception_of_a_length_does_no_harm() -> None:
+    class Odd:
+        def __len__(self) -> int:
+            raise SystemExit("gone")
+
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            return iter([entry(0)])
+
+    assert "raised SystemExit: 'gone'" in str(drain(IterableSource(Odd)).error)
+
+
+def test_an_exception_without_words_is_named() -> None:
+    class WordlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def broken() -> list[Any]:
+        raise WordlessError
+
+    assert "WordlessError: '<exception str() failed>'" in str(drain(IterableSource(broken)).error)

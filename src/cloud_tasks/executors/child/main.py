@@ -11,9 +11,9 @@
                                                     flush streams, ProcessState.restore(),
                                                     ask to be retired if that failed
 
-Started by executors/loky.py (through loky_main.py) or executors/spawn.py; a zygote (zygote.py)
-boots in the same way, and each process that it forks runs one task in this loop. A process for one
-task stops after it, a reused one when the socket closes.
+Started by pool/launcher.py; a zygote (zygote.py) boots in the same way, and each process that it
+forks runs one task in this loop. A process for one task stops after it, a reused one when the
+socket closes.
 
 Everything runs in the main thread. Imports are few and late: every fresh process pays for them.
 """
@@ -30,17 +30,20 @@ import sys
 import time
 from collections.abc import Callable
 
+from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.import_hook import on_import
 from cloud_tasks.executors.child.peak_memory import (
     WORTH_MEASURING,
     PeakMemory,
     PeakMemoryOfForked,
-    held_memory,
+    tree_exceeds,
 )
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
+from cloud_tasks.executors.common.exception_text import frames_of, message_of, traceback_of
 from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.main_module import adopt_globals, load_main
 from cloud_tasks.executors.common.worker_files import use_tracker
 from cloud_tasks.worker_data import WorkerData
 
@@ -49,6 +52,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloud_tasks.executors.child.output import TaskOutput
+
+#: Seconds for which short tasks are not looked at for changes in the kernel that no call of a
+#: Python function made: it takes 40 us, more than all else for a no-op task.
+_LOOK_EVERY = 0.1
+
+
+#: Signals that a task must not find ignored because the worker's parent ignored them: those of a
+#: crash, and SIGCHLD, without which the exit codes of its subprocesses are lost.
+_NEVER_IGNORED = (
+    "SIGABRT", "SIGBUS", "SIGCHLD", "SIGFPE", "SIGILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTRAP",
+)  # fmt: skip
 
 
 def main(
@@ -82,7 +96,7 @@ def main(
 
 
 def isolate(*descriptors: int | None) -> None:
-    """Leave the terminal and the worker's session, reset signals, and close stdin.
+    """Leave the terminal and the worker's session, set up signals, and close stdin.
 
     Processes that a task starts inherit none of *descriptors*.
     """
@@ -92,8 +106,11 @@ def isolate(*descriptors: int | None) -> None:
     with contextlib.suppress(OSError):  # fails if the launcher has begun the session already
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for name in _NEVER_IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    stop_signals.handler.install()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -116,22 +133,31 @@ def boot(socket: SocketEnd, page: int, log: int | None) -> TaskRunner | None:
     gc.freeze()
     sys.path[:] = message.sys_path
     sys.argv[:] = message.argv
+    key = message.authkey
+    if key is not None:
+        on_import("multiprocessing.process", lambda: _set_authkey(key))
     flags = FlagPage(page, message.crash_file)
     os.close(page)
     on_import("multiprocessing.resource_tracker", lambda: use_tracker(message.tracker))
     try:
         runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
-        import traceback
-
         from cloud_tasks.errors import ConfigurationError
 
+        kind, text = protocol.BOOT_FAILED, traceback_of(error, frames_of(error))
         if isinstance(error, ConfigurationError):
-            socket.write(protocol.BOOT_IMPOSSIBLE, str(error).encode())
-        else:
-            socket.write(protocol.BOOT_FAILED, "".join(traceback.format_exception(error)).encode())
+            kind, text = protocol.BOOT_IMPOSSIBLE, message_of(error)
+        socket.write(kind, text.encode(errors="backslashreplace"))
         return None
     return runner
+
+
+def _set_authkey(key: bytes) -> None:
+    """Give multiprocessing the worker's key, by which managers know their clients."""
+    # Not from the package itself, which may still be importing this module of it.
+    from multiprocessing import process
+
+    process.current_process().authkey = key
 
 
 class TaskRunner:
@@ -165,8 +191,10 @@ class TaskRunner:
             from cloud_tasks.executors.child.restore import ChangeTracker
 
             changes = ChangeTracker()
-        self._function: UserFunction = self._load(boot.function)
-        self._worker_data: WorkerData = self._load(boot.worker_data)
+        self._function: UserFunction = self._load_from_main(boot.function)
+        if self._main is None:
+            adopt_globals(self._function)
+        self._worker_data: WorkerData = self._load_from_main(boot.worker_data)
         self._worker_data.connect(self._flags)
         plan = boot.logging
         if plan is not None:
@@ -176,9 +204,11 @@ class TaskRunner:
             on_import("logging", lambda: self._set_up_logging(plan, log))
         self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._retire = False
+        self._next_look = 0.0
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
+        stop_signals.handler.connect(self._on_stop_signal)
         if changes is not None:
             from cloud_tasks.executors.child.restore import ProcessState
 
@@ -189,11 +219,27 @@ class TaskRunner:
 
         set_up(plan, log, self._slot, lambda: self._task_id)
 
+    def _load_from_main(self, payload: bytes) -> Any:
+        """Unpickle *payload* of the boot message.
+
+        Raises:
+            ConfigurationError: the main program lacks what it refers to.
+        """
+        try:
+            return self._load(payload)
+        except AttributeError as error:
+            if "__main__" not in str(error) and "__mp_main__" not in str(error):
+                raise
+            from cloud_tasks.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"the main program, loaded in a child process, lacks something ({error}): define "
+                'it at the top level, not under `if __name__ == "__main__":`'
+            ) from error
+
     def _load(self, payload: bytes) -> Any:
         """Unpickle *payload*, after loading the user's main program if it refers to that."""
-        if self._main is not None and b"__main__" in payload:
-            from cloud_tasks.executors.common.main_module import load_main
-
+        if self._main is not None and b"_main__" in payload:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by the worker
 
@@ -274,6 +320,16 @@ class TaskRunner:
         self._reply(job, reply, peak)
         return int(reply.body) if reply.kind == protocol.EXITING else None
 
+    def _on_stop_signal(self, number: int) -> None:
+        """Let the task go on if the worker is stopping, else die; without a task do nothing."""
+        if self._task_id is None:
+            return
+        if stop_signals.wait_until(lambda: self._flags.shutdown_request, protocol.STOP_PATIENCE):
+            # No frame is half-written: this thread writes them, and only between two tasks.
+            self._socket.write(protocol.SIGNALLED, b"")
+        else:
+            stop_signals.die_of(number)
+
     def _begin(self, job: int, task_id: str) -> None:
         self.crash_traceback.enable()  # the last task may have disabled it
         if self._output is not None:
@@ -285,12 +341,16 @@ class TaskRunner:
             flush_streams()
         if self._output is not None:
             self._output.flush_c()
-        # Amid very short tasks, the next one of which has arrived already.
-        quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
-        # A process that can't be restored, or has grown too large, runs no further task.
-        self._retire = self._state is not None and not (
-            self._state.restore(quickly=quickly) and self._has_room()
-        )
+        if self._state is not None:
+            short = reply.run_time < WORTH_MEASURING
+            # Amid very short tasks, the next one of which has arrived already.
+            quickly = self._socket.has_more and short
+            kernel = not quickly and (not short or time.monotonic() >= self._next_look)
+            if kernel:
+                self._next_look = time.monotonic() + _LOOK_EVERY
+            problem = self._state.restore(quickly=quickly, kernel=kernel)
+            # A process that can't be restored, or has grown too large, runs no further task.
+            self._retire = bool(problem) or not self._has_room()
         head = protocol.REPLY_HEAD.pack(
             job,
             reply.retry,
@@ -305,13 +365,7 @@ class TaskRunner:
 
     def _has_room(self) -> bool:
         """Return whether the memory that tasks have left leaves the next one room to its limit."""
-        if not self._retire_above:
-            return True
-        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123
-            pages = int(file.read(256).split()[1])
-        # Without the pages of mapped files, which do not count, where that matters.
-        fits = pages * os.sysconf("SC_PAGESIZE") <= self._retire_above
-        return fits or held_memory() <= self._retire_above
+        return not self._retire_above or not tree_exceeds(self._retire_above)
 
 
 def _no_op(task_id: str, data: Any, worker_data: WorkerData) -> tuple[bool, None]:

@@ -1,6 +1,9 @@
-"""Measure the peak memory of single tasks, as the kernel counts it for their process."""
+"""Measure the peak memory of single tasks, and the memory that tasks have left in use."""
 
 from __future__ import annotations
+
+import contextlib
+import os
 
 from cloud_tasks.executors.common.call import NOT_MEASURED
 
@@ -57,9 +60,29 @@ class PeakMemoryOfForked:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def held_memory() -> int:
-    """Return the bytes of this process that no file backs: the kernel can't drop them."""
-    with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123
-        text = file.read(4096)
-    amounts = (text.partition(name)[2].split(None, 1)[0] for name in (b"RssAnon:", b"RssShmem:"))
-    return sum(int(amount) * 1024 for amount in amounts)
+def tree_exceeds(limit: int) -> bool:
+    """Return whether this process and those below it hold more than *limit* bytes."""
+    pids = [os.getpid()]
+    for pid in pids:
+        pids += map(int, _read(f"{pid}/task/{pid}/children").split())
+    pages = sum(_number(_read(f"{pid}/statm").partition(b" ")[2]) for pid in pids)
+    if pages * os.sysconf("SC_PAGESIZE") <= limit:
+        return False
+    # Pages of mapped files do not count, and shared ones once, which takes longer to read.
+    name, prefix = ("status", b"\nRss") if len(pids) == 1 else ("smaps_rollup", b"\nPss_")
+    texts = [_read(f"{pid}/{name}") for pid in pids]
+    kinds = (prefix + b"Anon:", prefix + b"Shmem:")
+    return sum(_number(text.partition(kind)[2]) for text in texts for kind in kinds) * 1024 > limit
+
+
+def _read(name: str) -> bytes:
+    """Return the text of a file in /proc; empty where the process has ended, or not on Linux."""
+    with contextlib.suppress(OSError), open(f"/proc/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(65536)
+    return b""
+
+
+def _number(text: bytes) -> int:
+    """Return the number at the beginning of *text*; 0: there is none."""
+    words = text.split(None, 1)
+    return int(words[0]) if words else 0

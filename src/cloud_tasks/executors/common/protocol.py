@@ -18,6 +18,7 @@ Child to worker::
     DONE             REPLY_HEAD, the result as JSON
     RAISED           REPLY_HEAD, JSON of [type, message, traceback]
     EXITING          REPLY_HEAD, the exit code in decimal: the process ends now
+    SIGNALLED        empty: a stop signal reached the running task's process, and the worker as well
 
 A task that was sent ahead needs a permit: one count of an eventfd that worker and child share. The
 worker recalls tasks by taking permits back; the child skips a task for which it finds none.
@@ -48,9 +49,13 @@ ReplyHead: TypeAlias = "tuple[int, bool, bool, bool, float, float, float, float]
 
 (
     BOOT, TASK, AHEAD, READY, BOOT_FAILED, BOOT_IMPOSSIBLE, DONE, RAISED, EXITING, WARNING,
-) = range(1, 11)  # fmt: skip
+    SIGNALLED,
+) = range(1, 12)  # fmt: skip
 #: The kinds of frames that end a task.
 REPLIES = frozenset((DONE, RAISED, EXITING))
+
+#: Seconds that may lie between the arrivals of one stop signal in a child and in the worker.
+STOP_PATIENCE = 2.0
 
 #: Variable in the environment of every child, ``RUN.SERIAL``: processes that a child leaves behind
 #: inherit it, and are found by it.
@@ -71,6 +76,8 @@ class BootMessage:
         slot: index of the child's slot: its cell of the flag page, its task log.
         sys_path, argv: of the worker, to become the child's own.
         function, worker_data: pickled; unpickled once in each child.
+        authkey: of multiprocessing, which lets children talk to a manager of the worker; None: the
+            worker does not use multiprocessing.
         main: how the child finds the main program, see ``main_module``; None: it can't.
         crash_file: file for crash tracebacks, see ``flag_page``.
         tracker: pipe to the resource tracker, see ``worker_files``.
@@ -87,6 +94,7 @@ class BootMessage:
         *,
         sys_path: list[str],
         argv: list[str],
+        authkey: bytes | None,
         function: bytes,
         worker_data: bytes,
         main: tuple[str, str] | None,
@@ -101,6 +109,7 @@ class BootMessage:
         self.slot = slot
         self.sys_path = sys_path
         self.argv = argv
+        self.authkey = authkey
         self.function = function
         self.worker_data = worker_data
         self.main = main

@@ -22,6 +22,7 @@ import threading
 from typing import Any
 
 from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.system.shortage import start_thread
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class LogReceiver:
         self._close_lock = threading.Lock()
         self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-logs", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
 
     def fileno(self) -> int:
         """Return the descriptor of the sending end, for children to inherit."""
@@ -98,6 +99,12 @@ class LogReceiver:
             _unlock_handlers(self._target)
 
     def _work(self) -> None:
+        try:
+            self._receive_all()
+        except BaseException:
+            logger.exception("receiving the log records of tasks failed: further ones are lost")
+
+    def _receive_all(self) -> None:
         with self._receiver, self._sender:
             while not self._closing:
                 self._handle(self._receiver.recv(_BUFFER))

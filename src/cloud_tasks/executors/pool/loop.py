@@ -39,7 +39,8 @@ from cloud_tasks.executors.pool.poller import Poller, WakeUp
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.scheduler import Scheduler
 from cloud_tasks.executors.pool.state import Child, ChildEvent, Job, Slot, State
-from cloud_tasks.outcome import Aborted, Exited, Outcome, OverMemory
+from cloud_tasks.executors.pool.stop_verdicts import StopVerdicts
+from cloud_tasks.outcome import Aborted, Completed, Exited, Outcome, OverMemory
 from cloud_tasks.system.processes import kill_group
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class PoolLoop:
             end_job=self._end_job,
             on_exit=self.on_exit,
         )
+        self._verdicts = StopVerdicts(self._scheduler.wake_by)
         self._commands: deque[Callable[[], None]] = deque()
         self._wake_up = WakeUp()
         self._poller.add(self._wake_up.fileno())
@@ -124,6 +126,10 @@ class PoolLoop:
 
     # -- commands
 
+    def fail(self, reason: str) -> None:
+        """End all work: the executor can't run tasks any more."""
+        self._break(reason)
+
     def close(self, deadline: float, reason: str) -> None:
         """Accept no more jobs, abort at *deadline* those that run; the loop ends after them."""
         self._scheduler.abort_at(deadline, reason)
@@ -138,6 +144,10 @@ class PoolLoop:
                 self._request_exit(child)
             elif child.state is State.BOOTING:
                 self._processes.kill(child)
+
+    def on_stop(self) -> None:
+        """Record that the worker has been asked to stop."""
+        self._verdicts.on_stop()
 
     def kill_exiting(self) -> None:
         """Kill the children that are ending by themselves."""
@@ -166,11 +176,11 @@ class PoolLoop:
     # -- the loop
 
     def run(self) -> None:
-        """Work until closed and all children are gone."""
+        """Work until closed, all children are gone and all outcomes known."""
         try:
-            while not (self._scheduler.closed and not self._processes.alive):
+            while not self._scheduler.closed or self._processes.alive or self._verdicts.pending:
                 self._turn()
-        except Exception as error:
+        except BaseException as error:
             logger.exception("the executor's own thread failed")
             self._break(f"a defect in the executor: {error!r}")
         finally:
@@ -183,6 +193,7 @@ class PoolLoop:
 
     def _finish(self, running: list[Job]) -> None:
         """Resolve the jobs that are left, *running* ones and those in the queue."""
+        self._verdicts.resolve_all()
         for job in running:
             job.resolve(Aborted("the executor ended"))
         self._over = True
@@ -211,6 +222,7 @@ class PoolLoop:
         self._handle(ready)
         if time.monotonic() >= self._scheduler.next_due:
             self._scheduler.check_deadlines()
+            self._verdicts.resolve_due()
 
     def _sleep(self) -> list[tuple[int, int]]:
         scheduler = self._scheduler
@@ -288,11 +300,16 @@ class PoolLoop:
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
         if kind in protocol.REPLIES:
             self.on_reply(child, kind, body)
-        elif child.state is State.KILLED:
-            pass  # it comes too late
-        elif child.state is not State.BOOTING:
-            raise ForgedFrameError  # the others are sent while it boots
-        elif kind == protocol.READY:
+        elif kind == protocol.SIGNALLED:
+            if child.job is not None:
+                child.job.signalled = True
+        elif child.state is State.BOOTING:
+            self._on_boot_frame(child, kind, body)
+        elif child.state is not State.KILLED:  # then it comes too late
+            raise ForgedFrameError
+
+    def _on_boot_frame(self, child: Child, kind: int, body: bytes) -> None:
+        if kind == protocol.READY:
             self._on_ready(child)
         elif kind == protocol.BOOT_FAILED:
             child.boot_error = body.decode(errors="replace")
@@ -345,9 +362,12 @@ class PoolLoop:
             else:
                 # Before the outcome is resolved: callbacks of the future may take long.
                 self._continue(child, job, outcome, now)
+        if isinstance(outcome, Completed):
+            job.resolve(outcome)
+            return
         if isinstance(outcome, Exited):
             outcome = replace(outcome, crash_info=self._crashes.after_exit(job, child.slot.index))
-        job.resolve(outcome)
+        self._verdicts.resolve(job, outcome)
 
     def _continue(self, child: Child, replied: Job, outcome: Outcome, now: float) -> None:
         """Have *child* go on with the jobs that it has, and assign it more."""
@@ -378,7 +398,7 @@ class PoolLoop:
         self._resolve_dead(child, code)
         if state is State.BOOTING:
             reason = child.boot_error or f"it ended with exit code {code}"
-            self._on_boot_failure(child.slot, reason)
+            self._on_boot_failure(child.slot, reason, code)
         for dependent in self._processes.dependents(child):
             dependent.state = State.KILLED
             self.on_exit(dependent)
@@ -400,7 +420,8 @@ class PoolLoop:
             outcome = job.kill_outcome or self._outcome_of_exit(child, job, code)
             called = started is not None
             crash_info = self._crashes.after_death(job, slot, traceback, called=called)
-            job.resolve(after_death(outcome, slot, job.assigned_at, started, crash_info))
+            outcome = after_death(outcome, slot, job.assigned_at, started, crash_info)
+            self._verdicts.resolve(job, outcome)
         # The others were not called: the death is not theirs.
         self._scheduler.pipeline.take_back(child)
 
@@ -428,10 +449,12 @@ class PoolLoop:
             self._processes.kill(child)
         self._scheduler.reassign(child)
 
-    def _on_boot_failure(self, slot: Slot, reason: str) -> None:
+    def _on_boot_failure(self, slot: Slot, reason: str, code: int | None) -> None:
         if self._scheduler.closed:
             return
-        broken = self._processes.on_boot_failure(slot, reason)
+        children = (other.child for other in self._scheduler.slots)
+        working = any(c is not None and c.state in (State.IDLE, State.BUSY) for c in children)
+        broken = self._processes.on_boot_failure(slot, reason, code, working=working)
         self._scheduler.wake_by(slot.retry_at)
         if broken is not None:
             self._break(broken)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.system import machine, processes
+from cloud_tasks.system.shortage import start_thread
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two measurements where there is a limit.
 _PERIOD = 0.1
@@ -41,7 +45,7 @@ class MemoryWatch:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        start_thread(self._thread)
 
     def stop(self) -> None:
         """End the thread; blocks until it has."""
@@ -49,6 +53,14 @@ class MemoryWatch:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._measure_until_stopped()
+        except BaseException as error:
+            # Without it, no limit would be enforced any more.
+            logger.exception("measuring the memory of tasks failed")
+            self._loop.call_soon(partial(self._loop.fail, f"measuring memory failed: {error!r}"))
+
+    def _measure_until_stopped(self) -> None:
         period = _SHORTEST if self._limit is None else _PERIOD
         while not self._stop.wait(period):
             quiet = False

@@ -8,6 +8,7 @@ thread, because reading the environment of every process takes milliseconds.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -17,6 +18,8 @@ from collections.abc import Iterable
 
 from cloud_tasks.executors.common.protocol import MARK
 from cloud_tasks.system import processes
+
+logger = logging.getLogger(__name__)
 
 #: Seconds from a death to the search: helpers such as multiprocessing's resource tracker end by
 #: themselves, and clean up what a kill would leave.
@@ -59,6 +62,14 @@ class OrphanKiller:
                     self._thread = None
 
     def _run(self) -> None:
+        try:
+            self._search_until_idle()
+        except BaseException:
+            logger.exception("searching for processes that dead children left failed")
+            with self._lock:
+                self._thread = None  # the next death starts another; close() searches as well
+
+    def _search_until_idle(self) -> None:
         while not self._closing.wait(_DELAY):
             with self._lock:
                 dead, self._dead = self._dead, set()

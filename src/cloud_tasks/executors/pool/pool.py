@@ -16,7 +16,6 @@ and ``orphan_killer`` see that no process is left.
 
 from __future__ import annotations
 
-import abc
 import atexit
 import itertools
 import logging
@@ -39,19 +38,21 @@ from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
+from cloud_tasks.executors.pool import launcher
 from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.executors.pool.memory_watch import MemoryWatch
 from cloud_tasks.executors.pool.outcomes import reply_outcome
 from cloud_tasks.executors.pool.poller import Poller
-from cloud_tasks.executors.pool.processes import ChildProcesses
+from cloud_tasks.executors.pool.processes import ChildProcesses, block_stop_signals
 from cloud_tasks.executors.pool.shared_tracker import shared_tracker
 from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
-from cloud_tasks.system.processes import has_proc
+from cloud_tasks.system.processes import fill_standard_descriptors, has_proc
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -62,7 +63,7 @@ logger = logging.getLogger(__name__)
 _RESERVE = 26
 
 
-class SlotPool(Executor, abc.ABC):
+class SlotPool(Executor):
     """N child processes; a subclass says how one is started and how long it lives."""
 
     capabilities = Capabilities(
@@ -76,6 +77,8 @@ class SlotPool(Executor, abc.ABC):
     reused: ClassVar[bool]
     #: Descriptors of the worker that one slot takes.
     descriptors_per_slot: ClassVar[int]
+    #: Module of ``executors.child`` whose ``main`` each started process runs.
+    child_module: ClassVar[str] = "main"
     #: Starts and reaps the processes.
     processes: ClassVar[type[ChildProcesses]] = ChildProcesses
 
@@ -86,24 +89,23 @@ class SlotPool(Executor, abc.ABC):
         self._closed = False
         self._numbers = itertools.count(1)
 
-    # -- for subclasses
-
     def _prepare(self) -> None:
-        """Import what starting a process needs, and check that it can be done here.
+        """Check that processes can be started here.
 
         Raises:
-            ConfigurationError: it can't.
+            ConfigurationError: they can't.
         """
+        launcher.check_executable()
 
-    @abc.abstractmethod
     def _launch(
         self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
-        """Start a process that runs ``child.main`` on *end*, with *environment* added.
+        """Start a process that runs ``main`` of :attr:`child_module` on *end*.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
+        return launcher.Interpreter(self.child_module, end, cookie, inherited, environment)
 
     # -- starting
 
@@ -120,11 +122,19 @@ class SlotPool(Executor, abc.ABC):
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
         _check_proc(options.memory_limit)
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # A run in the main thread has changed that by now.
+            raise ConfigurationError(
+                "SIGCHLD is ignored, so the exit codes of tasks would be lost: run the worker in "
+                "the main thread, or call signal.signal(signal.SIGCHLD, signal.SIG_DFL) there"
+            )
         self._main = function.main
         # First what may fail, while nothing has been opened yet.
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
+        fill_standard_descriptors()
+        self._on_broken = options.on_broken
         self.slots = self._affordable(options.slots)
         # Children write task logs, and may have another current folder.
         logs_at = options.task_logs and os.path.abspath(options.task_logs)  # noqa: PTH100
@@ -138,7 +148,7 @@ class SlotPool(Executor, abc.ABC):
             (crashes.warn_of_log_error, self._children.kill_stopped_watchdog),
         )
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
         self._memory_watch.start()
         # Without it, multiprocessing's exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
@@ -151,9 +161,10 @@ class SlotPool(Executor, abc.ABC):
             protocol.BootMessage,
             sys_path=list(sys.path),
             argv=list(sys.argv),
+            authkey=_authkey(),
             function=function,
             worker_data=worker_data,
-            main=self._main,
+            main=None if self._main is None else (self._main.how, self._main.where),
             crash_file=self._page.crash_file,
             tracker=shared_tracker().file,
             reused=self.reused,
@@ -226,13 +237,12 @@ class SlotPool(Executor, abc.ABC):
 
     def _run(self) -> None:
         assert self._loop is not None
-        # Signals are for the main thread. A child inherits what is blocked here while it boots, so
-        # that a Ctrl-C at the terminal does not reach it half-made.
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-        )
+        block_stop_signals()  # they are for the main thread
         try:
             self._loop.run()
+        except BaseException as error:
+            logger.exception("ending the executor's own thread failed")
+            self._on_broken(ExecutorBrokenError(f"a defect in the executor: {error!r}"))
         finally:
             if self._log_receiver is not None:
                 self._log_receiver.close()
@@ -246,7 +256,7 @@ class SlotPool(Executor, abc.ABC):
         try:
             data = task.data if type(task.data) is dict else dict(task.data)
             payload = serialise((task.task_id, data), self._main)
-        except Exception as error:  # noqa: BLE001 - pickling runs the user's classes
+        except BaseException as error:  # noqa: BLE001 - pickling runs the user's classes
             return _unsendable(error)
         number = next(self._numbers)
         job = Job(number, task.task_id, protocol.TASK_HEAD.pack(number) + payload, max_runtime)
@@ -256,6 +266,13 @@ class SlotPool(Executor, abc.ABC):
     def running(self) -> list[Running]:
         """Return the tasks whose function has been called, by slot."""
         return [] if self._loop is None else self._loop.running()
+
+    def request_shutdown(self) -> None:
+        """Set ``worker_data.received_shutdown_request``; a stop signal no longer ends a task."""
+        if self._loop is not None:
+            # First: a child that finds the flag set reports so, and the loop must know why.
+            self._loop.call_soon(self._loop.on_stop)
+        super().request_shutdown()
 
     def abort(self, future: Future[Outcome], reason: str) -> bool:
         """Kill the task's process and all below it, if it still runs."""
@@ -303,7 +320,13 @@ def _check_proc(memory_limit: float | None) -> None:
     )
 
 
-def _unsendable(error: Exception) -> Future[Outcome]:
+def _authkey() -> bytes | None:
+    """Return multiprocessing's key of this process; None if it is not in use, so has made none."""
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else bytes(module.current_process().authkey)
+
+
+def _unsendable(error: BaseException) -> Future[Outcome]:
     """Return the resolved future of a task whose data can't be pickled."""
     future: Future[Outcome] = Future()
     future.set_running_or_notify_cancel()

@@ -92,6 +92,7 @@ class Job(Future[Outcome]):
         kill_outcome: the outcome if the pool ends it; set before the kill, so that the death that
             follows is attributed to it.
         withdrawn: its future was found cancelled.
+        signalled: its process got a stop signal while the worker was stopping.
         memory: bytes that its processes used when last measured; None: not measured yet.
         free_memory: free bytes of the machine when its memory was first measured.
     """
@@ -103,6 +104,7 @@ class Job(Future[Outcome]):
     resolved = False
     kill_outcome: Outcome | None = None
     withdrawn = False
+    signalled = False
     memory: int | None = None
     free_memory: int | None = None
 

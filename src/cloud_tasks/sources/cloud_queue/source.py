@@ -40,6 +40,8 @@ from cloud_tasks.sources.cloud_queue.leases import Lease, Leases
 from cloud_tasks.sources.cloud_queue.messages import to_delivery
 from cloud_tasks.sources.cloud_queue.prefetch import PrefetchBuffer, PrefetchPolicy
 from cloud_tasks.sources.cloud_queue.settler import Settler
+from cloud_tasks.sources.entries import raised
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Batch, Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -140,7 +142,7 @@ class QueueSource(TaskSource):
             return
         self._buffer.busy(until=self._clock.monotonic())
         self._leases.start()
-        self._receiver.start()
+        start_thread(self._receiver)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages of *deliveries*; blocks, no longer than the leases last."""
@@ -248,9 +250,9 @@ class QueueSource(TaskSource):
                 wait = _FIRST_WAIT if received else min(2 * wait, _LONGEST_WAIT)
         except SourceError as error:
             self._fail(error)
-        except Exception as error:
+        except BaseException as error:
             logger.exception("receiving from %s failed", self._queue)
-            self._fail(SourceError(f"receiving from {self._queue} failed: {error!r}"))
+            self._fail(SourceError(f"receiving from {self._queue} failed: {raised(error)}"))
         self._give_back_buffer()
 
     def _await_room(self) -> int | None:
