@@ -94,3 +94,20 @@ def sleep_or_die(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, 
     if task_data["dies"]:
         os._exit(9)
     return False, None
+
+
+def holds_names(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    """Make shared memory and a semaphore, start processes, note the names, and sleep."""
+    import multiprocessing
+    from multiprocessing import shared_memory
+
+    segment = shared_memory.SharedMemory(create=True, size=4096)
+    before = set(os.listdir("/dev/shm"))  # noqa: PTH208
+    lock = multiprocessing.get_context("spawn").Lock()
+    names = [segment.name.lstrip("/"), *set(os.listdir("/dev/shm")) - before]  # noqa: PTH208
+    for new_session in (False, True):
+        subprocess.Popen(["sleep", "600"], start_new_session=new_session)
+    Path(task_data["folder"], f"names-{task_id}").write_text("\n".join(names))
+    with lock:
+        time.sleep(task_data["seconds"])
+    return False, None

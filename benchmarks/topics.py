@@ -49,6 +49,7 @@ PROGRAMS = {
     "report_million": "the report of a million events",
     "resume_kills": "100 random kills of a worker that resumes",
     "resume_million": "resuming after a million finished tasks",
+    "shared_state": "worker and watchdog killed at once, and /dev/shm emptied in mid-run",
     "shortages": "a full process table, and kills at boot, in the middle of a run",
     "stop_signals": "SIGTERM to all processes of a worker at a random moment",
     "task_log_search": "finding the output of one task",

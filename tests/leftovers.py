@@ -1,4 +1,4 @@
-"""Check that a test leaves no process and no file of ours in shared memory.
+"""Check that a test leaves no process.
 
 Imported where processes are started: by the conftest of a folder for its tests, or by a module for
 its own. Tests that start none don't pay for the look at all processes of the machine.
@@ -28,20 +28,14 @@ _PATIENCE = 30.0
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
-    """Fail a test that leaves a process or a flag file; what wider fixtures hold may stay."""
-    processes, files = set(_descendants()), _flag_files()
+    """Fail a test that leaves a process; what wider fixtures hold may stay."""
+    processes = set(_descendants())
     pools = {mark for process in processes for mark in _pools_of(process)}
     yield
     if left := _left_over(processes, pools):
         shown = [_shown(process) for process in left]
         eventually(
             lambda: not _left_over(processes, pools), _PATIENCE, what=f"left behind: {shown}"
-        )
-    if new := _flag_files() - files:
-        eventually(
-            lambda: not {path for path in _flag_files() - files if not _held_elsewhere(path)},
-            _PATIENCE,
-            what=f"left behind: {new}",
         )
 
 
@@ -98,19 +92,3 @@ def _shown(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         return f"{process.pid} {process.status()} {' '.join(process.cmdline())[:200]}"
     return f"{process.pid} (gone)"
-
-
-def _flag_files() -> set[Path]:
-    folder = Path("/dev/shm")
-    return set(folder.glob("cloud_tasks-*")) if folder.is_dir() else set()
-
-
-def _held_elsewhere(path: Path) -> bool:
-    """True if a process that is not below this one maps *path*: another run of tests."""
-    ours = {os.getpid(), *(process.pid for process in _descendants())}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) not in ours:
-            with contextlib.suppress(OSError):
-                if str(path) in (entry / "maps").read_text():
-                    return True
-    return False

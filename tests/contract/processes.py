@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cloud_tasks.executors.common import protocol
 from cloud_tasks.worker_data import WorkerData
 
 Data = dict[str, Any]
@@ -58,11 +59,6 @@ def _open_descriptors() -> list[int]:
     return [int(entry.name) for entry in Path("/dev/fd").iterdir() if int(entry.name) > 2]
 
 
-def closes_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
-    os.closerange(3, 4096)
-    return False, "closed"
-
-
 def replaces_everything(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     """Put a file of the user's behind every descriptor, as a careless daemon would."""
     file = os.open(data["file"], os.O_RDWR | os.O_CREAT)
@@ -77,6 +73,63 @@ def writes_everywhere(task_id: str, data: Data, worker_data: WorkerData) -> Any:
             os.set_blocking(descriptor, False)
             os.write(descriptor, data["garbage"])
     return False, "written"
+
+
+def _socket_end() -> Any:
+    """The child's end of its socket, out of the frames that have called the task."""
+    frame = sys._getframe()
+    while "SocketEnd" not in type(getattr(frame.f_locals.get("self"), "_socket", None)).__name__:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return frame.f_locals["self"]._socket
+
+
+def forges(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Write a frame as our own code would, of any kind, with any body."""
+    end = _socket_end()
+    os.write(end._descriptor, protocol.HEAD.pack(end._cookie, data["kind"], data["length"]))
+    os.write(end._descriptor, data["body"])
+    time.sleep(60)
+
+
+def forges_reply(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Write a reply to the job that runs, with any body."""
+    frame = sys._getframe()
+    while "job" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    head = protocol.REPLY_HEAD.pack(frame.f_locals["job"], *[False] * 3, *[0.0] * 4)
+    body = head + data["body"]
+    return forges(task_id, {**data, "body": body, "length": len(body)}, worker_data)
+
+
+def mistreats(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Seek, truncate and overwrite behind every descriptor but the standard ones and copies."""
+    standard = [(status.st_dev, status.st_ino) for status in map(os.fstat, (0, 1, 2))]
+    for descriptor in _open_descriptors():
+        with contextlib.suppress(OSError):
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) in standard:
+                continue
+        for act in (
+            lambda number: os.lseek(number, 0, os.SEEK_SET),
+            lambda number: os.ftruncate(number, 0),
+            lambda number: os.ftruncate(number, 2**40),
+            lambda number: os.pwrite(number, b"\xff" * 4096, 0),
+            lambda number: os.posix_fallocate(number, 0, 2**20),
+        ):
+            with contextlib.suppress(OSError):
+                act(descriptor)
+    return False, [worker_data.received_shutdown_request, worker_data.received_termination_notice]
+
+
+def closes_and_goes_on(task_id: str, data: Data, worker_data: WorkerData) -> Any:
+    """Close all descriptors, open others in their place, and work on."""
+    os.closerange(3, 65536)
+    files = [os.open(data["file"], os.O_RDWR | os.O_CREAT) for _ in range(data["opened"])]
+    flags = worker_data.received_shutdown_request, worker_data.received_termination_notice
+    assert flags == (False, False)
+    return False, len(files)
 
 
 def prints(task_id: str, data: Data, worker_data: WorkerData) -> Any:

@@ -12,7 +12,9 @@ import psutil
 import pytest
 from contract import deaths, processes
 
+from cloud_tasks.events.causes import cause_of
 from cloud_tasks.executors.base import Executor, ExecutorOptions
+from cloud_tasks.executors.common import protocol
 from cloud_tasks.outcome import Aborted, Completed, Exited, TimedOut
 from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
@@ -81,9 +83,79 @@ def test_nothing_that_tasks_started_is_left_after_a_shutdown(
     assert isinstance(future.result(0), Completed | Aborted)
 
 
-def test_a_task_that_closes_all_descriptors_ends_alone(pool: Pool) -> None:
+@pytest.mark.parametrize("opened", [0, 1, 40])
+def test_a_task_that_closes_all_descriptors_ends_alone_and_is_told_why(
+    pool: Pool, tmp_path: Path, opened: int
+) -> None:
     pool.needs("isolates_crashes")
-    pool.ends(Exited, processes.closes_everything)
+    file = tmp_path / "precious"
+    file.touch()
+    outcome = pool.ends(Exited, processes.closes_and_goes_on, opened=opened, file=str(file))
+    words = "its process is lost, the task closed or replaced the worker's descriptors"
+    assert cause_of(outcome) == words
+    assert file.read_bytes() == b""
+    pool.still_works()
+
+
+def test_what_a_task_does_to_its_descriptors_without_writing_hurts_nobody(
+    pool: Pool, tmp_path: Path
+) -> None:
+    pool.needs("isolates_crashes", "live_flags")
+    started, release = tmp_path / "started", tmp_path / "release"
+    neighbour = pool.submit(tasks.holds, started=str(started), release=str(release))
+    eventually(started.exists)
+    assert pool.ends(Completed, processes.mistreats).result == [False, False]
+    release.touch()
+    assert isinstance(neighbour.result(WAIT), Completed)
+    pool.still_works()
+
+
+_FORGED = {
+    "ready": (protocol.READY, b""),
+    "boot failed": (protocol.BOOT_FAILED, b"forged"),
+    "boot impossible": (protocol.BOOT_IMPOSSIBLE, b"forged"),
+    "a warning": (protocol.WARNING, b"forged"),
+    "a reply without a head": (protocol.DONE, b"x"),
+    "a reply to another job": (
+        protocol.DONE,
+        protocol.REPLY_HEAD.pack(0, *[False] * 3, *[0.0] * 4),
+    ),
+    "to the worker's own kind": (protocol.TASK, b""),
+    "of no kind": (99, b""),
+    "longer than memory": (protocol.DONE, b""),
+}
+
+
+@pytest.mark.parametrize("forged", _FORGED)
+def test_a_forged_frame_with_the_right_cookie_ends_its_task_alone(
+    pool: Pool, tmp_path: Path, forged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.needs("isolates_crashes")
+    started, release = tmp_path / "started", tmp_path / "release"
+    neighbour = pool.submit(tasks.holds, started=str(started), release=str(release))
+    eventually(started.exists)
+    kind, body = _FORGED[forged]
+    length = 2**62 if forged == "longer than memory" else len(body)
+    outcome = pool.ends(Exited, processes.forges, kind=kind, body=body, length=length)
+    assert outcome.hint == "it wrote into the worker's own socket"
+    assert "forged" not in caplog.text
+    release.touch()
+    assert isinstance(neighbour.result(WAIT), Completed)
+    pool.still_works()
+
+
+@pytest.mark.parametrize(
+    ("kind_of_reply", "body"),
+    [("raised", b"{"), ("raised", b"[1, 2, 3]"), ("raised", b"[" * 100_000), ("exiting", b"x")],
+    ids=["no JSON", "no texts", "nested", "no number"],
+)
+def test_a_reply_to_the_own_job_that_makes_no_sense_ends_its_task_alone(
+    pool: Pool, kind_of_reply: str, body: bytes
+) -> None:
+    pool.needs("isolates_crashes")
+    kind = protocol.RAISED if kind_of_reply == "raised" else protocol.EXITING
+    outcome = pool.ends(Exited, processes.forges_reply, kind=kind, body=body)
+    assert outcome.hint == "it wrote into the worker's own socket"
     pool.still_works()
 
 

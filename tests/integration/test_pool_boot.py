@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from integration import pool_programs
 
 from cloud_tasks import registry
 from cloud_tasks.errors import ExecutorBrokenError
@@ -113,3 +116,43 @@ def test_a_shutdown_does_not_wait_for_a_boot_that_takes_long(boot: Boot) -> None
     future = boot.submit("t")
     boot.executor.shutdown()
     assert isinstance(future.result(0), Aborted)
+
+
+_WITHOUT_PROC = """
+def process(task_id, data, worker_data):
+    return False, "done"
+
+if __name__ == "__main__":
+    try:
+        executor = start(process, memory_limit=int(sys.argv[2]) or None)
+    except CloudTasksError as error:
+        sys.exit(f"refused: {error}")
+    print(executor.submit(Task("a", {})).result(40).result)
+    executor.shutdown()
+"""
+_UNMOUNTED = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+@pytest.mark.parametrize("executor", ["loky", "spawn", "forkserver"])
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_without_proc_tasks_run_unless_there_is_a_memory_limit(
+    tmp_path: Path, executor: str, limit: int
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(pool_programs.PRELUDE + _WITHOUT_PROC)
+    done = subprocess.run(
+        [*_UNMOUNTED, sys.executable, str(script), executor, str(limit)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this container allows no mounts")
+    assert "Traceback" not in done.stderr
+    if limit:
+        assert done.stderr.startswith("refused: a memory limit needs /proc")
+    else:
+        assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+        assert "/proc is not mounted here" in done.stderr

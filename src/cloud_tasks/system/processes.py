@@ -113,11 +113,23 @@ def in_sessions(leaders: set[int]) -> list[int]:
         OSError: no descriptor is left to read them with.
     """
     found = []
-    for pid in psutil.pids():
+    for pid in _pids():
         with contextlib.suppress(OSError):
             if os.getsid(pid) in leaders:
                 found.append(pid)
     return found
+
+
+def _pids() -> list[int]:
+    if not sys.platform.startswith("linux"):
+        return psutil.pids()
+    # psutil raises IndexError where /proc is empty, as in a chroot.
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+
+
+def has_proc() -> bool:
+    """Return whether other processes can be inspected here: on Linux that needs /proc."""
+    return not sys.platform.startswith("linux") or Path("/proc/self/status").exists()
 
 
 def runs(pid: int) -> bool:
@@ -135,7 +147,8 @@ def runs(pid: int) -> bool:
 def tree_memory(pid: int) -> int:
     """Return the bytes of memory that *pid* and all processes below it use; 0 if it is gone.
 
-    On Linux, pages that several of them share count once.
+    On Linux, pages that several of them share count once, and pages of mapped files do not count:
+    the kernel drops them when it needs room, so they keep nobody else from memory.
 
     Raises:
         OSError: no descriptor is left to read them with.
@@ -150,11 +163,18 @@ def tree_memory(pid: int) -> int:
 
 def _memory(process: psutil.Process, *, shared_with_others: bool) -> int:
     try:
-        if shared_with_others and sys.platform.startswith("linux"):
-            return int(process.memory_full_info().pss)
-        return int(process.memory_info().rss)
+        if not sys.platform.startswith("linux"):
+            return int(process.memory_info().rss)
     except psutil.Error:
         return 0
+    # Shares of shared pages take the kernel a walk over all pages, so only where there are any.
+    name, prefix = ("smaps_rollup", "Pss_") if shared_with_others else ("status", "Rss")
+    try:
+        lines = Path(f"/proc/{process.pid}/{name}").read_bytes().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    wanted = (f"{prefix}Anon:".encode(), f"{prefix}Shmem:".encode())
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(wanted))
 
 
 def own_memory(pid: int) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 from leftovers import leaves_nothing_behind  # noqa: F401  (around each test here)
 
-from cloud_tasks.system.processes import descendants
+from cloud_tasks.system.processes import descendants, tree_memory
 from cloud_tasks.testing import eventually
 
 pytestmark = pytest.mark.interpreter
@@ -71,3 +74,17 @@ def test_nothing_is_below_a_process_that_is_gone() -> None:
         psutil.Process(pid).kill()
         psutil.Process(pid).wait()
     assert descendants(pid) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere all pages count")
+def test_pages_of_a_mapped_file_do_not_count(tmp_path: Path) -> None:
+    size = 64 * 2**20
+    file = tmp_path / "large"
+    file.write_bytes(b"x" * size)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as page:
+        before = tree_memory(os.getpid())
+        assert sum(page[::4096]) == ord("x") * size // 4096
+        assert abs(tree_memory(os.getpid()) - before) < size // 2
+    hoard = bytearray(size)
+    hoard[::4096] = b"x" * len(hoard[::4096])
+    assert tree_memory(os.getpid()) - before > size // 2

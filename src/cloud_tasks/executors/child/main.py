@@ -32,7 +32,6 @@ from collections.abc import Callable
 
 from cloud_tasks.executors.child import stop_signals
 from cloud_tasks.executors.child.import_hook import on_import
-from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.peak_memory import (
     WORTH_MEASURING,
     PeakMemory,
@@ -40,12 +39,12 @@ from cloud_tasks.executors.child.peak_memory import (
     tree_exceeds,
 )
 from cloud_tasks.executors.child.socket_end import SocketEnd
-from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
 from cloud_tasks.executors.common.exception_text import frames_of, message_of, traceback_of
 from cloud_tasks.executors.common.flag_page import FlagPage
 from cloud_tasks.executors.common.main_module import adopt_globals, load_main
+from cloud_tasks.executors.common.worker_files import use_tracker
 from cloud_tasks.worker_data import WorkerData
 
 TYPE_CHECKING = False
@@ -67,18 +66,24 @@ _NEVER_IGNORED = (
 
 
 def main(
-    descriptor: int, cookie: bytes, *, page: int, permits: int | None = None, log: int | None = None
+    descriptor: int,
+    cookie: bytes,
+    *,
+    page: int,
+    permits: int | None = None,
+    log: int | None = None,
+    lifeline: int | None = None,
 ) -> None:
     """Serve the worker at the other end of *descriptor* until it closes.
 
     *page* is the flag page, closed once it is mapped; *permits* the eventfd for tasks that are sent
-    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``. None:
-    there is none.
+    ahead, see ``protocol``; *log* the socket to send log records to, see ``log_sender``;
+    *lifeline* is held until this process ends, see ``pool.watchdog``. None: there is none.
 
     Raises:
         SystemExit: a task called ``sys.exit``: end this process with that code.
     """
-    isolate(descriptor, page, permits, log)
+    isolate(descriptor, page, permits, log, lifeline)
     socket = SocketEnd(descriptor, cookie, permits)
     try:
         runner = boot(socket, page, log)
@@ -118,13 +123,8 @@ def isolate(*descriptors: int | None) -> None:
             reconfigure(line_buffering=True)
 
 
-def boot(
-    socket: SocketEnd, page: int, log: int | None, *, forks: bool = False
-) -> TaskRunner | None:
-    """Receive the boot message and do what it says; None if that failed, which was reported.
-
-    *forks*: this is a zygote, which outlives the worker for a moment to end what it has forked.
-    """
+def boot(socket: SocketEnd, page: int, log: int | None) -> TaskRunner | None:
+    """Receive the boot message and do what it says; None if that failed, which was reported."""
     frame = socket.read()
     if frame is None:
         return None
@@ -138,9 +138,7 @@ def boot(
         on_import("multiprocessing.process", lambda: _set_authkey(key))
     flags = FlagPage(page, message.crash_file)
     os.close(page)
-    if not forks:
-        die_with_worker(message.lifeline)
-    use_tracker(message.tracker)
+    on_import("multiprocessing.resource_tracker", lambda: use_tracker(message.tracker))
     try:
         runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
@@ -167,13 +165,11 @@ class TaskRunner:
 
     Attributes:
         crash_traceback: where a crash of this process writes its traceback.
-        lifeline: see ``lifeline``.
     """
 
     def __init__(
         self, socket: SocketEnd, boot: protocol.BootMessage, flags: FlagPage, log: int | None
     ) -> None:
-        self._socket = socket
         self._main = boot.main
         self._slot = boot.slot
         #: The task that runs now, for its log records; None between two tasks.
@@ -182,7 +178,7 @@ class TaskRunner:
         self._retire_above = boot.retire_above
         self._reused = boot.reused
         self._flags = flags
-        self.lifeline = boot.lifeline
+        self._use(socket)
         self.crash_traceback = self._flags.enable_crash_traceback(self._slot)
         self._output: TaskOutput | None = None
         if boot.task_logs is not None:
@@ -247,9 +243,13 @@ class TaskRunner:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by the worker
 
+    def _use(self, socket: SocketEnd) -> None:
+        self._socket = socket
+        socket.on_lost = lambda: self._flags.record_lost_socket(self._slot)
+
     def prepare_fork(self, socket: SocketEnd) -> None:
         """Prepare for a process that will be forked from this one, with a *socket* of its own."""
-        self._socket = socket
+        self._use(socket)
         self._memory = PeakMemoryOfForked()
         self.crash_traceback.rewind()
 

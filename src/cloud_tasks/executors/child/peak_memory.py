@@ -66,11 +66,13 @@ def tree_exceeds(limit: int) -> bool:
     for pid in pids:
         pids += map(int, _read(f"{pid}/task/{pid}/children").split())
     pages = sum(_number(_read(f"{pid}/statm").partition(b" ")[2]) for pid in pids)
-    if pages * os.sysconf("SC_PAGESIZE") <= limit or len(pids) == 1:
-        return pages * os.sysconf("SC_PAGESIZE") > limit
-    # Pages that processes share are now counted once, which takes longer.
-    rollups = [_read(f"{pid}/smaps_rollup") for pid in pids]
-    return sum(_number(text.partition(b"\nPss:")[2]) for text in rollups) * 1024 > limit
+    if pages * os.sysconf("SC_PAGESIZE") <= limit:
+        return False
+    # Pages of mapped files do not count, and shared ones once, which takes longer to read.
+    name, prefix = ("status", b"\nRss") if len(pids) == 1 else ("smaps_rollup", b"\nPss_")
+    texts = [_read(f"{pid}/{name}") for pid in pids]
+    kinds = (prefix + b"Anon:", prefix + b"Shmem:")
+    return sum(_number(text.partition(kind)[2]) for text in texts for kind in kinds) * 1024 > limit
 
 
 def _read(name: str) -> bytes:

@@ -14,14 +14,19 @@ from cloud_tasks.executors.common.worker_files import file_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 #: The exit code of a child whose task closed or replaced its socket, so that it can't reply.
-_SOCKET_LOST = 70
+_EXIT_CODE = 70
 
 
 class SocketEnd:
-    """The child's end of the socket; *permits* as in ``main.main``."""
+    """The child's end of the socket; *permits* as in ``main.main``.
+
+    Attributes:
+        on_lost: called before the process is ended because it can't reply.
+    """
 
     def __init__(self, descriptor: int, cookie: bytes, permits: int | None) -> None:
         self._descriptor = descriptor
@@ -31,6 +36,7 @@ class SocketEnd:
         self._permits_identity = None if permits is None else file_identity(permits)
         self._buffer = b""
         self._at = 0  # where in the buffer the next frame begins
+        self.on_lost: Callable[[], None] | None = None
 
     @property
     def has_more(self) -> bool:
@@ -42,12 +48,12 @@ class SocketEnd:
         assert self._permits is not None
         try:
             if file_identity(self._permits) != self._permits_identity:
-                _exit_without_socket()
+                self._exit()
             os.eventfd_read(self._permits)
         except BlockingIOError:
             return False
         except OSError:
-            _exit_without_socket()
+            self._exit()
         return True
 
     def read(self) -> tuple[int, bytes] | None:
@@ -82,15 +88,16 @@ class SocketEnd:
         """Send a frame; end the process if the descriptor is no longer our socket."""
         try:
             if file_identity(self._descriptor) != self._identity:
-                _exit_without_socket()
+                self._exit()
             data = protocol.frame(self._cookie, kind, body)
             sent = os.write(self._descriptor, data)
             while sent < len(data):
                 sent += os.write(self._descriptor, memoryview(data)[sent:])
         except OSError:
-            _exit_without_socket()
+            self._exit()
 
-
-def _exit_without_socket() -> NoReturn:
-    flush_streams()
-    os._exit(_SOCKET_LOST)
+    def _exit(self) -> NoReturn:
+        if self.on_lost is not None:
+            self.on_lost()
+        flush_streams()
+        os._exit(_EXIT_CODE)

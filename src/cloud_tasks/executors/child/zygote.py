@@ -36,7 +36,6 @@ import time
 from collections.abc import Callable, Collection
 
 from cloud_tasks.executors.child import stop_signals
-from cloud_tasks.executors.child.lifeline import die_with_worker
 from cloud_tasks.executors.child.main import TaskRunner, boot, isolate
 from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.common import fork_protocol, protocol
@@ -86,7 +85,7 @@ def main(
     exit_work = ExitWork()
     exit_work.install()
     boot_socket = SocketEnd(descriptor, cookie, None)
-    runner = boot(boot_socket, page, log, forks=True)
+    runner = boot(boot_socket, page, log)
     if runner is None:
         return
     for problem in fork_problems():
@@ -217,7 +216,6 @@ class _Zygote:
 def _run_task(runner: TaskRunner) -> int:
     """Run the one task of this forked process; return its exit code."""
     os.setsid()
-    die_with_worker(runner.lifeline)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     become_subreaper()
     reseed_numpy()

@@ -8,8 +8,9 @@ The page, which worker and children map::
     from byte 16       a random token             written by the worker
     from byte 64       a cell of 16 bytes a slot  written by the slot's child
 
-A cell holds when the function was called last (monotonic seconds) and for which job. There is no
-lock, so a process that is killed at any instruction blocks no other.
+A cell holds when the function was called last (monotonic seconds) and for which job, and whether
+the child has lost its socket since. There is no lock, so a process that is killed at any
+instruction blocks no other.
 
 A second file, which nothing maps, has a region of 128 KiB a slot, written by faulthandler at a
 crash. It takes no memory as long as nothing crashes.
@@ -38,6 +39,8 @@ _NOTICE, _SHUTDOWN, _LOG_ERROR = 0, 1, 2
 # The job number is written last: a reader that finds its number finds the time that belongs to it.
 _TIME = struct.Struct("<d")
 _JOB = struct.Struct("<Q")
+#: Added to the job number once the child can't reply any more.
+_SOCKET_LOST = 2**63
 _CELL_BYTES = _TIME.size + _JOB.size
 #: Bytes from one region to the next. faulthandler writes at most 100 frames, each with two names
 #: of at most 500 characters: the longest traceback does not reach the next region.
@@ -114,11 +117,21 @@ class FlagPage:
         A time before *sent*, when the job was sent, or in the future counts as *sent*.
         """
         at = _CELLS_AT + _CELL_BYTES * cell
-        if _JOB.unpack_from(self._map, at + _TIME.size)[0] != job:
+        if _JOB.unpack_from(self._map, at + _TIME.size)[0] & ~_SOCKET_LOST != job:
             return None
         when: float = _TIME.unpack_from(self._map, at)[0]
         # A task may have replaced the clock of its process, for itself and for those after it.
         return when if sent <= when <= time.monotonic() else sent
+
+    def record_lost_socket(self, cell: int) -> None:
+        """Record that the task of *cell* has closed or replaced its process's socket."""
+        at = _CELLS_AT + _CELL_BYTES * cell + _TIME.size
+        _JOB.pack_into(self._map, at, _JOB.unpack_from(self._map, at)[0] | _SOCKET_LOST)
+
+    def lost_socket(self, cell: int, job: int) -> bool:
+        """Return whether *job* has closed or replaced the socket of its process."""
+        at = _CELLS_AT + _CELL_BYTES * cell + _TIME.size
+        return bool(_JOB.unpack_from(self._map, at)[0] == job | _SOCKET_LOST)
 
     @property
     def log_error(self) -> int:

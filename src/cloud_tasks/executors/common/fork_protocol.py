@@ -36,9 +36,16 @@ def receive(control: socket.socket) -> tuple[int, int, int, bytes, int | None] |
         packet, descriptors, _, _ = socket.recv_fds(control, MESSAGE.size, 1)
     except ConnectionResetError:  # it was closed with a message of ours unread
         return None
-    if not packet:
+    parsed = parse(packet)
+    return None if parsed is None else (*parsed, descriptors[0] if descriptors else None)
+
+
+def parse(packet: bytes) -> tuple[int, int, int, bytes] | None:
+    """Return the parts of a message; None if *packet* is none, or empty because of the end."""
+    if len(packet) != MESSAGE.size:
         return None
-    return *MESSAGE.unpack(packet), descriptors[0] if descriptors else None
+    kind, serial, value, cookie = MESSAGE.unpack(packet)
+    return kind, serial, value, cookie
 
 
 def message(kind: int, serial: int, value: int = 0, cookie: bytes = b"") -> bytes:

@@ -80,8 +80,7 @@ class BootMessage:
             worker does not use multiprocessing.
         main: how the child finds the main program, see ``main_module``; None: it can't.
         crash_file: file for crash tracebacks, see ``flag_page``.
-        lifeline: pipe that closes when the worker ends, see ``child.lifeline``.
-        tracker: pipe to the resource tracker, see ``child.tracker``.
+        tracker: pipe to the resource tracker, see ``worker_files``.
         reused: the child runs task after task; else it ends after one.
         max_result_bytes: a longer result is a failure of its task; 0: no limit.
         retire_above: resident bytes above which a reused child asks to be replaced; 0: never.
@@ -100,7 +99,6 @@ class BootMessage:
         worker_data: bytes,
         main: tuple[str, str] | None,
         crash_file: WorkerFile,
-        lifeline: WorkerFile,
         tracker: WorkerFile,
         reused: bool,
         max_result_bytes: int,
@@ -116,7 +114,6 @@ class BootMessage:
         self.worker_data = worker_data
         self.main = main
         self.crash_file = crash_file
-        self.lifeline = lifeline
         self.tracker = tracker
         self.reused = reused
         self.max_result_bytes = max_result_bytes

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class WorkerFile:
     """The file behind a *descriptor* of this process, for its children to open. Sent pickled."""
@@ -32,6 +36,20 @@ class WorkerFile:
             os.close(descriptor)
             return None
         return descriptor
+
+
+def use_tracker(tracker: WorkerFile) -> None:
+    """Have multiprocessing, once imported, register names with the worker's *tracker*.
+
+    The child's side of pool/shared_tracker.py.
+    """
+    from multiprocessing import resource_tracker
+
+    mine: Any = resource_tracker._resource_tracker
+    if mine._fd is None:
+        # As multiprocessing.spawn does in the processes that it starts: there is no public way. If
+        # the worker's can't be opened, this stays None, and multiprocessing starts another.
+        mine._fd = tracker.open(os.O_WRONLY)
 
 
 def file_identity(descriptor: int) -> tuple[int, int]:

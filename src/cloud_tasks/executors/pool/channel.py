@@ -15,6 +15,8 @@ _FAIR_SHARE = 4 * 2**20
 #: Most frames fit; beyond 128 KiB the allocator would map and unmap memory at every read.
 _CHUNK = 64 * 1024
 _LARGE_CHUNK = 2**20
+#: Bytes of the longest frame: more than any machine holds in memory.
+_LONGEST = 2**44
 
 
 class ForgedFrameError(Exception):
@@ -112,7 +114,7 @@ class Channel:
         at, size = 0, len(data)
         while (begin := at + protocol.HEAD.size) <= size:
             cookie, kind, length = protocol.HEAD.unpack_from(data, at)
-            if cookie != self._cookie:
+            if cookie != self._cookie or length > _LONGEST:
                 raise ForgedFrameError
             if begin + length > size:
                 break

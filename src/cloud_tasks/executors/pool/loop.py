@@ -289,20 +289,30 @@ class PoolLoop:
                 self._on_frame(child, kind, body)
         except ForgedFrameError:
             self._processes.stop_listening(child)
-            if child.job is not None:
+            # A job that has not begun is not blamed: it runs again in another process.
+            if child.job is not None and self._has_begun(child, child.job):
                 child.job.kill_outcome = Exited(-9, "it wrote into the worker's own socket")
             self._processes.kill(child)
+
+    def _has_begun(self, child: Child, job: Job) -> bool:
+        return self._flags.started_at(child.slot.index, job.number, job.sent_at) is not None
 
     def _on_frame(self, child: Child, kind: int, body: bytes) -> None:
         if kind in protocol.REPLIES:
             self.on_reply(child, kind, body)
-        elif kind == protocol.READY:
-            self._on_ready(child)
-        elif kind == protocol.BOOT_FAILED:
-            child.boot_error = body.decode(errors="replace")
         elif kind == protocol.SIGNALLED:
             if child.job is not None:
                 child.job.signalled = True
+        elif child.state is State.BOOTING:
+            self._on_boot_frame(child, kind, body)
+        elif child.state is not State.KILLED:  # then it comes too late
+            raise ForgedFrameError
+
+    def _on_boot_frame(self, child: Child, kind: int, body: bytes) -> None:
+        if kind == protocol.READY:
+            self._on_ready(child)
+        elif kind == protocol.BOOT_FAILED:
+            child.boot_error = body.decode(errors="replace")
         elif kind == protocol.WARNING:
             self._processes.warn_once(body.decode(errors="replace"))
         elif kind == protocol.BOOT_IMPOSSIBLE:
@@ -326,13 +336,20 @@ class PoolLoop:
             ForgedFrameError: it has no such job.
         """
         jobs = child.jobs
-        head: protocol.ReplyHead = protocol.REPLY_HEAD.unpack_from(body)
-        if not jobs or head[0] != jobs[0].number:
+        if not jobs or len(body) < protocol.REPLY_HEAD.size:
             raise ForgedFrameError
-        job = jobs.popleft()
-        child.last_reply_at = now = time.monotonic()
+        head: protocol.ReplyHead = protocol.REPLY_HEAD.unpack_from(body)
+        job = jobs[0]
+        if head[0] != job.number:
+            raise ForgedFrameError
+        now = time.monotonic()
         rest = body[protocol.REPLY_HEAD.size :]
-        outcome, retire = from_reply(kind, head, rest, child.slot.index, now - job.assigned_at)
+        try:
+            outcome, retire = from_reply(kind, head, rest, child.slot.index, now - job.assigned_at)
+        except (ValueError, TypeError, RecursionError):
+            raise ForgedFrameError from None
+        jobs.popleft()
+        child.last_reply_at = now
         if child.state is State.BUSY:
             if kind == protocol.EXITING or retire or not self._reused:
                 # It ends by itself, and begins nothing more.
@@ -400,14 +417,18 @@ class PoolLoop:
             job.boot_losses += 1
         else:
             child.jobs.popleft()
-            hint = child.boot_error or self._oom_watch.hint(code)
-            outcome = job.kill_outcome or Exited(code, hint)
+            outcome = job.kill_outcome or self._outcome_of_exit(child, job, code)
             called = started is not None
             crash_info = self._crashes.after_death(job, slot, traceback, called=called)
             outcome = after_death(outcome, slot, job.assigned_at, started, crash_info)
             self._verdicts.resolve(job, outcome)
         # The others were not called: the death is not theirs.
         self._scheduler.pipeline.take_back(child)
+
+    def _outcome_of_exit(self, child: Child, job: Job, code: int | None) -> Exited:
+        if self._flags.lost_socket(child.slot.index, job.number):
+            return Exited(None, "the task closed or replaced the worker's descriptors")
+        return Exited(code, child.boot_error or self._oom_watch.hint(code))
 
     def _request_exit(self, child: Child) -> None:
         self._processes.request_exit(child, self._options.exit_grace)

@@ -32,6 +32,9 @@ def from_reply(
     """Turn a reply into an outcome; the second value: the child asks to be replaced.
 
     The reply is of *kind*, with *rest* behind its head, *elapsed* seconds after the assignment.
+
+    Raises:
+        ValueError: our code in the child did not write it.
     """
     _, retry, replaced_nan, retire, started, run_time, cpu_time, peak = head
     if run_time > elapsed:
@@ -53,6 +56,8 @@ def from_reply(
         return Completed(retry, rest, measures, replaced_nan), retire
     if kind == protocol.RAISED:
         exc_type, message, traceback = json.loads(rest)
+        if not all(type(text) is str for text in (exc_type, message, traceback)):
+            raise ValueError("the description of an exception is not text")
         return Raised(exc_type, message, traceback, measures), retire
     return Exited(int(rest), None, measures), retire
 

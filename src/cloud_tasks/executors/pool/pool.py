@@ -51,7 +51,7 @@ from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
-from cloud_tasks.system.processes import fill_standard_descriptors
+from cloud_tasks.system.processes import fill_standard_descriptors, has_proc
 from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
@@ -121,6 +121,7 @@ class SlotPool(Executor):
             )
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
+        _check_proc(options.memory_limit)
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # A run in the main thread has changed that by now.
             raise ConfigurationError(
@@ -153,7 +154,7 @@ class SlotPool(Executor):
         atexit.register(self.shutdown)
 
     def _boot_message(
-        self, function: bytes, worker_data: bytes, lifeline: Lifeline, options: ExecutorOptions
+        self, function: bytes, worker_data: bytes, options: ExecutorOptions
     ) -> Callable[[int], protocol.BootMessage]:
         """Return a function that makes the boot message for the child of a slot."""
         return partial(
@@ -165,7 +166,6 @@ class SlotPool(Executor):
             worker_data=worker_data,
             main=None if self._main is None else (self._main.how, self._main.where),
             crash_file=self._page.crash_file,
-            lifeline=lifeline.file,
             tracker=shared_tracker().file,
             reused=self.reused,
             max_result_bytes=options.max_result_bytes,
@@ -189,7 +189,7 @@ class SlotPool(Executor):
             log = None if self._log_receiver is None else self._log_receiver.fileno()
             self._children = self.processes(
                 self._launch,
-                self._boot_message(function, worker_data, lifeline, options),
+                self._boot_message(function, worker_data, options),
                 poller,
                 options.environment,
                 lifeline,
@@ -304,6 +304,20 @@ class SlotPool(Executor):
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
         self._release_shared()
+
+
+def _check_proc(memory_limit: float | None) -> None:
+    if has_proc():
+        return
+    if memory_limit:
+        raise ConfigurationError(
+            "a memory limit needs /proc, which is not mounted here or can't be read: mount it "
+            "(mount -t proc proc /proc), or leave the limit out"
+        )
+    logger.warning(
+        "/proc is not mounted here or can't be read: what tasks leave behind, processes in other "
+        "sessions and named shared memory, is not cleaned up"
+    )
 
 
 def _authkey() -> bytes | None:

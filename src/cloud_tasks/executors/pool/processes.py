@@ -89,6 +89,7 @@ class ChildProcesses:
         self._boot = boot
         self._poller = poller
         self._variables = environment
+        self._lifeline = lifeline
         self._page = page
         self._log = log
         self._reused = reused
@@ -172,7 +173,11 @@ class ChildProcesses:
         """
         permits = open_permits() if self._reused else None
         try:
-            child = self._launch_child(slot, Descriptors(self._page, permits, self._log))
+            with self._lifeline.for_child() as lifeline:
+                inherited = Descriptors(self._page, permits, self._log, lifeline.descriptor)
+                child = self._launch_child(slot, inherited)
+                assert child.handle.pid is not None
+                lifeline.tie(child.handle.pid)
         except BaseException:
             if permits is not None:
                 os.close(permits)

@@ -50,12 +50,14 @@ class Descriptors:
         page: the flag page.
         permits: eventfd for jobs that are sent ahead, see ``pipelining``; None: none are.
         log: the sending end of the log socket; None: log records stay in the process.
+        lifeline: see ``watchdog``; None: there is none.
         control: a zygote's end of its control socket, see ``fork_protocol``.
     """
 
     page: int
     permits: int | None = None
     log: int | None = None
+    lifeline: int | None = None
     control: int | None = None
 
 

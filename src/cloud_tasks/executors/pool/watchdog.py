@@ -4,22 +4,28 @@ A small process, the watchdog, reads ``+pid`` and ``-pid`` lines from a pipe who
 the worker holds, and ends at ``q``. If the pipe closes without it, the worker is dead: the watchdog
 kills all groups on its list, then every process that bears the pool's mark in its environment.
 
-If the watchdog is killed together with the worker, the kernel kills the groups of the children, see
-``child.lifeline``, and the watchdog's deputy the processes with the mark in other sessions. The
-deputy is forked from the watchdog, waits for the end of the lifeline, and continues a watchdog that
-was stopped.
+The lifeline is for the case that both are killed together. The worker alone holds the writing end
+of a pipe, and writes nothing. Each child holds a descriptor of the other end, of its own, for which
+the kernel sends SIGKILL to the child's process group when something happens there; nothing can, but
+the end of the worker. A parent-death signal would not do: it is tied to the thread that started the
+child, and reaches the child alone. Nor would a thread in it that reads: C code may hold the
+interpreter's lock. Zygotes see the end of their socket instead, and kill what they have forked.
+
+Processes in other sessions are then killed by the watchdog's deputy, by their mark. It is forked
+from the watchdog, waits for the end of the lifeline, and continues a watchdog that was stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
-
-from cloud_tasks.executors.common.worker_files import WorkerFile
+from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +93,6 @@ class Lifeline:
 
     Attributes:
         descriptor: the end that is read from.
-        file: the same, for children to open.
 
     Raises:
         OSError: no descriptor is to be had.
@@ -96,13 +101,46 @@ class Lifeline:
     def __init__(self) -> None:
         self._ends: tuple[int, ...] = os.pipe()
         self.descriptor = self._ends[0]
-        self.file = WorkerFile(self.descriptor)
+
+    @contextlib.contextmanager
+    def for_child(self) -> Iterator[ChildLifeline]:
+        """Open the end for a child that is started in the block, and inherits it."""
+        descriptor = None
+        # Linux alone has the signal, and /proc.
+        if hasattr(fcntl, "F_SETSIG"):
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                descriptor = os.open(
+                    f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                )
+        try:
+            yield ChildLifeline(descriptor)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
     def close(self) -> None:
-        """Kill every process group that holds on to it."""
+        """Kill every process group that is tied to it."""
         ends, self._ends = self._ends, ()
         for end in ends:
             os.close(end)
+
+
+class ChildLifeline:
+    """The *descriptor* that one child inherits; None: this platform has no such signal."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self.descriptor = descriptor
+
+    def tie(self, pid: int) -> None:
+        """Have the process group of the child *pid* killed when this process ends.
+
+        Before that, the child's own reading from its socket finds out.
+        """
+        if self.descriptor is not None:
+            with contextlib.suppress(OSError):  # a sandbox may not know these, or it has ended
+                fcntl.fcntl(self.descriptor, fcntl.F_SETOWN, -pid)
+                fcntl.fcntl(self.descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+                fcntl.fcntl(self.descriptor, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 class Watchdog:

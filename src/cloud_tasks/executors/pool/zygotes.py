@@ -112,7 +112,7 @@ class ForkingProcesses(ChildProcesses):
         with theirs:
             try:
                 child = self._launch_child(
-                    slot, Descriptors(self._page, None, self._log, theirs.fileno())
+                    slot, Descriptors(self._page, log=self._log, control=theirs.fileno())
                 )
             except BaseException:
                 ours.close()
@@ -148,8 +148,13 @@ class ForkingProcesses(ChildProcesses):
                 self._poller.remove(descriptor)
                 del self._by_control[descriptor]
                 return found
-            kind, serial, value, _ = fork_protocol.MESSAGE.unpack(packet)
-            found += self._on_message(zygote.forked[serial], kind, value)
+            message = fork_protocol.parse(packet)
+            child = None if message is None else zygote.forked.get(message[1])
+            if message is None or child is None:
+                # The user's module wrote it when it was imported.
+                self.kill(zygote.child)
+                return found
+            found += self._on_message(child, message[0], message[2])
 
     def _on_message(self, child: Child, kind: int, value: int) -> list[tuple[Child, ChildEvent]]:
         handle = child.handle

@@ -87,7 +87,6 @@ def test_close_gives_the_descriptors_back() -> None:
 
 def test_a_page_has_no_name_that_could_be_removed(page: WorkerPage) -> None:
     assert os.fstat(page.descriptor).st_nlink == 0
-    assert not list(Path("/dev/shm").glob("cloud_tasks*"))
 
 
 _VANDAL = """
