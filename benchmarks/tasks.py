@@ -42,14 +42,6 @@ def sleep_beside_subprocess(task_id: str, task_data: Any, worker_data: Any) -> t
     return False, None
 
 
-def note_pid_and_sleep(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, str]:
-    note = Path(task_data["folder"], str(os.getpid()))
-    note.touch()
-    time.sleep(task_data["seconds"])
-    note.unlink()
-    return False, task_id
-
-
 def wait_for_flag(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, float]:
     Path(task_data["begun"]).touch()
     deadline = time.monotonic() + 20
@@ -71,4 +63,24 @@ def print_ten_lines(task_id: str, task_data: Any, worker_data: Any) -> tuple[boo
         print(f"{task_id}: line {n} of what a task has to say about itself")
     while time.thread_time() < end:
         pass
+    return False, None
+
+
+def meets_a_signal(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    kind, seconds = task_data["kind"], task_data["seconds"]
+    if kind == "waits":
+        subprocess.run(["sleep", str(seconds)], check=True)
+        return False, None
+    if kind == "handles":
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    elif kind == "default":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(seconds)
+    return False, None
+
+
+def sleep_or_die(task_id: str, task_data: Any, worker_data: Any) -> tuple[bool, None]:
+    time.sleep(task_data["seconds"])
+    if task_data["dies"]:
+        os._exit(9)
     return False, None

@@ -44,10 +44,12 @@ PROGRAMS = {
     "progress": "cost of drawing the progress",
     "queue_ends": "tasks of a queue when a worker ends: handed back, or run twice",
     "queue_requests": "requests to the queue per task",
-    "random_kills": "200 random kills among 2,000 tasks",
+    "random_kills": "1,000 random kills of all but the worker among 2,000 tasks",
     "report_million": "the report of a million events",
     "resume_kills": "100 random kills of a worker that resumes",
     "resume_million": "resuming after a million finished tasks",
+    "shortages": "a full process table, and kills at boot, in the middle of a run",
+    "stop_signals": "SIGTERM to all processes of a worker at a random moment",
     "task_log_search": "finding the output of one task",
     "worker_killed": "kill -9 of the worker: seconds until all processes are gone",
 }

@@ -21,9 +21,10 @@ class StopReason(enum.Enum):
     FAILED = "failed"
 
 
+INTERRUPTED = 130
 #: Exit codes that depend on the stop reason alone, whatever the tasks did.
 _OF_REASON = {
-    StopReason.SIGINT: 130,
+    StopReason.SIGINT: INTERRUPTED,
     StopReason.SIGTERM: 143,
     StopReason.SPOT: 75,
     StopReason.TOO_MANY_FAILURES: 3,

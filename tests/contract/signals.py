@@ -48,7 +48,7 @@ def has_own_handler(task_id: str, data: Data, worker_data: WorkerData) -> Any:
 
 def terminates_helpers(task_id: str, data: Data, worker_data: WorkerData) -> Any:
     """Return the exit codes of own processes that get SIGTERM, some of them right away."""
-    codes = []
+    codes: list[int | None] = []
     for _ in range(data["times"]):
         helper = multiprocessing.get_context(data["method"]).Process(target=time.sleep, args=(60,))
         helper.start()
@@ -63,4 +63,4 @@ def terminates_helpers(task_id: str, data: Data, worker_data: WorkerData) -> Any
         time.sleep(60)
     os.kill(pid, signal.SIGTERM)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    return False, sorted(set(codes))
+    return False, list(set(codes))

@@ -135,4 +135,5 @@ def test_a_task_under_the_memory_limit_is_left_alone(
 ) -> None:
     with running(new_executor(), ExecutorOptions(slots=1, memory_limit=500 * MB)) as pool:
         pool.needs("enforces_memory")
+        # Time for ten measurements.
         pool.ends(TimedOut, deaths.uses_memory, size=100 * MB, max_runtime=1.0)

@@ -21,11 +21,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "process-state.md"
 
 
 @pytest.fixture(scope="module")
-def pools() -> Iterator[dict[str, Pool]]:
-    """One slot of each executor that runs the tasks of all tests here."""
-    pools: dict[str, Pool] = {}
-    with factory("loky") as make, running(make(), ExecutorOptions(slots=1)) as pools["loky"]:
-        yield pools
+def reused() -> Iterator[Pool]:
+    """One slot, whose process runs one task after the other."""
+    with factory("loky") as make, running(make(), ExecutorOptions(slots=1)) as pool:
+        pool.still_works()  # its process is there before the first test looks who is there
+        yield pool
 
 
 def _forbidden() -> list[str]:
@@ -34,13 +34,12 @@ def _forbidden() -> list[str]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_in_a_reused_process(pools: dict[str, Pool], part: str) -> None:
+def test_in_a_reused_process(reused: Pool, part: str) -> None:
     if part in _forbidden():
         pytest.skip("only root may change it")
-    pool = pools["loky"]
-    before = pool.ends(Completed, process_state.reads, part=part).result
-    pool.ends(Completed, process_state.changes, part=part)
-    after = pool.ends(Completed, process_state.reads, part=part).result
+    before = reused.ends(Completed, process_state.reads, part=part).result
+    reused.ends(Completed, process_state.changes, part=part)
+    after = reused.ends(Completed, process_state.reads, part=part).result
     match PARTS[part].decision:
         case "put back":
             assert after == before
@@ -53,7 +52,7 @@ def test_in_a_reused_process(pools: dict[str, Pool], part: str) -> None:
             assert after["pid"] == before["pid"]
             assert after["value"] != before["value"]
     if PARTS[part].undo is not None:
-        pool.ends(Completed, process_state.undoes, part=part)
+        reused.ends(Completed, process_state.undoes, part=part)
 
 
 @pytest.mark.parametrize("part", [name for name, part in PARTS.items() if part.inline])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,3 +110,24 @@ def test_results_that_have_nowhere_to_go_are_not_measured(tmp_path: Path) -> Non
     done = command("noop", "--json", str(tmp_path / "nowhere" / "noop.json"))
     assert done.returncode == 2
     assert "there is no folder" in done.stderr.splitlines()[-1]
+
+
+_FULL = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="needs root, to run as another user, and setpriv",
+)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "stop_signals --count 2",
+        "shortages --count 1 --kind kills",
+        pytest.param("shortages --count 1 --kind full", marks=_FULL),
+        "random_kills --tasks 200 --kills 100",
+    ],
+)
+def test_no_task_is_lost_in_trouble(words: str) -> None:
+    done = command(*words.split())
+    assert done.returncode == 0, done.stdout

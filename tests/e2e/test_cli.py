@@ -268,3 +268,68 @@ def test_a_closed_standard_output_is_no_reason_to_fail(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Sends SIGINT to its own process when the module named by MODULE is about to be imported.
+_INTERRUPTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ.get("MODULE"):
+            del os.environ["MODULE"]
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cloud_tasks.cli",
+        "argparse",
+        "cloud_tasks.cli.worker",
+        "cloud_tasks.worker.build",
+        "cloud_tasks.executors.loky",
+    ],
+)
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["-m", "cloud_tasks"],
+        ["-c", "import sys; from cloud_tasks.__main__ import main; sys.exit(main())"],
+    ],
+)
+def test_an_interrupt_amid_the_first_imports_prints_no_traceback(
+    tmp_path: Path, entry: list[str], module: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_INTERRUPTED)
+    (tmp_path / "job.py").write_text("def f(task_id, data, worker_data):\n    return False, None\n")
+    (tmp_path / "tasks.json").write_text('[{"task_id": "a", "data": {}}]')
+    path = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    done = subprocess.run(
+        [sys.executable, *entry, "worker", "job:f", "--task-file", "tasks.json"],
+        env={**os.environ, "PYTHONPATH": path, "MODULE": module},
+        cwd=tmp_path, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+    assert not (tmp_path / "events.log").exists()
+
+
+@pytest.mark.parametrize("name", ["select", "random", "json", "cloud_tasks"])
+def test_a_file_with_the_name_of_another_module_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text(
+        "def f(task_id, data, worker_data):\n    return False, 1\n"
+    )
+    (tmp_path / "tasks.json").write_text('[{"task_id": "a", "data": {}}]')
+    # As the console script: the current folder is not on the path.
+    script = "from cloud_tasks.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = filter(None, sys.path); {script}",
+         "worker", f"{name}:f", "--task-file", "tasks.json"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=50,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"{name}.py has the name of" in done.stderr
+    assert "rename it" in done.stderr
+    assert done.stderr.count("\n") == 1

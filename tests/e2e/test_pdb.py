@@ -72,6 +72,7 @@ def test_a_person_looks_at_the_frames_and_the_run_goes_on(program: Program) -> N
 
 def test_no_time_limit_strikes_while_a_person_looks(program: Program) -> None:
     program.tasks({"number": 0})
+    # Real seconds: the limit must pass while the prompt waits.
     with on_a_terminal(words("--max-runtime", "1"), program.folder) as (process, terminal):
         terminal.wait_for(_PROMPT)
         # Longer than the limit, and than the time after which it would strike again.

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from e2e.program import WAIT, Program, environment
+from e2e.program import WAIT, Program, environment, prepared
 
 #: Two programs one after the other may each take as long as :data:`WAIT`.
 pytestmark = pytest.mark.timeout(180)
@@ -108,17 +108,34 @@ def run_in_no_folder(folder: Path, executor: str) -> tuple[Program, int, str]:
     return program, *program.run(*args)
 
 
-def test_where_the_working_directory_is_gone_inline_works(tmp_path: Path) -> None:
-    program, returned, err = run_in_no_folder(tmp_path, "inline")
+@EXECUTORS
+def test_where_the_working_directory_is_gone_it_works(tmp_path: Path, executor: str) -> None:
+    program, returned, err = run_in_no_folder(tmp_path, executor)
     assert returned == 0, err
     assert len(program.endings()) == 3
 
 
-def test_where_the_working_directory_is_gone_loky_says_so(tmp_path: Path) -> None:
-    # loky itself can start no process there.
-    _, returned, err = run_in_no_folder(tmp_path, "loky")
-    assert returned == 4
-    assert "no process could be started" in err
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--task-file", "{0}/tasks.json"], "events.log"),
+        (["--task-file", "tasks.json", "--event-log-file", "{0}/e"], "tasks.json"),
+        (["--task-file", "{0}/tasks.json", "--run-dir", "run"], "run"),
+    ],
+)
+def test_a_working_directory_that_is_gone_is_named(
+    tmp_path: Path, args: list[str], named: str
+) -> None:
+    program = Program(tmp_path)
+    program.tasks({})
+    leave = "import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')"
+    words = [sys.executable, str(tmp_path / "program.py"), *(a.format(tmp_path) for a in args)]
+    done = subprocess.run(
+        prepared(leave, words), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"{named} is relative to the current folder, which has been deleted" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @EXECUTORS

@@ -97,7 +97,7 @@ def with_running_tasks(process: subprocess.Popen[str]) -> dict[psutil.Process, s
     """Wait until a worker has processes for tasks; return all that *process* has started."""
     until(process, "first worker")
     eventually(
-        lambda: any("popen_loky" in words for words in descendants(process).values()),
+        lambda: any("executors.child" in words for words in descendants(process).values()),
         WAIT,
         what="a process for tasks",
     )

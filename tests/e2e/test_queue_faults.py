@@ -19,6 +19,8 @@ from cloud_tasks.testing.metadata_server import MetadataServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+# Leases and pauses here are real seconds of the queue. Eight: a worker that stands still for some
+# would lose a shorter lease.
 IDLE = ("--exit-when-idle", "1")
 TWO_SLOTS = ("--num-simultaneous-tasks", "2")
 #: In place of the few seconds that the end of a run may take after a stop, and after a second one.

@@ -92,9 +92,17 @@ def test_the_reason_of_deaths_at_boot_is_told(boot: Boot, death: str, words: str
     assert words in str(boot.complaints[0])
 
 
-@pytest.mark.parametrize("death", ["raise ImportError", "os.kill(os.getpid(), 9)"])
-def test_a_few_deaths_at_boot_lose_no_task(boot: Boot, death: str) -> None:
-    boot.start(3, death)
+@pytest.mark.parametrize(
+    ("deaths", "death"),
+    [
+        (3, "raise ImportError"),
+        # The program could start: the machine can't for the moment.
+        (5, "os.kill(os.getpid(), 9)"),
+        (5, 'raise RuntimeError("can\'t start new thread")'),
+    ],
+)
+def test_a_few_deaths_at_boot_lose_no_task(boot: Boot, deaths: int, death: str) -> None:
+    boot.start(deaths, death)
     outcomes = [future.result(WAIT) for future in [boot.submit(str(n)) for n in range(4)]]
     assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes
     assert not boot.complaints

@@ -137,6 +137,7 @@ def test_how_a_process_ended_is_unknown_once_its_zygote_is_lost(
 
 def test_a_limit_holds_after_the_zygote_is_lost(start: Start, tmp_path: Path) -> None:
     executor = start(_WAITS)
+    # Enough to kill the zygote first; where it is not, the limit holds all the same.
     late = executor.submit(Task("late", {"folder": str(tmp_path)}), max_runtime=1.0)
     child, zygote = family_of(tmp_path / "late")
     os.kill(zygote, signal.SIGKILL)

@@ -162,6 +162,7 @@ def test_a_huge_result_arrives_whole(pool: Pool) -> None:
 
 
 def test_huge_task_data_for_a_child_that_does_not_read_blocks_nobody(pool: Pool) -> None:
+    # It stops itself, so that only the limit ends it.
     stopped = pool.submit(deaths.killed_by, signal=19, max_runtime=1.0, ballast="x" * (50 * 2**20))
     pool.ends(Completed, tasks.returns, value=(False, 1), ballast="x" * (50 * 2**20))
     assert isinstance(stopped.result(WAIT), TimedOut)

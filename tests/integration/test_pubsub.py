@@ -370,7 +370,7 @@ class TestOutage:
                 far.receive(1, wait=20.0, lease=LONG)
             with pytest.raises(QueueUnavailableError):
                 far.extend(held, LONG)
-            time.sleep(0.2)
+            time.sleep(0.2)  # some requests a second, as a worker makes them
         relay.go_on()
         eventually(lambda: self.works(far), 15.0, what="a request gets through")
         assert far.ack(held) == []

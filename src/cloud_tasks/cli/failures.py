@@ -340,7 +340,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _command(start: Start, output: str) -> str:
-    here = start.cwd is None or _same(start.cwd, Path.cwd())
+    here = start.cwd is None or _same(start.cwd, ".")
     if here:
         return rerun_with_file(start.command, output)
     command = rerun_with_file(start.command, str(Path(output).absolute()))

@@ -47,12 +47,16 @@ def load(target: str) -> Any:
     module_name, colon, name = target.rpartition(":")
     if not colon or not module_name or not name:
         raise ConfigurationError(f"{target!r} is not of the form MODULE:FUNCTION")
-    folder = Path.cwd()
     if module_name.endswith(".py"):
-        file = Path(module_name).resolve()
+        file = Path(module_name)
+        if not file.is_absolute():
+            file = _current_folder() / file
         if not file.is_file():
             raise ConfigurationError(f"there is no file {module_name!r}")
-        folder, module_name = file.parent, file.stem
+        folder, module_name = file.resolve().parent, file.stem
+    else:
+        folder = _current_folder()
+    _check_name(folder, module_name)
     sys.path.insert(0, str(folder))
     try:
         found = importlib.import_module(module_name)
@@ -65,3 +69,33 @@ def load(target: str) -> Any:
             raise ConfigurationError(f"the module {module_name!r} has no {name!r}")
         found = getattr(found, part)
     return found
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "the current folder has been deleted: change to another one, then start again"
+        ) from None
+
+
+def _check_name(folder: Path, module_name: str) -> None:
+    """Check that a module in *folder* does not have the name of one that is found before it.
+
+    Raises:
+        ConfigurationError: it does; children could not tell the two apart.
+    """
+    top = module_name.partition(".")[0]
+    places = (folder / f"{top}.py", folder / top / "__init__.py")
+    mine = next((place for place in places if place.exists()), None)
+    if mine is None:
+        return
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    if loaded is not None and Path(loaded).resolve() == mine.resolve():
+        return
+    if top in sys.stdlib_module_names or top in sys.modules:
+        whose = "the standard library" if top in sys.stdlib_module_names else f"{loaded}"
+        raise ConfigurationError(
+            f"{mine} has the name of a module of {whose}, which is found in its place: rename it"
+        )

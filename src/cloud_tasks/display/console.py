@@ -27,6 +27,7 @@ from cloud_tasks.display.run_info import RunInfo
 from cloud_tasks.events.causes import cause_of
 from cloud_tasks.outcome import Completed, Outcome
 from cloud_tasks.runtime.stats import Stats
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Delivery
 from cloud_tasks.text import plural, safe
 
@@ -107,7 +108,7 @@ class Console:
             except OSError as error:
                 self._screen = None
                 logger.warning("the progress can't be drawn: %s", error)
-        self._thread.start()
+        start_thread(self._thread)
 
     def on_outcome(self, delivery: Delivery, outcome: Outcome) -> None:
         """Queue an outcome to be shown; any thread, never blocks."""

@@ -258,6 +258,8 @@ def _open_flags(path: Path) -> int:
 def _reason(error: OSError) -> str:
     if error.errno in (errno.EAGAIN, errno.ENXIO):
         return "no process reads this FIFO"
+    if error.errno == errno.ENOENT and error.filename is None:
+        return "the current folder has been deleted"
     return error.strerror or str(error)
 
 

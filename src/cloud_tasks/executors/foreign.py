@@ -32,6 +32,7 @@ from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions
 from cloud_tasks.executors.child.foreign import Kit, run_in_process, run_in_thread
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, describe
+from cloud_tasks.executors.common.exception_text import message_of, name_of
 from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
 from cloud_tasks.executors.pool.outcomes import after_death, reply_outcome
@@ -159,7 +160,7 @@ class FuturesExecutor(Executor):
                 foreign = self._pool.submit(run_in_process, self._kit, message, place, limit)
         except BrokenExecutor as error:
             self._on_pool_broken(error)
-            self._finish(job, Exited(None, str(error)))
+            self._finish(job, Exited(None, message_of(error)))
         except BaseException as error:  # noqa: BLE001 - pickling runs the user's classes
             self._finish(job, self._outcome(job, Reply(protocol.RAISED, describe(error))))
         else:
@@ -185,7 +186,7 @@ class FuturesExecutor(Executor):
             return Aborted("the pool cancelled it", self._measures(job))
         if error is not None:
             # A task's own exception is a reply, so this one is the pool's.
-            return Exited(None, f"{type(error).__name__}: {error}", self._measures(job))
+            return Exited(None, f"{name_of(error)}: {message_of(error)}", self._measures(job))
         return self._outcome(job, done.result())
 
     def _outcome(self, job: _Job, reply: Reply) -> Outcome:
@@ -226,7 +227,7 @@ class FuturesExecutor(Executor):
             self._broken = True
             waiting, self._waiting = list(self._waiting), deque()
         # First, so that the waiting ones count as stopped with the run, not as tasks that failed.
-        self._options.on_broken(ExecutorBrokenError(f"the pool is broken: {error}"))
+        self._options.on_broken(ExecutorBrokenError(f"the pool is broken: {message_of(error)}"))
         for job in waiting:
             if job.future.set_running_or_notify_cancel():
                 self._resolve(job, Aborted("the pool is broken"))

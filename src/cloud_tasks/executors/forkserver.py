@@ -7,14 +7,11 @@ nothing else, so that a fork costs only what the kernel takes for it.
 from __future__ import annotations
 
 import os
-import socket
 from typing import ClassVar
 
 from cloud_tasks.errors import ConfigurationError
-from cloud_tasks.executors.pool.launcher import Interpreter
 from cloud_tasks.executors.pool.pool import SlotPool
 from cloud_tasks.executors.pool.processes import ChildProcesses
-from cloud_tasks.executors.pool.state import Descriptors, Handle
 from cloud_tasks.executors.pool.zygotes import ForkingProcesses
 
 
@@ -28,15 +25,12 @@ class ForkserverExecutor(SlotPool):
     reused: ClassVar[bool] = False
     #: The zygote's control socket and death watch; the sockets of the process and of the next one.
     descriptors_per_slot: ClassVar[int] = 4
+    child_module: ClassVar[str] = "zygote"
     processes: ClassVar[type[ChildProcesses]] = ForkingProcesses
 
     def _prepare(self) -> None:
+        super()._prepare()
         if not hasattr(os, "pidfd_open"):
             raise ConfigurationError(
                 "the executor forkserver needs Linux 5.3 or newer: use --executor spawn"
             )
-
-    def _launch(
-        self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
-    ) -> Handle:
-        return Interpreter("zygote", end, cookie, inherited, environment)

@@ -1,19 +1,20 @@
 """Pickle the user's function and worker_data for the processes of tasks.
 
 By name where a child can import the module: its globals then stay alive from task to task, and may
-hold what can't be pickled. Else by value with cloudpickle (which loky requires): for lambdas,
-closures and functions of notebooks.
+hold what can't be pickled. Else by value, see :mod:`~cloud_tasks.executors.by_value`.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import pickle
 from dataclasses import dataclass
 from typing import Any
 
 from cloud_tasks.errors import ConfigurationError
 from cloud_tasks.executors.common.call import UserFunction
-from cloud_tasks.executors.common.main_module import describe_main
+from cloud_tasks.executors.main_program import MainProgram, find_main
 from cloud_tasks.worker_data import WorkerData
 
 
@@ -23,11 +24,11 @@ class FunctionSpec:
 
     Attributes:
         function: the object itself.
-        main: how a child finds the main program, see ``main_module``; None: it can't.
+        main: the main program, if a child can load it.
     """
 
     function: UserFunction
-    main: tuple[str, str] | None
+    main: MainProgram | None
 
     @property
     def name(self) -> str:
@@ -40,12 +41,18 @@ class FunctionSpec:
         Raises:
             ConfigurationError: it can't be pickled.
         """
+        main = self.main if loads_main else None
         try:
-            return serialise(self.function, self.main if loads_main else None)
+            return serialise(self.function, main)
         except Exception as error:
+            from cloud_tasks.executors.by_value import name_unsendable
+
+            part = name_unsendable(self.function, main)
             raise ConfigurationError(
-                f"the task function {self.function!r} can't be sent to another process: {error}; "
-                "define it at the top level of a module, or run with --executor inline"
+                f"the task function {self.function!r} can't be sent to another process: "
+                + (f"{part}; create that in the function" if part else str(error))
+                + ", move the function to a module that the program imports, "
+                "or run with --executor inline"
             ) from error
 
 
@@ -53,17 +60,37 @@ def specify(function: UserFunction) -> FunctionSpec:
     """Return the spec of *function*; nothing is pickled yet.
 
     Raises:
-        ConfigurationError: it is not callable.
+        ConfigurationError: it is not callable, or a call of it would run nothing.
     """
     if not callable(function):
         raise ConfigurationError(
             "process_task must be a function of (task_id, task_data, worker_data), "
             f"not {type(function).__name__}"
         )
-    return FunctionSpec(function, describe_main())
+    kind = _kind_of_deferred(function)
+    if kind is not None:
+        raise ConfigurationError(
+            f"process_task must be a plain function, but {function!r} is {kind}, whose call "
+            "returns before any of it has run: write `def process_task` without "
+            + ("yield" if kind == "a generator function" else "async, with asyncio.run() in it")
+        )
+    return FunctionSpec(function, find_main(function))
 
 
-def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
+def _kind_of_deferred(function: Any) -> str | None:
+    """Return what *function* is if its call only prepares the work; None: it does the work."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = type(function).__call__
+    if inspect.iscoroutinefunction(function):
+        return "an async function"
+    if inspect.isasyncgenfunction(function):
+        return "an async generator function"
+    return "a generator function" if inspect.isgeneratorfunction(function) else None
+
+
+def serialise(value: Any, main: MainProgram | None) -> bytes:
     """Pickle *value* by reference where a child can follow the references, else by value.
 
     Raises:
@@ -72,12 +99,15 @@ def serialise(value: Any, main: tuple[str, str] | None) -> bytes:
     try:
         payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001 - a __reduce__ of the user's may raise anything
-        return _by_value(value)
-    # To unpickle such a payload may be to look something up in the main program.
-    return _by_value(value) if main is None and b"__main__" in payload else payload
+        return _by_value(value, main)
+    # To unpickle such a payload may be to look something up in the main program, or to talk to a
+    # manager, whose key pickle leaves out.
+    if (main is None and b"_main__" in payload) or b"multiprocessing.managers" in payload:
+        return _by_value(value, main)
+    return payload
 
 
-def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None) -> bytes:
+def serialise_worker_data(worker_data: WorkerData, main: MainProgram | None) -> bytes:
     """Pickle *worker_data*.
 
     Raises:
@@ -94,9 +124,9 @@ def serialise_worker_data(worker_data: WorkerData, main: tuple[str, str] | None)
 
 
 def _find_unpicklable(
-    worker_data: WorkerData, main: tuple[str, str] | None
-) -> tuple[str, Exception] | None:
-    """Return the name of the first attribute that can't be pickled, and the error."""
+    worker_data: WorkerData, main: MainProgram | None
+) -> tuple[str, object] | None:
+    """Return the name of the first attribute that can't be pickled, and what the problem is."""
     places: list[tuple[str, Any]] = [
         (f"worker_data.{name}", value)
         for name, value in worker_data.__getstate__().items()
@@ -109,12 +139,13 @@ def _find_unpicklable(
         try:
             serialise(value, main)
         except Exception as error:  # noqa: BLE001 - the user's classes may raise anything
-            return where, error
+            from cloud_tasks.executors.by_value import name_unsendable
+
+            return where, name_unsendable(value, main) or error
     return None
 
 
-def _by_value(value: Any) -> bytes:
-    import cloudpickle
+def _by_value(value: Any, main: MainProgram | None) -> bytes:
+    from cloud_tasks.executors import by_value
 
-    payload: bytes = cloudpickle.dumps(value)
-    return payload
+    return by_value.dumps(value, main)

@@ -83,7 +83,7 @@ class RunWriter:
             {
                 "event": "start",
                 "started": timestamp(self._clock.wall()),
-                "cwd": str(Path.cwd()),
+                "cwd": _current_folder(),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "versions": _versions(),
@@ -148,6 +148,13 @@ def _warn_of_harm(file: LineFile) -> bool:
     if harm is not None:
         logger.warning("%s was %s during the run: what it had is gone", file.path, harm)
     return harm is not None
+
+
+def _current_folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # deleted
+        return None
 
 
 def _versions() -> dict[str, str]:

@@ -37,6 +37,7 @@ from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.sources.base import TaskSource, failing_as_source
 from cloud_tasks.sources.entries import raised
 from cloud_tasks.summary import StopReason
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.termination.base import Notice
 
 logger = logging.getLogger(__name__)
@@ -328,7 +329,7 @@ class Supervisor:
         if not self._outbox.needed:
             return
         closing = threading.Thread(target=self._close, name="cloud_tasks-ending", daemon=True)
-        closing.start()
+        start_thread(closing)
         timeouts: tuple[float, float] | None = None
         deadline = math.inf
         while closing.is_alive():

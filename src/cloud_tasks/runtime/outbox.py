@@ -25,6 +25,7 @@ from cloud_tasks.events.sink import EventSink
 from cloud_tasks.policy import Decision, Settlement
 from cloud_tasks.sources.base import TaskSource
 from cloud_tasks.sources.entries import raised
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Outbox:
         with self._lock:
             self._opened = self.needed and not self._closed
         if self._opened:
-            self._thread.start()
+            start_thread(self._thread)
 
     def put(self, lines: list[bytes], settled: list[Settled]) -> None:
         """Have *lines* sent, and afterwards *settled* settled; doesn't block."""

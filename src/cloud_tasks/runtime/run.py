@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,6 +38,7 @@ from cloud_tasks.errors import (
 from cloud_tasks.events.records import Recorder
 from cloud_tasks.events.sink import EventSink
 from cloud_tasks.executors.base import Executor
+from cloud_tasks.executors.common.exception_text import frames_of, traceback_of
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.runtime.background import InstanceName, send_keepalives, watch_probe
 from cloud_tasks.runtime.completer import Completer, OnOutcome
@@ -58,6 +58,7 @@ from cloud_tasks.runtime.outbox import Outbox
 from cloud_tasks.runtime.stats import Stats
 from cloud_tasks.sources.base import SourceInterrupted, TaskSource, failing_as_source
 from cloud_tasks.summary import TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.termination.base import Notice, TerminationProbe
 from cloud_tasks.worker_data import WorkerData
 
@@ -269,7 +270,7 @@ class Run:
         self, name: str, target: Callable[..., None], *args: object
     ) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name=f"cloud_tasks-{name}", daemon=True)
-        thread.start()
+        start_thread(thread)
         return thread
 
     def _dispatch(self) -> None:
@@ -327,7 +328,7 @@ class Run:
 
     def _on_trouble(self, problem: str, error: BaseException) -> None:
         """Record a failure in the worker that hurts no task."""
-        trace = "".join(traceback.format_exception(error))
+        trace = traceback_of(error, frames_of(error))
         self._completer.record(self._recorder.non_fatal_exception(problem, trace))
         self._completer.flush()
 
@@ -359,7 +360,7 @@ class Run:
         if failure is None or failure is self._recorded_failure:
             return
         self._recorded_failure = failure
-        trace = "".join(traceback.format_exception(failure))
+        trace = traceback_of(failure, frames_of(failure))
         self._record(self._recorder.fatal_exception(str(failure), trace))
 
     def _record_end(self) -> None:

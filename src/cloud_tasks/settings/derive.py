@@ -88,6 +88,7 @@ def derive(
     _derive_sources(draft, has_task_source)
     if require_tasks:
         _check_sources(draft)
+        _check_current_folder(draft)
     _warn_of_sources(draft)
     _derive_slots(draft)
     _check_simulated_termination(draft)
@@ -199,7 +200,7 @@ def _check_sources(draft: Draft) -> None:
     elif draft.values["event_log_to_queue"]:
         row = ROWS["event_log_to_queue"]
         require_queue(draft, f" by {row.flag} ({row.env})")
-    if draft.values["run_dir"] is not None:
+    if draft.values["run_dir"] is not None and _has_current_folder():
         _check_not_own_failures(draft)
     if draft.given("resume") and not draft.values["event_log_to_file"]:
         draft.reject(
@@ -233,6 +234,31 @@ def _check_not_own_failures(draft: Draft) -> None:
             f"{tasks} is where this run records its own failures ({ROWS['run_dir'].flag}): use "
             "`cloud_tasks failures DIR -o FILE`, or --resume failed",
         )
+
+
+def _check_current_folder(draft: Draft) -> None:
+    """Reject paths that are relative to a current folder that has been deleted."""
+    if _has_current_folder():
+        return
+    names = ["task_file", "run_dir"]
+    if draft.values["event_log_to_file"] and draft.values["run_dir"] is None:
+        names.append("event_log_file")
+    for name in names:
+        path = draft.values[name]
+        if path not in (None, "-") and "://" not in path and not Path(path).is_absolute():
+            draft.reject(
+                name,
+                f"{path} is relative to the current folder, which has been deleted: "
+                "change to another folder, or give an absolute path",
+            )
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _warn_of_sources(draft: Draft) -> None:

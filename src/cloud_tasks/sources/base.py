@@ -54,7 +54,7 @@ class TaskSource(abc.ABC):
     Methods may block, except ``drain``, ``task_ended`` and ``has_lost``. ``open`` and ``receive``
     are called from one thread; the others from any thread, at the same time as these. The
     constructor only stores its arguments. ``close`` may be called more than once. Whatever else
-    than :class:`SourceInterrupted` an ``open``, ``receive`` or ``close`` raises is a failure of the
+    than ``SourceInterrupted`` an ``open``, ``receive`` or ``close`` raises is a failure of the
     source and ends the run.
 
     A delivery that was received is *held* until it is settled by one of ``ack``, ``release`` and

@@ -16,6 +16,22 @@ from pathlib import Path
 import psutil
 
 
+def fill_standard_descriptors() -> None:
+    """Open the null device in the place of standard descriptors that are closed (``>&-``).
+
+    Else the next file that is opened, such as the event log, gets the number of one, and child
+    processes, which inherit the three, print into it.
+
+    Raises:
+        OSError: no descriptor is to be had.
+    """
+    opened = os.open(os.devnull, os.O_RDWR)
+    while opened <= 2:
+        os.set_inheritable(opened, True)
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
+
+
 def open_death_watch(pid: int) -> int | None:
     """Return a descriptor that becomes readable when *pid* has ended; None: not available here.
 

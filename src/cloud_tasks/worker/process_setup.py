@@ -12,6 +12,7 @@ from cloud_tasks.executors.common.log_setup import add_root_handler
 from cloud_tasks.runtime.lifecycle import LONGEST_SLEEP
 from cloud_tasks.runtime.run import Run
 from cloud_tasks.summary import RunSummary, StopReason
+from cloud_tasks.system.shortage import start_thread
 
 #: Packages whose log records below WARNING are dropped: at DEBUG they contain tokens.
 _SDKS = {"boto3", "botocore", "google", "grpc", "s3transfer", "urllib3"}
@@ -79,7 +80,7 @@ async def in_thread(run: Run, work: Callable[[], RunSummary]) -> RunSummary:
             failure = error
         loop.call_soon_threadsafe(deliver, summary, failure)
 
-    threading.Thread(target=target, name="cloud_tasks-run", daemon=True).start()
+    start_thread(threading.Thread(target=target, name="cloud_tasks-run", daemon=True))
     try:
         while not done.done():
             # Not longer, because a signal may be delivered to a thread that sleeps.

@@ -29,7 +29,8 @@ from cloud_tasks.runtime.run import Run
 from cloud_tasks.runtime.signals import signal_handlers
 from cloud_tasks.settings.reference import values
 from cloud_tasks.settings.table import worker_data_values
-from cloud_tasks.summary import TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.summary import INTERRUPTED, TASKS_NOT_DONE, TROUBLE, USAGE, RunSummary, StopReason
+from cloud_tasks.system.processes import fill_standard_descriptors
 from cloud_tasks.worker.banner import print_banner
 from cloud_tasks.worker.build import Plan, build
 from cloud_tasks.worker.process_setup import gc_frozen, in_thread, root_logger_set_up
@@ -72,6 +73,8 @@ class Program:
         """Run, then end the process with the run's exit code."""
         try:
             code = self.run().exit_code
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # before the run could handle signals, or the second one
         except CloudTasksError as error:
             if is_loading():
                 raise  # this is a child that imports the program: its parent reports the error
@@ -112,6 +115,7 @@ class Program:
         if self._run is not None:
             raise ConfigurationError("a Worker runs once: make another one for another run")
         plan = self._plan
+        fill_standard_descriptors()  # before the first file is opened
         with contextlib.ExitStack() as stack:
             stack.enter_context(root_logger_set_up(plan.resolved.settings.verbose))
             stack.enter_context(signal_handlers(self._request_stop, self._blocked_in_source))

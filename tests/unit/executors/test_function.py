@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import functools
 import pickle
 import threading
 from argparse import Namespace
@@ -66,3 +68,47 @@ def test_a_set_attribute_that_can_not_be_sent_is_named() -> None:
 
 def test_text_that_happens_to_be_main_survives() -> None:
     assert pickle.loads(serialise({"module": "__main__"}, None)) == {"module": "__main__"}
+
+
+async def _coroutine(*_: Any) -> Any: ...
+
+
+async def _async_generator(*_: Any) -> Any:
+    yield
+
+
+def _generator(*_: Any) -> Any:
+    yield
+
+
+class _Deferred:
+    async def __call__(self, *_: Any) -> Any: ...
+
+    async def method(self, *_: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (_coroutine, "an async function"),
+        (_async_generator, "an async generator function"),
+        (_generator, "a generator function"),
+        (functools.partial(functools.partial(_coroutine, 1), 2), "an async function"),
+        (functools.partial(_generator), "a generator function"),
+        (_Deferred(), "an async function"),
+        (_Deferred().method, "an async function"),
+        (functools.partial(_Deferred()), "an async function"),
+    ],
+)
+def test_a_function_whose_call_runs_nothing_is_refused(function: Any, kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"must be a plain function.* is {kind}, .*write"):
+        specify(function)
+
+
+def test_a_plain_function_around_an_async_one_is_fine() -> None:
+    @functools.wraps(_coroutine)
+    def around(*given: Any) -> Any:
+        return asyncio.run(_coroutine(*given))
+
+    specify(around)
+    specify(functools.partial(around))

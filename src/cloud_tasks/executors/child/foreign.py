@@ -54,7 +54,7 @@ def run_in_process(
             worker_data.connect(flags)
             _kits[digest] = (pickle.loads(payload), worker_data, flags)  # noqa: S301
         task_id, data = pickle.loads(message)  # noqa: S301
-    except Exception as error:  # noqa: BLE001 - unpickling runs the user's classes
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's classes
         reply = Reply(protocol.RAISED, describe(error))
         reply.started, reply.run_time, reply.cpu_time = time.time(), 0.0, 0.0
         return reply

@@ -11,9 +11,9 @@
                                                     flush streams, ProcessState.restore(),
                                                     ask to be retired if that failed
 
-Started by executors/loky.py (through loky_main.py) or executors/spawn.py; a zygote (zygote.py)
-boots in the same way, and each process that it forks runs one task in this loop. A process for one
-task stops after it, a reused one when the socket closes.
+Started by pool/launcher.py; a zygote (zygote.py) boots in the same way, and each process that it
+forks runs one task in this loop. A process for one task stops after it, a reused one when the
+socket closes.
 
 Everything runs in the main thread. Imports are few and late: every fresh process pays for them.
 """
@@ -43,7 +43,9 @@ from cloud_tasks.executors.child.socket_end import SocketEnd
 from cloud_tasks.executors.child.tracker import use_tracker
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import Reply, UserFunction, call, describe, flush_streams
+from cloud_tasks.executors.common.exception_text import frames_of, message_of, traceback_of
 from cloud_tasks.executors.common.flag_page import FlagPage
+from cloud_tasks.executors.common.main_module import adopt_globals, load_main
 from cloud_tasks.worker_data import WorkerData
 
 TYPE_CHECKING = False
@@ -51,6 +53,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloud_tasks.executors.child.output import TaskOutput
+
+#: Seconds for which short tasks are not looked at for changes in the kernel that no call of a
+#: Python function made: it takes 40 us, more than all else for a no-op task.
+_LOOK_EVERY = 0.1
 
 
 #: Signals that a task must not find ignored because the worker's parent ignored them: those of a
@@ -127,6 +133,9 @@ def boot(
     gc.freeze()
     sys.path[:] = message.sys_path
     sys.argv[:] = message.argv
+    key = message.authkey
+    if key is not None:
+        on_import("multiprocessing.process", lambda: _set_authkey(key))
     flags = FlagPage(page, message.crash_file)
     os.close(page)
     if not forks:
@@ -135,16 +144,22 @@ def boot(
     try:
         runner = TaskRunner(socket, message, flags, log)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
-        import traceback
-
         from cloud_tasks.errors import ConfigurationError
 
+        kind, text = protocol.BOOT_FAILED, traceback_of(error, frames_of(error))
         if isinstance(error, ConfigurationError):
-            socket.write(protocol.BOOT_IMPOSSIBLE, str(error).encode())
-        else:
-            socket.write(protocol.BOOT_FAILED, "".join(traceback.format_exception(error)).encode())
+            kind, text = protocol.BOOT_IMPOSSIBLE, message_of(error)
+        socket.write(kind, text.encode(errors="backslashreplace"))
         return None
     return runner
+
+
+def _set_authkey(key: bytes) -> None:
+    """Give multiprocessing the worker's key, by which managers know their clients."""
+    # Not from the package itself, which may still be importing this module of it.
+    from multiprocessing import process
+
+    process.current_process().authkey = key
 
 
 class TaskRunner:
@@ -180,8 +195,10 @@ class TaskRunner:
             from cloud_tasks.executors.child.restore import ChangeTracker
 
             changes = ChangeTracker()
-        self._function: UserFunction = self._load(boot.function)
-        self._worker_data: WorkerData = self._load(boot.worker_data)
+        self._function: UserFunction = self._load_from_main(boot.function)
+        if self._main is None:
+            adopt_globals(self._function)
+        self._worker_data: WorkerData = self._load_from_main(boot.worker_data)
         self._worker_data.connect(self._flags)
         plan = boot.logging
         if plan is not None:
@@ -191,6 +208,7 @@ class TaskRunner:
             on_import("logging", lambda: self._set_up_logging(plan, log))
         self._memory: PeakMemory | PeakMemoryOfForked = PeakMemory()
         self._retire = False
+        self._next_look = 0.0
         self._state = None
         if self._output is not None and self._reused:
             self._output.redirect()
@@ -205,11 +223,27 @@ class TaskRunner:
 
         set_up(plan, log, self._slot, lambda: self._task_id)
 
+    def _load_from_main(self, payload: bytes) -> Any:
+        """Unpickle *payload* of the boot message.
+
+        Raises:
+            ConfigurationError: the main program lacks what it refers to.
+        """
+        try:
+            return self._load(payload)
+        except AttributeError as error:
+            if "__main__" not in str(error) and "__mp_main__" not in str(error):
+                raise
+            from cloud_tasks.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"the main program, loaded in a child process, lacks something ({error}): define "
+                'it at the top level, not under `if __name__ == "__main__":`'
+            ) from error
+
     def _load(self, payload: bytes) -> Any:
         """Unpickle *payload*, after loading the user's main program if it refers to that."""
-        if self._main is not None and b"__main__" in payload:
-            from cloud_tasks.executors.common.main_module import load_main
-
+        if self._main is not None and b"_main__" in payload:
             load_main(*self._main)
         return pickle.loads(payload)  # noqa: S301 - made by the worker
 
@@ -307,12 +341,16 @@ class TaskRunner:
             flush_streams()
         if self._output is not None:
             self._output.flush_c()
-        # Amid very short tasks, the next one of which has arrived already.
-        quickly = self._socket.has_more and reply.run_time < WORTH_MEASURING
-        # A process that can't be restored, or has grown too large, runs no further task.
-        self._retire = self._state is not None and bool(
-            self._state.restore(quickly=quickly) or not self._has_room()
-        )
+        if self._state is not None:
+            short = reply.run_time < WORTH_MEASURING
+            # Amid very short tasks, the next one of which has arrived already.
+            quickly = self._socket.has_more and short
+            kernel = not quickly and (not short or time.monotonic() >= self._next_look)
+            if kernel:
+                self._next_look = time.monotonic() + _LOOK_EVERY
+            problem = self._state.restore(quickly=quickly, kernel=kernel)
+            # A process that can't be restored, or has grown too large, runs no further task.
+            self._retire = bool(problem) or not self._has_room()
         head = protocol.REPLY_HEAD.pack(
             job,
             reply.retry,

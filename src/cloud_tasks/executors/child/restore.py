@@ -1,10 +1,10 @@
 """Restore, after a task, what it changed of the process: in a reused child, and in inline runs.
 
-    environment, signal handlers,       ─┐ only after a call of a function that changes them,
-    the event loop                      ─┘ if a ChangeTracker was given
-    working folder, umask, descriptors, ─┐ after such a call, and after each task that is not one
-    signal mask, states.KERNEL          ─┘ of a batch of very short ones
-    streams, root logger, states.INTERPRETER: after every task
+    environment, signal handlers,        ─┐ only after a call of a function that changes them,
+    the event loop                       ─┘ if a ChangeTracker was given
+    working folder, umask, descriptors,  ─┐ after such a call, and after each task that is not one
+    signal mask, both tables of states   ─┘ of a batch of very short ones
+    streams, root logger, decimal context ─ after every task
 
 What can't be put back is returned in words, and a child is replaced for it. Module globals and the
 contents of mutable objects stay: keeping them is the point of reuse.
@@ -18,14 +18,18 @@ from __future__ import annotations
 import errno
 import faulthandler
 import functools
+import gc
 import io
 import locale
 import logging
+import multiprocessing
 import os
-import resource
 import signal
+import socket
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
 # The functions themselves, not tracked: what is done here is no change by a task.
 _signal, _sigmask, _set_wakeup_fd = signal.signal, signal.pthread_sigmask, signal.set_wakeup_fd
-_dup2 = os.dup2
+_dup2, _chdir, _set_umask = os.dup2, os.chdir, os.umask
 #: Signals that can have a handler.
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 #: The signals up to this one are compared where calls are not tracked: not the realtime signals,
@@ -50,17 +54,25 @@ _CRASHES = frozenset({signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGB
 
 
 class CallTracker:
-    """Replace functions of modules by wrappers that record calls by their first argument."""
+    """Replace functions of modules and classes by wrappers that record calls.
 
-    def __init__(self, *functions: tuple[ModuleType, str]) -> None:
+    Attributes:
+        calls: the first arguments of calls since the last ``pop``; -1 where it was no integer.
+    """
+
+    def __init__(self, *functions: tuple[ModuleType | type, str]) -> None:
         self.calls: set[int] = set()
-        for module, name in functions:
-            function = getattr(module, name, None)
-            if function is not None:  # not on every platform
-                setattr(module, name, self._tracked(function))
+        self.track(*functions)
+
+    def track(self, *functions: tuple[ModuleType | type, str]) -> None:
+        """Track more functions, those that there are on this platform."""
+        for owner, name in functions:
+            function = getattr(owner, name, None)
+            if function is not None:
+                setattr(owner, name, self._tracked(function))
 
     def pop(self) -> set[int]:
-        """Return the first arguments of the calls since the last ``pop``; -1: it was no integer."""
+        """Return ``calls``, and begin anew."""
         if not self.calls:
             return self.calls
         # The set is replaced before anything is compared, so that a call by another thread in the
@@ -89,12 +101,14 @@ class ChangeTracker:
     """
 
     def __init__(self) -> None:
+        import resource  # not on every platform
+
         self.signals = CallTracker((signal, "signal"), (signal, "siginterrupt"))
         self.dumps = CallTracker((faulthandler, "register"), (faulthandler, "dump_traceback_later"))
         self.kernel = CallTracker(
             (signal, "setitimer"), (signal, "alarm"), (signal, "pthread_sigmask"),
             (signal, "set_wakeup_fd"), (resource, "setrlimit"), (resource, "prlimit"),
-            (locale, "setlocale"),
+            (locale, "setlocale"), (multiprocessing, "set_start_method"),
             *((os, name) for name in (
                 "nice", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam",
                 "setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid",
@@ -102,12 +116,31 @@ class ChangeTracker:
                 "close", "closerange", "dup2", "set_blocking",
             )),
         )  # fmt: skip
+        on_import("psutil", self._track_psutil)
+        self.interpreter = CallTracker(
+            *((sys, name) for name in (
+                "setrecursionlimit", "setswitchinterval", "setdlopenflags", "set_asyncgen_hooks",
+                "set_coroutine_origin_tracking_depth", "set_int_max_str_digits", "settrace",
+                "setprofile",
+            )),
+            *((gc, name) for name in ("enable", "disable", "set_threshold", "set_debug")),
+            *((threading, name) for name in ("stack_size", "settrace", "setprofile")),
+            *((warnings, name) for name in ("simplefilter", "filterwarnings", "resetwarnings")),
+            *((logging, name) for name in (
+                "setLoggerClass", "setLogRecordFactory", "captureWarnings",
+            )),
+            (socket, "setdefaulttimeout"),
+        )  # fmt: skip
         #: What they do can't be read, and not be put back.
         self.lasting = CallTracker((sys, "addaudithook"), (os, "unshare"), (os, "setns"))
         # Changes of os.environ call these, too.
         self.environment = CallTracker((os, "putenv"), (os, "unsetenv"))
         self.event_loop: CallTracker | None = None
         on_import("asyncio", self._track_event_loop)
+
+    def _track_psutil(self) -> None:
+        process = sys.modules["psutil"].Process
+        self.kernel.track(*((process, name) for name in ("nice", "cpu_affinity", "rlimit")))
 
     def _track_event_loop(self) -> None:
         asyncio = sys.modules["asyncio"]
@@ -123,7 +156,8 @@ class ChangeTracker:
     def forget(self) -> None:
         """Forget all calls until now."""
         for tracker in (
-            self.signals, self.dumps, self.kernel, self.lasting, self.environment, self.event_loop
+            self.signals, self.dumps, self.kernel, self.interpreter, self.lasting,
+            self.environment, self.event_loop,
         ):  # fmt: skip
             if tracker is not None:
                 tracker.pop()
@@ -175,29 +209,33 @@ class ProcessState:
         self._every_time: tuple[Callable[[], object], ...] = (
             self._restore_streams,
             self._restore_environment,
-            self._restore_interpreter,
+            self._restore_decimal_context,
             self._restore_event_loop,
             self._restore_logging,
         )
 
-    def restore(self, *, quickly: bool = False) -> str:
+    def restore(self, *, quickly: bool = False, kernel: bool = True) -> str:
         """Restore everything; return what could not be restored, in words.
 
-        *quickly*: leave out descriptors and the state in the kernel unless a tracked function was
-        called: their system calls take several times as long as all the rest.
+        *quickly*: leave out most of it unless a tracked function was called.
+        *kernel*: if not *quickly*, look at states.KERNEL as well.
         """
         changes = self._changes
         steps = self._every_time
-        if changes is None or not quickly or changes.any_in_kernel():
-            # The resource limits first: with them in force, nothing else may work.
+        called = changes is None or changes.any_in_kernel()
+        if not quickly or called or (changes is not None and changes.interpreter.calls):
+            steps = (self._restore_interpreter, *steps)
+        if called or not quickly:
             steps = (
-                self._restore_kernel,
                 self._restore_handlers,
                 self._restore_mask,
                 self._restore_descriptors,
                 self._restore_folder,
                 *steps,
             )
+        if called or (kernel and not quickly):
+            # The resource limits first: with them in force, nothing else may work.
+            steps = (self._restore_kernel, *steps)
         problems = []
         for step in steps:
             try:
@@ -259,9 +297,9 @@ class ProcessState:
 
     def _restore_folder(self) -> None:
         if self._cwd is not None and _cwd() != self._cwd:
-            os.chdir(self._cwd)
+            _chdir(self._cwd)
         if _umask() != self._umask:
-            os.umask(self._umask)
+            _set_umask(self._umask)
 
     def _restore_streams(self) -> None:
         if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
@@ -286,11 +324,15 @@ class ProcessState:
             vars(sys.modules["tempfile"])["tempdir"] = self._temporary_folder
 
     def _restore_interpreter(self) -> None:
+        if self._changes is not None:
+            self._changes.interpreter.pop()
         values = [read() for read in self._reads]
         if values != self._values:
             for state, now, value in zip(self._interpreter, values, self._values, strict=True):
                 if now != value:
                     state.put_back(value)
+
+    def _restore_decimal_context(self) -> None:
         if self._decimal_context is not None:
             # Another copy for the next task, which may change it in place.
             sys.modules["decimal"].setcontext(self._decimal_context.copy())
@@ -370,8 +412,8 @@ def _cwd() -> str | None:
 
 def _umask() -> int:
     # No call only reads it. No other thread of ours makes files in between.
-    now = os.umask(0o77)
-    os.umask(now)
+    now = _set_umask(0o77)
+    _set_umask(now)
     return now
 
 

@@ -1,7 +1,7 @@
 """Read and put back single parts of the state of a process, in two tables.
 
     INTERPRETER  what Python's own functions read, in 2 us for all; DEBUGGERS beside it
-    KERNEL       what takes a system call or a file of /proc, 35 us for all
+    KERNEL       what takes a system call or a file of /proc, 40 us for all
 
 restore.py says when each is used. docs/reference/process-state.md lists for users what is put
 back, and tests/contract/test_process_state.py tries every line of that list.
@@ -18,7 +18,6 @@ import logging
 import multiprocessing
 import operator
 import os
-import resource
 import signal
 import socket
 import sys
@@ -33,8 +32,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: The function itself, not tracked by restore.ChangeTracker.
+_close = os.close
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _STANDARD = (0, 1, 2)
 #: Of <linux/prctl.h>: how to read and write what a process has set of itself. Whether it can be
 #: dumped and traced, keeps its rights after a setuid, how exactly it is woken, has huge pages.
@@ -160,11 +160,6 @@ INTERPRETER = (
     State("threading.stack_size", threading.stack_size, threading.stack_size),
     State("tracemalloc", _is_tracing, _put_back_tracing),
     State("socket.setdefaulttimeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
-    State(
-        "multiprocessing.set_start_method",
-        functools.partial(multiprocessing.get_start_method, allow_none=True),
-        functools.partial(multiprocessing.set_start_method, force=True),
-    ),
     # The environment has been put back before.
     State("the time zone", _zone, lambda _: time.tzset()),
     State(
@@ -188,12 +183,24 @@ INTERPRETER = (
 )  # fmt: skip
 
 
+@functools.cache
+def _limit_numbers() -> tuple[int, ...]:
+    import resource  # not on every platform
+
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return tuple({getattr(resource, name) for name in names})
+
+
 def _limits() -> list[tuple[int, int]]:
-    return [resource.getrlimit(number) for number in _LIMITS]
+    import resource
+
+    return [resource.getrlimit(number) for number in _limit_numbers()]
 
 
 def _put_back_limits(limits: list[tuple[int, int]]) -> None:
-    for number, pair in zip(_LIMITS, limits, strict=True):
+    import resource
+
+    for number, pair in zip(_limit_numbers(), limits, strict=True):
         if resource.getrlimit(number) != pair:
             resource.setrlimit(number, pair)
 
@@ -217,7 +224,7 @@ def _proc(name: str) -> bytes | None:
     try:
         return os.read(descriptor, 8192)
     finally:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 @functools.cache
@@ -319,6 +326,11 @@ KERNEL = (
         ]
         if hasattr(os, "sched_setaffinity") and hasattr(os, "sched_setscheduler")
         else []
+    ),
+    State(
+        "multiprocessing.set_start_method",
+        functools.partial(multiprocessing.get_start_method, allow_none=True),
+        functools.partial(multiprocessing.set_start_method, force=True),
     ),
     State("flags of prctl and personality", _flags, _put_back_flags),
     State("oom_score_adj", functools.partial(_proc, "oom_score_adj"), _put_back_oom_score),

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
 import gc
 import os
@@ -148,6 +149,8 @@ class _Zygote:
         if dead:
             os.waitpid(self._pids.pop(dead), 0)
         if descriptor is None:
+            if kind == fork_protocol.FORK:  # this process has none left for it
+                self._send(fork_protocol.FAILED, serial, errno.EMFILE)
             return False
         os.environ[MARK] = f"{self._run}.{serial}"
         os.set_inheritable(descriptor, False)
@@ -168,8 +171,14 @@ class _Zygote:
             for descriptor in (self._control.detach(), *self._serials):
                 os.close(descriptor)
             return True
+        try:
+            watch = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self._send(fork_protocol.FAILED, serial, error.errno or 0)
+            return False
         self._pids[serial] = pid
-        watch = os.pidfd_open(pid)
         self._serials[watch] = serial
         self._poll.register(watch, select.POLLIN)
         self._send(fork_protocol.FORKED, serial, pid)
@@ -226,7 +235,7 @@ def _exit(exit_work: ExitWork, code: int) -> None:
     """End this forked process, doing of Python's own exit what can be observed from outside."""
     if any(not thread.daemon for thread in other_threads()):
         raise SystemExit(code)  # Python's exit waits for them
-    exit_work.run()
+    exit_work.run_all()
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None:
         # As multiprocessing's own exit function does: terminate the daemons, wait for the others.
@@ -241,10 +250,11 @@ def _exit(exit_work: ExitWork, code: int) -> None:
 
 
 class ExitWork:
-    """Replace ``atexit`` in this process and in those that it forks.
+    """Replace ``atexit`` in this process and in those that it forks, once it is installed.
 
-    ``atexit`` itself can't be used: only the end of the interpreter runs its functions, and it
-    offers no public way to run them or to forget those that the zygote has registered.
+    ``atexit`` itself can't be used for the user's functions, because it can't forget those that
+    were registered in the zygote. What it held before, from sitecustomize or a .pth file, belongs
+    to every process: coverage saves its data so.
     """
 
     def __init__(self) -> None:
@@ -274,6 +284,11 @@ class ExitWork:
     def unregister(self, func: Callable[..., Any], /) -> None:
         """Do as ``atexit.unregister`` does."""
         self._entries = [entry for entry in self._entries if entry[0] != func]
+
+    def run_all(self) -> None:
+        """Run all exit work of a process that does not end as Python usually does."""
+        # Without a public name, but multiprocessing ends its forks in the same way.
+        atexit._run_exitfuncs()  # calls run() first, which was registered last
 
     def run(self) -> None:
         """Call all registered functions, the last one first; print what they raise."""

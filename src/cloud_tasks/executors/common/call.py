@@ -21,6 +21,12 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 
 from cloud_tasks.executors.common import protocol
+from cloud_tasks.executors.common.exception_text import (
+    frames_of,
+    message_of,
+    name_of,
+    traceback_of,
+)
 from cloud_tasks.task_data import TaskData
 from cloud_tasks.worker_data import WorkerData
 
@@ -133,38 +139,37 @@ def call(
 
 def exit_code(error: SystemExit) -> int:
     """Return the exit code that Python gives a process that ends with *error*."""
-    if error.code is None:
+    code = _code(error)
+    if code is None:
         return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    return 1
+    return int.__and__(code, 0xFF) if isinstance(code, int) else 1
+
+
+def _code(error: SystemExit) -> object:
+    # Not the attribute of a subclass, which may raise.
+    code: object = vars(SystemExit)["code"].__get__(error)
+    return code
 
 
 def _print_exit_message(error: SystemExit) -> None:
     """Print the text of ``sys.exit("text")``, because only a number is passed to the real exit."""
-    if error.code is not None and not isinstance(error.code, int):
+    code = _code(error)
+    if code is not None and not isinstance(code, int):
         # The task may have replaced stderr, and its __str__ may raise.
         with contextlib.suppress(Exception):
-            print(error.code, file=sys.stderr, flush=True)  # noqa: T201
+            print(code, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def describe(error: BaseException) -> bytes:
     """Return JSON of ``[type, message, traceback]``, even if the methods of *error* fail."""
-    name = type(error).__name__
-    try:
-        import traceback
-
+    name, message = name_of(error), message_of(error)
+    if type(error) is BadResultError:
+        name, text = "BadResult", message
+    else:
         # The first frame is that of call(), which tells the user nothing.
-        trace = error.__traceback__
-        trace = trace.tb_next if trace is not None and trace.tb_next is not None else trace
-        if isinstance(error, BadResultError):
-            text, message, name = str(error), str(error), "BadResult"
-        else:
-            text = "".join(traceback.format_exception(type(error), error, trace))
-            message = str(error)
-    except BaseException:  # noqa: BLE001 - its __str__ is the user's code
-        message = "(the exception can't be shown: its __str__ failed)"
-        text = f"{name}: {message}"
+        frames = frames_of(error)
+        frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
+        text = traceback_of(error, frames)
     return json.dumps([name, _cut(message), _cut(text)]).encode()
 
 

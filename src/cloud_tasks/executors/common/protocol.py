@@ -76,6 +76,8 @@ class BootMessage:
         slot: index of the child's slot: its cell of the flag page, its task log.
         sys_path, argv: of the worker, to become the child's own.
         function, worker_data: pickled; unpickled once in each child.
+        authkey: of multiprocessing, which lets children talk to a manager of the worker; None: the
+            worker does not use multiprocessing.
         main: how the child finds the main program, see ``main_module``; None: it can't.
         crash_file: file for crash tracebacks, see ``flag_page``.
         lifeline: pipe that closes when the worker ends, see ``child.lifeline``.
@@ -93,6 +95,7 @@ class BootMessage:
         *,
         sys_path: list[str],
         argv: list[str],
+        authkey: bytes | None,
         function: bytes,
         worker_data: bytes,
         main: tuple[str, str] | None,
@@ -108,6 +111,7 @@ class BootMessage:
         self.slot = slot
         self.sys_path = sys_path
         self.argv = argv
+        self.authkey = authkey
         self.function = function
         self.worker_data = worker_data
         self.main = main

@@ -22,6 +22,7 @@ import threading
 from typing import Any
 
 from cloud_tasks.executors.base import ExecutorOptions
+from cloud_tasks.system.shortage import start_thread
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class LogReceiver:
         self._close_lock = threading.Lock()
         self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="cloud_tasks-logs", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
 
     def fileno(self) -> int:
         """Return the descriptor of the sending end, for children to inherit."""

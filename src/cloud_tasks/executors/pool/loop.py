@@ -381,7 +381,7 @@ class PoolLoop:
         self._resolve_dead(child, code)
         if state is State.BOOTING:
             reason = child.boot_error or f"it ended with exit code {code}"
-            self._on_boot_failure(child.slot, reason)
+            self._on_boot_failure(child.slot, reason, code)
         for dependent in self._processes.dependents(child):
             dependent.state = State.KILLED
             self.on_exit(dependent)
@@ -428,10 +428,12 @@ class PoolLoop:
             self._processes.kill(child)
         self._scheduler.reassign(child)
 
-    def _on_boot_failure(self, slot: Slot, reason: str) -> None:
+    def _on_boot_failure(self, slot: Slot, reason: str, code: int | None) -> None:
         if self._scheduler.closed:
             return
-        broken = self._processes.on_boot_failure(slot, reason)
+        children = (other.child for other in self._scheduler.slots)
+        working = any(c is not None and c.state in (State.IDLE, State.BUSY) for c in children)
+        broken = self._processes.on_boot_failure(slot, reason, code, working=working)
         self._scheduler.wake_by(slot.retry_at)
         if broken is not None:
             self._break(broken)

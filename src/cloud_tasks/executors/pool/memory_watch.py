@@ -10,6 +10,7 @@ from functools import partial
 
 from cloud_tasks.executors.pool.loop import PoolLoop
 from cloud_tasks.system import machine, processes
+from cloud_tasks.system.shortage import start_thread
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class MemoryWatch:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        start_thread(self._thread)
 
     def stop(self) -> None:
         """End the thread; blocks until it has."""

@@ -16,7 +16,6 @@ and ``orphan_killer`` see that no process is left.
 
 from __future__ import annotations
 
-import abc
 import atexit
 import itertools
 import logging
@@ -39,6 +38,7 @@ from cloud_tasks.executors.common.call import Reply, describe
 from cloud_tasks.executors.common.flag_page import WorkerPage
 from cloud_tasks.executors.common.main_module import GUARD_TEXT, is_loading
 from cloud_tasks.executors.function import FunctionSpec, serialise, serialise_worker_data
+from cloud_tasks.executors.pool import launcher
 from cloud_tasks.executors.pool.crash_info import CrashCollector
 from cloud_tasks.executors.pool.log_receiver import LogReceiver, open_receiver
 from cloud_tasks.executors.pool.loop import PoolLoop
@@ -51,6 +51,8 @@ from cloud_tasks.executors.pool.state import Descriptors, Handle, Job
 from cloud_tasks.executors.pool.watchdog import Lifeline
 from cloud_tasks.outcome import Outcome
 from cloud_tasks.system import machine
+from cloud_tasks.system.processes import fill_standard_descriptors
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Task
 from cloud_tasks.worker_data import WorkerData
 
@@ -61,7 +63,7 @@ logger = logging.getLogger(__name__)
 _RESERVE = 26
 
 
-class SlotPool(Executor, abc.ABC):
+class SlotPool(Executor):
     """N child processes; a subclass says how one is started and how long it lives."""
 
     capabilities = Capabilities(
@@ -75,6 +77,8 @@ class SlotPool(Executor, abc.ABC):
     reused: ClassVar[bool]
     #: Descriptors of the worker that one slot takes.
     descriptors_per_slot: ClassVar[int]
+    #: Module of ``executors.child`` whose ``main`` each started process runs.
+    child_module: ClassVar[str] = "main"
     #: Starts and reaps the processes.
     processes: ClassVar[type[ChildProcesses]] = ChildProcesses
 
@@ -85,24 +89,23 @@ class SlotPool(Executor, abc.ABC):
         self._closed = False
         self._numbers = itertools.count(1)
 
-    # -- for subclasses
-
     def _prepare(self) -> None:
-        """Import what starting a process needs, and check that it can be done here.
+        """Check that processes can be started here.
 
         Raises:
-            ConfigurationError: it can't.
+            ConfigurationError: they can't.
         """
+        launcher.check_executable()
 
-    @abc.abstractmethod
     def _launch(
         self, end: socket.socket, cookie: bytes, inherited: Descriptors, environment: dict[str, str]
     ) -> Handle:
-        """Start a process that runs ``child.main`` on *end*, with *environment* added.
+        """Start a process that runs ``main`` of :attr:`child_module` on *end*.
 
         Raises:
             OSError: no process or descriptor is to be had.
         """
+        return launcher.Interpreter(self.child_module, end, cookie, inherited, environment)
 
     # -- starting
 
@@ -129,6 +132,7 @@ class SlotPool(Executor, abc.ABC):
         payload = function.pickled()
         data = serialise_worker_data(worker_data, function.main)
         self._prepare()
+        fill_standard_descriptors()
         self._on_broken = options.on_broken
         self.slots = self._affordable(options.slots)
         # Children write task logs, and may have another current folder.
@@ -143,7 +147,7 @@ class SlotPool(Executor, abc.ABC):
             (crashes.warn_of_log_error, self._children.kill_stopped_watchdog),
         )
         self._thread = threading.Thread(target=self._run, name="cloud_tasks-pool", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
         self._memory_watch.start()
         # Without it, multiprocessing's exit handler would wait for children that wait for us.
         atexit.register(self.shutdown)
@@ -156,9 +160,10 @@ class SlotPool(Executor, abc.ABC):
             protocol.BootMessage,
             sys_path=list(sys.path),
             argv=list(sys.argv),
+            authkey=_authkey(),
             function=function,
             worker_data=worker_data,
-            main=self._main,
+            main=None if self._main is None else (self._main.how, self._main.where),
             crash_file=self._page.crash_file,
             lifeline=lifeline.file,
             tracker=shared_tracker().file,
@@ -299,6 +304,12 @@ class SlotPool(Executor, abc.ABC):
         atexit.unregister(self.shutdown)
         self._memory_watch.stop()
         self._release_shared()
+
+
+def _authkey() -> bytes | None:
+    """Return multiprocessing's key of this process; None if it is not in use, so has made none."""
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else bytes(module.current_process().authkey)
 
 
 def _unsendable(error: BaseException) -> Future[Outcome]:

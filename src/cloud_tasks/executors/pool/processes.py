@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.protocol import MARK
+from cloud_tasks.executors.pool.boot_failures import BootFailures
 from cloud_tasks.executors.pool.channel import Channel
 from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
 from cloud_tasks.executors.pool.pipelining import open_permits
@@ -34,6 +35,7 @@ from cloud_tasks.executors.pool.shared_tracker import shared_tracker
 from cloud_tasks.executors.pool.state import Child, ChildEvent, Descriptors, Handle, Slot, State
 from cloud_tasks.executors.pool.watchdog import Lifeline, Watchdog
 from cloud_tasks.system import processes
+from cloud_tasks.system.shortage import wait_out
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,6 @@ logger = logging.getLogger(__name__)
 #: a process that runs ``child.main`` there.
 Launch = Callable[[socket.socket, bytes, Descriptors, dict[str, str]], Handle]
 
-#: Seconds until the first repeat after a child died at boot; doubles up to the longest.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-#: Number of deaths at boot in a row after which the pool is broken.
-MAX_BOOT_DEATHS = 5
 #: Seconds that importing the user's module may take.
 BOOT_LIMIT = 600.0
 #: Seconds that killed children may take to end when the pool closes.
@@ -73,7 +71,6 @@ class ChildProcesses:
         alive: all children that have not been reaped.
         by_socket: the children by the descriptor of their socket.
         by_watch: the children by the descriptor that reports their death.
-        boot_deaths: number of children in a row that died before they were ready.
     """
 
     def __init__(
@@ -106,7 +103,7 @@ class ChildProcesses:
         self.alive: set[Child] = set()
         self.by_socket: dict[int, Child] = {}
         self.by_watch: dict[int, Child] = {}
-        self.boot_deaths = 0
+        self._boot_failures = BootFailures()
         self._warned: set[str] = set()
 
     def open(self) -> None:
@@ -115,7 +112,7 @@ class ChildProcesses:
         Raises:
             OSError: no process or descriptor is to be had.
         """
-        self._watchdog.start()
+        wait_out(self._watchdog.start, "no process could be started")
         self._watch_watchdog()
         self._watch_tracker()
 
@@ -220,24 +217,18 @@ class ChildProcesses:
 
     def on_ready(self, child: Child) -> None:
         """Record that *child* has booted."""
-        self.boot_deaths = 0
+        self._boot_failures.on_ready()
 
-    def on_boot_failure(self, slot: Slot, reason: str) -> str | None:
-        """Record a death at boot and delay the slot's next process, longer each time.
+    def on_boot_failure(
+        self, slot: Slot, reason: str, code: int | None, *, working: bool
+    ) -> str | None:
+        """Delay the slot's next process; return why the pool is broken, if it is.
 
-        Returns why the pool is broken, once too many children have died at boot in a row.
+        The arguments are those of ``BootFailures.record``.
         """
-        last_line = reason.strip().rpartition("\n")[2]
-        # The whole traceback once is enough.
-        logger.warning(
-            "a child process did not get ready: %s", last_line if self.boot_deaths else reason
-        )
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self.boot_deaths)
-        slot.retry_at = time.monotonic() + pause
-        self.boot_deaths += 1
-        if self.boot_deaths < MAX_BOOT_DEATHS:
-            return None
-        return f"{MAX_BOOT_DEATHS} child processes in a row did not get ready: {last_line}"
+        broken = self._boot_failures.record(reason, code, working=working)
+        slot.retry_at = self._boot_failures.retry_at
+        return broken
 
     def warn_once(self, sentence: str) -> None:
         """Log a warning of a booting child, once however many children send it."""

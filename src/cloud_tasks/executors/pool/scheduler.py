@@ -39,7 +39,7 @@ class Scheduler:
     Args:
         slots: number of slots.
         reused: a child runs job after job; else one, and a spare boots meanwhile.
-        on_boot_failure: called with a slot and the reason if no process could be started.
+        on_boot_failure: called with a slot, the reason and None if no process could be started.
         end_job: called with a child, its job and the outcome if that is overdue.
         on_exit: called with a child found dead, where nothing reports deaths.
 
@@ -59,7 +59,7 @@ class Scheduler:
         flags: FlagPage,
         *,
         reused: bool,
-        on_boot_failure: Callable[[Slot, str], None],
+        on_boot_failure: Callable[[Slot, str, int | None], None],
         end_job: Callable[[Child, Job, Outcome], None],
         on_exit: Callable[[Child], None],
     ) -> None:
@@ -193,7 +193,7 @@ class Scheduler:
         try:
             child = self._processes.start(slot)
         except OSError as error:
-            self._on_boot_failure(slot, f"no process could be started: {error}")
+            self._on_boot_failure(slot, f"no process could be started: {error}", None)
             return False
         self.wake_by(child.deadline)
         if slot.child is None:

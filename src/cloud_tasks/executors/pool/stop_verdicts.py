@@ -12,6 +12,7 @@ free meanwhile. All of it is in the pool's thread.
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -25,6 +26,9 @@ _STOP_SIGNALS = tuple(
 )
 #: Exit codes of a process that such a signal has ended, or that says so of itself as shells do.
 _EXIT_CODES = frozenset(code for n in _STOP_SIGNALS for code in (-n, 128 + n))
+#: A process that the task had started got the signal before the task's own did, as subprocess and
+#: loky say it.
+_HELPER_DIED = re.compile(r"\bSIG(TERM|HUP)\b|exit status (143|129)\b")
 
 
 class StopVerdicts:
@@ -80,8 +84,10 @@ def _may_be_stopped(job: Job, outcome: Outcome) -> bool:
     match outcome:
         case Exited(exit_code=code):
             return job.signalled or code in _EXIT_CODES
-        case Raised(exc_type=name):
-            return job.signalled or name == "KeyboardInterrupt"
+        case Raised(exc_type=name, message=message):
+            if job.signalled or name in ("KeyboardInterrupt", "BrokenProcessPool"):
+                return True
+            return _HELPER_DIED.search(message) is not None
         case _:
             return False
 

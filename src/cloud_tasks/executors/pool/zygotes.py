@@ -23,6 +23,7 @@ import socket
 from typing import Any
 
 from cloud_tasks.executors.common import fork_protocol, protocol
+from cloud_tasks.executors.pool.boot_failures import ZYGOTE_LOST
 from cloud_tasks.executors.pool.channel import Channel
 from cloud_tasks.executors.pool.processes import ChildProcesses
 from cloud_tasks.executors.pool.state import Child, ChildEvent, Descriptors, Handle, Slot, State
@@ -160,7 +161,8 @@ class ForkingProcesses(ChildProcesses):
             processes.kill_group(value)
             return []
         if kind == fork_protocol.FAILED:
-            child.boot_error = f"no process could be forked: {os.strerror(value)}"
+            error = OSError(value, os.strerror(value))
+            child.boot_error = f"no process could be forked: {error}"
         else:
             handle.code, handle.reported = value, True
         return [(child, ChildEvent.DIED)]
@@ -221,7 +223,7 @@ class ForkingProcesses(ChildProcesses):
         if not zygote.forked and zygote.orphans_of is not None:
             super()._kill_orphans(zygote.child, zygote.orphans_of)
         if not child.handle.reported:
-            child.boot_error = "its zygote was lost"
+            child.boot_error = ZYGOTE_LOST
             return None
         return child.handle.code
 

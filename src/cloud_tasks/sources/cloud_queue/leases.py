@@ -16,6 +16,7 @@ from cloud_tasks.clock import Clock
 from cloud_tasks.errors import QueueError
 from cloud_tasks.queues.base import Message
 from cloud_tasks.queues.retrying import RetryingQueue
+from cloud_tasks.system.shortage import start_thread
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Leases:
 
     def start(self) -> None:
         """Start the thread that extends leases."""
-        self._extender.start()
+        start_thread(self._extender)
 
     def stop(self) -> None:
         """Stop extending; blocks while an extension is under way."""

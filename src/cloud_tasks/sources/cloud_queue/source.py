@@ -41,6 +41,7 @@ from cloud_tasks.sources.cloud_queue.messages import to_delivery
 from cloud_tasks.sources.cloud_queue.prefetch import PrefetchBuffer, PrefetchPolicy
 from cloud_tasks.sources.cloud_queue.settler import Settler
 from cloud_tasks.sources.entries import raised
+from cloud_tasks.system.shortage import start_thread
 from cloud_tasks.task import Batch, Delivery, Malformed
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class QueueSource(TaskSource):
             return
         self._buffer.busy(until=self._clock.monotonic())
         self._leases.start()
-        self._receiver.start()
+        start_thread(self._receiver)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages of *deliveries*; blocks, no longer than the leases last."""

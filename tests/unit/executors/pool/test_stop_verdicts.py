@@ -9,7 +9,16 @@ from cloud_tasks.outcome import Aborted, Completed, Exited, Measures, Outcome, R
 MEASURES = Measures(3, 1.5)
 #: Ends that a stop signal may have caused.
 DOUBTFUL = [*(Exited(code, None, MEASURES) for code in (-15, 143, -1, 129, -2, 130))]
-DOUBTFUL_RAISED = [Raised("KeyboardInterrupt", "", "", MEASURES)]
+DOUBTFUL_RAISED = [
+    Raised(name, message, "", MEASURES)
+    for name, message in (
+        ("KeyboardInterrupt", ""),
+        ("BrokenProcessPool", "A process in the process pool was terminated abruptly"),
+        ("CalledProcessError", "Command 'x' died with <Signals.SIGTERM: 15>."),
+        ("CalledProcessError", "Command 'sh' returned non-zero exit status 143."),
+        ("TerminatedWorkerError", "The exit codes of the workers are {SIGTERM(-15)}"),
+    )
+]
 #: Ends that only a task can have had by one that got the signal itself.
 OWN = [Exited(1, None, MEASURES), Exited(-11, None, MEASURES), Raised("ValueError", "", "")]
 #: Ends that no stop signal causes.
