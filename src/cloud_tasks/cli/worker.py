@@ -91,11 +91,11 @@ def _check_name(folder: Path, module_name: str) -> None:
     mine = next((place for place in places if place.exists()), None)
     if mine is None:
         return
-    loaded = getattr(sys.modules.get(top), "__file__", None)
-    if loaded is not None and Path(loaded).resolve() == mine.resolve():
+    origin = getattr(sys.modules.get(top), "__file__", None)
+    if origin is not None and Path(origin).resolve() == mine.resolve():
         return
     if top in sys.stdlib_module_names or top in sys.modules:
-        whose = "the standard library" if top in sys.stdlib_module_names else f"{loaded}"
+        whose = "the standard library" if top in sys.stdlib_module_names else f"{origin}"
         raise ConfigurationError(
             f"{mine} has the name of a module of {whose}, which is found in its place: rename it"
         )

@@ -66,16 +66,16 @@ def signal_handlers(
 def _dispositions(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
     """Set *handlers*, and what a run needs of SIGCHLD and SIGPIPE, while the context lasts."""
     stay = [getattr(signal, name) for name in _MAY_BE_IGNORED if hasattr(signal, name)]
-    wanted = {
+    handlers = {
         number: handler
         for number, handler in handlers.items()
         if not (number in stay and signal.getsignal(number) is signal.SIG_IGN)
     }
     if hasattr(signal, "SIGPIPE"):
-        wanted[signal.SIGPIPE] = signal.SIG_IGN
+        handlers[signal.SIGPIPE] = signal.SIG_IGN
     if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        wanted[signal.SIGCHLD] = signal.SIG_DFL
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        handlers[signal.SIGCHLD] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -9,9 +9,9 @@ leave part of a line: a disk that is full, where :func:`append` takes back what 
 crash in the middle of a write, which is mended when the file is next opened. Other programs may
 cut, remove or replace the file meanwhile, as those that rotate logs do: :class:`OwnPart` notices.
 
-Folders may be shared, and then somebody else can make a symbolic link of a name that is known
-beforehand. A file that this package names is never written through a link (``follow=False``); one
-that the user names is.
+In a shared folder, another user can make a symbolic link of a name that is known beforehand. A file
+that this package names is never written through a link (``follow=False``); one that the user names
+is.
 
 Every function works on a descriptor or a path, may block on the disk, and raises ``OSError``: the
 caller turns that into a sentence about its own file. No function knows another's state, so any
@@ -129,7 +129,7 @@ def read_at(descriptor: int, start: int, length: int) -> bytes:
 class OwnPart:
     """The bytes of an open file that must stay: those it had when we opened it, and ours.
 
-    A check costs one ``fstat(2)`` while nobody else appends. That others append is no loss.
+    A check costs one ``fstat(2)`` while no other program appends. Their appending is no loss.
 
     Attributes:
         end: offset behind the last byte that must stay.

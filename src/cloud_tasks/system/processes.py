@@ -148,7 +148,7 @@ def tree_memory(pid: int) -> int:
     """Return the bytes of memory that *pid* and all processes below it use; 0 if it is gone.
 
     On Linux, pages that several of them share count once, and pages of mapped files do not count:
-    the kernel drops them when it needs room, so they keep nobody else from memory.
+    the kernel drops them when it needs room, so they keep no other process from memory.
 
     Raises:
         OSError: no descriptor is left to read them with.
@@ -173,8 +173,8 @@ def _memory(process: psutil.Process, *, shared_with_others: bool) -> int:
         lines = Path(f"/proc/{process.pid}/{name}").read_bytes().splitlines()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
-    wanted = (f"{prefix}Anon:".encode(), f"{prefix}Shmem:".encode())
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(wanted))
+    names = (f"{prefix}Anon:".encode(), f"{prefix}Shmem:".encode())
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
 
 
 def own_memory(pid: int) -> int:

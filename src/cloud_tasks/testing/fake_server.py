@@ -84,8 +84,8 @@ class Stored:
     def duplicate(self, n: int) -> None:
         """Add a visible second copy of the first *n* messages, leased or not."""
         with self._server.changed:
-            again = [Copy(c.message_id, c.body, c.key) for c in list(self.copies)[:n]]
-            self.copies += again
+            copies = [Copy(c.message_id, c.body, c.key) for c in list(self.copies)[:n]]
+            self.copies += copies
             self._server.changed.notify_all()
 
     def lose_leases(self) -> None:

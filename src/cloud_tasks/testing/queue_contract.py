@@ -120,8 +120,8 @@ class QueueContract(QueueRequests):
         put(queue, ["a", "b", "c"])
         held = take(queue, 3)
         assert queue.release(held[:2]) == []
-        again = take(other, 2)
-        assert {m.message_id for m in again} == {m.message_id for m in held[:2]}
+        second = take(other, 2)
+        assert {m.message_id for m in second} == {m.message_id for m in held[:2]}
         assert arrivals(other, 1, within=0.5) == []
 
     def test_a_delayed_release_keeps_it_back(

@@ -52,9 +52,9 @@ class QueueRequests(QueueHarness):
         held = take(queue, n)
         assert queue.extend(held, LONG) == []
         assert queue.release(held) == []
-        again = take(other, n)
-        assert sorted(int(m.body) for m in again) == list(range(n))
-        assert other.ack(again) == []
+        second = take(other, n)
+        assert sorted(int(m.body) for m in second) == list(range(n))
+        assert other.ack(second) == []
         assert arrivals(queue, 1, within=1.0) == []
         assert queue.requests["send"] >= math.ceil(n / limits.send)
         for requests in (queue.requests["extend"], queue.requests["release"]):

@@ -167,10 +167,10 @@ class SourceContract:
         source = self.requeuing(1, tmp_path)
         (first,) = receive(source, 1)
         source.release([first])
-        (again,) = receive(source, 1)
-        assert again.task == first.task
-        assert (first.attempt, again.attempt) in {(1, 2), (None, None)}
-        source.ack([again])
+        (second,) = receive(source, 1)
+        assert second.task == first.task
+        assert (first.attempt, second.attempt) in {(1, 2), (None, None)}
+        source.ack([second])
         assert source.receive(1).ended
         source.close()
 

@@ -50,7 +50,7 @@ _MAX_TRACEBACK = 16 * 1024
 
 
 class PageAddress:
-    """What another process needs to open a page that it has not inherited. Sent pickled."""
+    """The address of a page for a process that has not inherited it. Sent pickled."""
 
     def __init__(self, page: WorkerFile, token: bytes) -> None:
         self.page = page

@@ -23,7 +23,7 @@ GUARD_TEXT = (
 NAMES = ("__main__", "__mp_main__")
 
 _loading = False
-_loaded = False
+_is_loaded = False
 
 
 def is_loading() -> bool:
@@ -37,8 +37,8 @@ def load_main(how: str, where: str) -> None:
     *how* is ``module`` for a program that is run by its module's name, ``path`` for a script, a
     folder or a zip file.
     """
-    global _loading, _loaded
-    if _loaded:
+    global _loading, _is_loaded
+    if _is_loaded:
         return
     import runpy
 
@@ -51,7 +51,7 @@ def load_main(how: str, where: str) -> None:
             content = runpy.run_path(where, run_name="__mp_main__")
     finally:
         _loading = False
-    _loaded = True
+    _is_loaded = True
     module.__dict__.update(content)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     _rename_home(content)

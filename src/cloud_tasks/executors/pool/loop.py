@@ -374,14 +374,14 @@ class PoolLoop:
         child.depth = depth_for(outcome.measures.run_time)
         if child.recalled and replied.number == child.recall_barrier:
             child.recalled = False
-        following = child.jobs[0] if child.jobs else None
-        if following is not None:
-            following.assigned_at = following.assigned_at or now
-            child.deadline = now + following.max_runtime
+        next_job = child.jobs[0] if child.jobs else None
+        if next_job is not None:
+            next_job.assigned_at = next_job.assigned_at or now
+            child.deadline = now + next_job.max_runtime
             self._scheduler.wake_by(child.deadline)
         if not self._scheduler.closed:
             self._scheduler.assign(child)
-        elif following is None:
+        elif next_job is None:
             self._request_exit(child)
 
     # -- endings

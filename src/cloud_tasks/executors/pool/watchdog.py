@@ -213,8 +213,8 @@ class Watchdog:
     def kill_if_stopped(self) -> None:
         """Kill a watchdog that was stopped, for it to be replaced: it would not see our end.
 
-        Not at the first look, because whoever stops and continues all processes together may have
-        continued this one earlier. Any thread may call this, again and again.
+        Not at the first look, because a program that stops and continues all processes together may
+        have continued this one earlier. Any thread may call this, as often as it likes.
         """
         with self._lock:
             if self._closed:

@@ -23,7 +23,7 @@ MAX_SLOTS = 4096
 
 @dataclass(slots=True)
 class WorkerTally:
-    """What the log tells about one worker; times are seconds since the epoch, None: not told.
+    """The record of one worker in the log; times are seconds since the epoch, None: not told.
 
     Attributes:
         host: its name.
@@ -51,7 +51,7 @@ class WorkerTally:
 
     @property
     def life(self) -> tuple[float, float]:
-        """Beginning and end of it, as far as the log tells."""
+        """The times of its start and its end, as far as the log has them."""
         begin = min(self.first, self.earliest) if self.started is None else self.started
         end = max(self.last, self.latest) if self.stopped is None else self.stopped
         return begin, max(begin, end)

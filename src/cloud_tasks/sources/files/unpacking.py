@@ -104,8 +104,8 @@ class Unpacked(io.RawIOBase):
         # Another member is looked for only when more bytes are needed, because on a pipe that may
         # block for long.
         while not self._member.eof or self._next_member(self._member.unused_data):
-            wanted = self._member.needs_input
-            data = self._packed.read() if wanted else b""
+            needs_input = self._member.needs_input
+            data = self._packed.read() if needs_input else b""
             try:
                 piece: bytes = self._member.decompress(data, size if size > 0 else CHUNK)
             except Exception as error:
@@ -115,7 +115,7 @@ class Unpacked(io.RawIOBase):
                 ) from error
             if piece:
                 return piece
-            if wanted and not data and not self._member.eof:
+            if needs_input and not data and not self._member.eof:
                 raise TaskFormatError(
                     f"{self._packed.name} ends in the middle of its compressed data: "
                     "it was cut off, make it again"

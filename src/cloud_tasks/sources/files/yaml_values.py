@@ -123,13 +123,13 @@ class YamlValues:
                 key = self._scalar(event)
             if key in mapping:
                 self._twice.append((mapping, key))
-            following = next_event()
-            if type(following) is not ScalarEvent:
-                mapping[key] = self.value(following, depth + 1)
+            event = next_event()
+            if type(event) is not ScalarEvent:
+                mapping[key] = self.value(event, depth + 1)
             elif depth == 1 and key == "task_id":
-                mapping[key] = self._id(following)
+                mapping[key] = self._id(event)
             else:
-                mapping[key] = self._scalar(following)
+                mapping[key] = self._scalar(event)
         return mapping
 
     def _id(self, event: Any) -> Any:
