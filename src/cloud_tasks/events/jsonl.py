@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: Bytes; a longer last line is not read to check whether it is whole.
 _LONGEST_TAIL = 128 * 2**20
+#: Seconds that another worker may take from the first byte of a write to the last. A file grows in
+#: the middle of a write, and a kernel may suspend the writer there.
+_WRITE_TIME = 1.0
 
 
 class JsonlSink(EventSink):
@@ -101,7 +104,7 @@ class JsonlSink(EventSink):
                 alone = lock(self._descriptor)
             except BlockingIOError:
                 alone = False
-            self._starts_torn = not alone
+            self._starts_torn = not alone and self._stays_torn()
             if alone:
                 try:
                     self._end_last_line()
@@ -189,10 +192,20 @@ class JsonlSink(EventSink):
             # The beginning of its line may be gone: the caller has all of the line.
             self._rest = b""
             self._report_cut(size)
-        # Also after a worker that shares the file was killed in the middle of its write. If it is
-        # still writing, there is an empty line, which no reader counts.
         if not self._rest:
-            self._starts_torn = is_torn(self._descriptor)
+            self._starts_torn = self._stays_torn()
+
+    def _stays_torn(self) -> bool:
+        """Tell whether the last line has no end, and no worker that shares the file is writing it.
+
+        Such a line is left by a worker that was killed in the middle of its write.
+        """
+        deadline = time.monotonic() + _WRITE_TIME
+        while is_torn(self._descriptor):
+            if time.monotonic() >= deadline:
+                return True
+            time.sleep(0.001)
+        return False
 
     def _check_name(self, ours: os.stat_result) -> None:
         """Notice once in a period that the file, which keeps its events, has another name now."""
