@@ -22,8 +22,8 @@ from cloud_tasks.queues.retrying import RetryingQueue
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks while there are messages, at least and at most; in between a quarter
-#: of the lease. Each look is a request.
+#: Seconds from one look to the next while there are messages, at first and at most: each look is a
+#: request, so they double while other workers work.
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 1.0, 30.0
 #: Longest time in seconds for which a message that nobody holds is hidden: a retry's pause, and
 #: that of a task that could not be moved to the dead-letter queue.
@@ -42,10 +42,10 @@ class DoneCheck:
         self._queue = queue
         self._lease = lease
         self._clock = clock
-        self._interval = min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, lease / 4))
+        self._interval = _SHORTEST_INTERVAL
         self._silence = max(lease, _LONGEST_DELAY) + _MARGIN
         self._countable = True
-        self._next_look = 0.0
+        self._last_look = self._next_look = 0.0
         #: When an estimate of 0 was seen first.
         self._empty_since: float | None = None
         #: When the silence began, and when it was last checked; None if it has not begun.
@@ -63,6 +63,8 @@ class DoneCheck:
     def busy(self) -> None:
         """Record that a message came, or that this worker holds one."""
         self._empty_since = self._silent_since = None
+        self._interval = _SHORTEST_INTERVAL
+        self._next_look = self._last_look + self._interval
 
     def is_done(self) -> bool:
         """Return whether the job is done; may make a request.
@@ -89,9 +91,10 @@ class DoneCheck:
             # Reported by the queue. Receiving waits for as long as it takes.
             self._next_look = self._clock.monotonic() + self._interval
             return False
-        now = self._clock.monotonic()
+        now = self._last_look = self._clock.monotonic()
         self._next_look = now + self._interval
         if left is None or left > 0:
+            self._interval = min(2 * self._interval, _LONGEST_INTERVAL)
             self._empty_since = None
             return False
         if self._empty_since is None:
