@@ -20,6 +20,14 @@ from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 pytestmark = pytest.mark.interpreter
 
 
+def slow(value: Any) -> Any:
+    """Return *value* as a parameter for ``tox -e full`` only: each of these takes seconds.
+
+    A signal is judged 2 s after it came, and its outcome told up to 2 s later.
+    """
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def stopping(new_executor: Callable[[], Executor]) -> Iterator[Pool]:
     """A pool that a test may ask to stop, with one slot."""
@@ -45,7 +53,7 @@ class Held:
         return self.future.result(WAIT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, slow(signal.SIGHUP)])
 def test_a_task_goes_on_when_the_worker_is_stopping_too(
     stopping: Pool, tmp_path: Path, number: int
 ) -> None:
@@ -87,7 +95,7 @@ def test_a_task_that_fails_by_itself_while_the_worker_stops_has_failed(
     assert outcome.exit_code == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, slow(signal.SIGHUP)])
 def test_a_signal_for_one_process_ends_its_task_alone(
     pool: Pool, tmp_path: Path, number: int
 ) -> None:
@@ -108,7 +116,7 @@ def test_a_handler_of_the_tasks_own_works(pool: Pool) -> None:
     assert isinstance(outcome, Completed)
 
 
-@pytest.mark.parametrize("end", [0, 1, "raise"])
+@pytest.mark.parametrize("end", [0, slow(1), slow("raise")])
 def test_a_task_that_gives_up_in_a_handler_of_its_own_is_handed_back(
     stopping: Pool, tmp_path: Path, end: object
 ) -> None:
@@ -121,7 +129,7 @@ def test_a_task_that_gives_up_in_a_handler_of_its_own_is_handed_back(
 
 
 @pytest.mark.parametrize("asked", [False, True])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", slow("spawn")])
 def test_processes_of_a_task_die_of_sigterm_as_ever(
     stopping: Pool, asked: bool, method: str
 ) -> None:
