@@ -186,6 +186,16 @@ def test_the_check_names_bad_entries_by_position(tmp_path: Path) -> None:
     assert "line 2" in told["problems"][0]["position"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_the_check_shows_no_secret_of_an_address(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    address = "http://joe:open-sesame@127.0.0.1:1/tasks.json?X-Amz-Signature=0a1b2c3d"
+    done = run_here("check", address, *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "http://***@127.0.0.1:1/tasks.json" in done.stdout
+    assert "open-sesame" not in done.stdout + done.stderr
+    assert "0a1b2c3d" not in done.stdout + done.stderr
+
+
 def test_the_check_says_where_a_file_is_cut(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('[{"task_id": "a", "data": {}}, {"task_')
     done = run_here("check", "cut.json", cwd=tmp_path)

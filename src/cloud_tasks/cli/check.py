@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 
 from cloud_tasks.errors import SourceError
+from cloud_tasks.masking import masked
 from cloud_tasks.sources.files.task_file import FORMATS
 from cloud_tasks.sources.local import make_source
 from cloud_tasks.task import Malformed
@@ -45,7 +46,7 @@ class _Report:
     """The counts and problems of one task file."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = masked(name)
         self.tasks = self.bad = 0
         self.first_id = self.last_id = ""
         self.problems: list[Malformed] = []

@@ -18,7 +18,6 @@ from the watchdog, waits for the end of the lifeline, and continues a watchdog t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -105,6 +104,8 @@ class Lifeline:
     @contextlib.contextmanager
     def for_child(self) -> Iterator[ChildLifeline]:
         """Open the end for a child that is started in the block, and inherits it."""
+        import fcntl  # not on every platform
+
         descriptor = None
         # Linux alone has the signal, and /proc.
         if hasattr(fcntl, "F_SETSIG"):
@@ -137,6 +138,8 @@ class ChildLifeline:
         Before that, the child's own reading from its socket finds out.
         """
         if self.descriptor is not None:
+            import fcntl
+
             with contextlib.suppress(OSError):  # a sandbox may not know these, or it has ended
                 fcntl.fcntl(self.descriptor, fcntl.F_SETOWN, -pid)
                 fcntl.fcntl(self.descriptor, fcntl.F_SETSIG, signal.SIGKILL)
