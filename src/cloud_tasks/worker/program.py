@@ -16,8 +16,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -33,6 +34,7 @@ from cloud_tasks.summary import INTERRUPTED, TASKS_NOT_DONE, TROUBLE, USAGE, Run
 from cloud_tasks.system.processes import fill_standard_descriptors
 from cloud_tasks.worker.banner import print_banner
 from cloud_tasks.worker.build import Plan, build
+from cloud_tasks.worker.orphan_reaper import MainThreadStarts, OrphanReaper
 from cloud_tasks.worker.process_setup import gc_frozen, in_thread, root_logger_set_up
 from cloud_tasks.worker_data import WorkerData
 
@@ -59,14 +61,14 @@ class Program:
 
     async def start(self) -> RunSummary:
         """Run beside the caller's event loop, or in its thread if the executor needs that."""
-        with self._prepared() as (run, screen):
+        with self._prepared(blocking=False) as (run, screen):
             if run.needs_main_thread:
                 return self._run_and_report(run, screen)
             return await in_thread(run, lambda: self._run_and_report(run, screen))
 
     def run(self) -> RunSummary:
         """Run, and block."""
-        with self._prepared() as (run, screen):
+        with self._prepared(blocking=True) as (run, screen):
             return self._run_and_report(run, screen)
 
     def main(self) -> NoReturn:
@@ -108,7 +110,7 @@ class Program:
         return self._run is not None and self._run.blocked_in_source
 
     @contextlib.contextmanager
-    def _prepared(self) -> Iterator[tuple[Run, Console]]:
+    def _prepared(self, *, blocking: bool) -> Iterator[tuple[Run, Console]]:
         """Build the run, with logging and signals set up around it and restored afterwards."""
         if is_loading():
             raise ConfigurationError(GUARD_TEXT)
@@ -128,6 +130,7 @@ class Program:
             print_banner(plan.function.name, plan.source, name, plan.resolved, able)
             self._pass_on_requests()
             stack.enter_context(gc_frozen())
+            stack.enter_context(OrphanReaper(_main_starts_nothing(run, blocking=blocking)))
             yield run, screen
 
     def _start_details(self) -> dict[str, Any]:
@@ -167,3 +170,12 @@ class Program:
             # Checked here, because later the log's level is that before the run.
             self._reported = summary is not None and console.isEnabledFor(logging.INFO)
         return summary
+
+
+def _main_starts_nothing(run: Run, *, blocking: bool) -> Callable[[], bool]:
+    """Return a function that tells whether all processes of the main thread are ours."""
+    if run.needs_main_thread:
+        return lambda: False  # tasks may start some there
+    if blocking and threading.current_thread() is threading.main_thread():
+        return lambda: True
+    return MainThreadStarts().none
