@@ -420,7 +420,8 @@ def test_a_user_without_rights_is_told_of(site: QueueSite) -> None:
     with strict_about_rights(site):
         said = refusal(site.start("--no-event-log-to-queue", **env))
     assert repr(site.name) in said
-    assert "AccessDenied" in said
+    assert "no permission to use" in said
+    assert "is not authorized to perform" in said
     assert key["SecretAccessKey"] not in said
 
 

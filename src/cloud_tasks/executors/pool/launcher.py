@@ -68,9 +68,20 @@ def interpreter_options() -> list[str]:
     ]
     if _is_unbuffered():
         flags.append("-u")
+    if sys.version_info >= (3, 13) and "-P" not in flags and _current_folder_is_gone():
+        # Python 3.13.0 looks there for what may shadow a module, and fails, without this option.
+        flags.append("-P")
     for option, value in sys._xoptions.items():  # documented, in spite of its underscore
         flags += ["-X", option if value is True else f"{option}={value}"]
     return flags + [f"-W{option}" for option in _warning_options()]
+
+
+def _current_folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _is_unbuffered() -> bool:

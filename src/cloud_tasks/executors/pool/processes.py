@@ -99,7 +99,7 @@ class ChildProcesses:
         self._watchdog_watch: int | None = None
         self._tracker = shared_tracker()
         self._tracker_watch: int | None = None
-        self._tracker_wanted: int | None = None
+        self._tracker_requests: int | None = None
         self._orphan_killer = OrphanKiller(self._run_id)
         self.alive: set[Child] = set()
         self.by_socket: dict[int, Child] = {}
@@ -134,7 +134,7 @@ class ChildProcesses:
             self._unwatch_watchdog()
             self._watchdog.replace_if_dead()
             self._watch_watchdog()
-        elif descriptor in (self._tracker_watch, self._tracker_wanted):
+        elif descriptor in (self._tracker_watch, self._tracker_requests):
             self._unwatch_tracker()
             self._tracker.start_if_wanted()
             self._watch_tracker()
@@ -142,9 +142,9 @@ class ChildProcesses:
 
     def _watch_tracker(self) -> None:
         """Watch the end of the tracker, or if there is none, whether one is wanted."""
-        self._tracker_wanted = self._tracker.wanted()
-        if self._tracker_wanted is not None:
-            self._poller.add(self._tracker_wanted)
+        self._tracker_requests = self._tracker.requests()
+        if self._tracker_requests is not None:
+            self._poller.add(self._tracker_requests)
             return
         pid = self._tracker.pid
         self._tracker_watch = None if pid is None else processes.open_death_watch(pid)
@@ -152,12 +152,12 @@ class ChildProcesses:
             self._poller.add(self._tracker_watch)
 
     def _unwatch_tracker(self) -> None:
-        if self._tracker_wanted is not None:
-            self._poller.remove(self._tracker_wanted)
+        if self._tracker_requests is not None:
+            self._poller.remove(self._tracker_requests)
         if self._tracker_watch is not None:
             self._poller.remove(self._tracker_watch)
             os.close(self._tracker_watch)
-        self._tracker_wanted = self._tracker_watch = None
+        self._tracker_requests = self._tracker_watch = None
 
     def kill_stopped_watchdog(self) -> None:
         """Have a watchdog that was stopped replaced; any thread may call this."""

@@ -53,7 +53,7 @@ class SharedTracker:
         """Return whether ``file`` still is the tracker's; the program may have replaced its own."""
         return self._reader is not None or self._writer == _running_tracker()
 
-    def wanted(self) -> int | None:
+    def requests(self) -> int | None:
         """Return a descriptor that is readable when a tracker must be started.
 
         None: there is one, see ``pid``.

@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableError
@@ -24,6 +24,11 @@ _CONNECTIONS = 10
 
 #: Lowest HTTP status that the SDK takes for an error, and lowest of the server's own errors.
 _FIRST_ERROR, _SERVER_FAULT = 300, 500
+
+#: An error in XML: its code, and its message if that follows.
+_XML_ERROR = re.compile(
+    rb"<Code>\s*([\w.]+)\s*</Code>\s*(?:<Message>([ -~]*?)</Message>)?", re.ASCII
+)
 
 #: Part of the host name of AWS's own servers; messages name the region instead of these.
 _AWS = ".amazonaws.com"
@@ -147,17 +152,22 @@ def _make_client(endpoint_url: str | None) -> Any:
     return client
 
 
-def _check_response(members: frozenset[str], response_dict: Mapping[str, Any], **_: Any) -> None:
+def _check_response(members: frozenset[str], response_dict: dict[str, Any], **_: Any) -> None:
     """Raise for a response that isn't SQS's: the SDK takes it for an empty answer, or fails.
 
     A proxy or the login page of a network answers every request so, also with success. *members*
-    are the names that the answer to this operation may have.
+    are the names that the answer to this operation may have. An error in XML, the older protocol
+    of SQS, in which stand-ins of it may answer, is turned into one in JSON.
 
     Raises:
         _NoAnswerError: the body is no JSON object, or one about something else.
     """
     status, body = response_dict["status_code"], response_dict["body"]
     if not body and not members:
+        return
+    if status >= _FIRST_ERROR and (found := _XML_ERROR.search(body)) is not None:
+        error = {"__type": found[1].decode(), "message": (found[2] or b"").decode()}
+        response_dict["body"] = json.dumps(error).encode()
         return
     try:
         answer = json.loads(body)
