@@ -17,8 +17,6 @@ from cloud_tasks.testing import eventually
 from cloud_tasks.testing import executor_tasks as tasks
 from cloud_tasks.testing.executor_harness import WAIT, Pool, running
 
-pytestmark = pytest.mark.interpreter
-
 
 def slow(value: Any) -> Any:
     """Return *value* as a parameter for ``tox -e full`` only: each of these takes seconds.
@@ -76,6 +74,7 @@ def test_a_task_that_fails_of_the_signal_is_handed_back(
     assert isinstance(task.release(), Aborted)
 
 
+@pytest.mark.interpreter
 def test_a_task_that_dies_of_the_signal_is_handed_back(stopping: Pool, tmp_path: Path) -> None:
     task = Held(stopping, tmp_path, end="return", default=True)
     stopping.executor.request_shutdown()
@@ -128,6 +127,7 @@ def test_a_task_that_gives_up_in_a_handler_of_its_own_is_handed_back(
     assert isinstance(future.result(WAIT), Aborted)
 
 
+@pytest.mark.interpreter
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("method", ["fork", slow("spawn")])
 def test_processes_of_a_task_die_of_sigterm_as_ever(

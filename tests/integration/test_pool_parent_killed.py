@@ -15,7 +15,6 @@ from cloud_tasks.testing.executor_harness import AT_ONCE
 
 SITUATIONS = ["plain", "lock held", "watchdog killed", "watchdog stopped", "both killed"]
 
-pytestmark = pytest.mark.interpreter
 
 _PARENT = """
 import psutil

@@ -15,8 +15,6 @@ from cloud_tasks import ConfigurationError, RunSummary, Worker, WorkerData
 from cloud_tasks.executors.inline import InlineExecutor
 from cloud_tasks.summary import StopReason
 
-pytestmark = pytest.mark.interpreter
-
 MIXED = [
     task("good", a=1),
     task("raises", do="raise", text="bad pixel"),

@@ -18,8 +18,6 @@ from cloud_tasks.executors.common import flag_page
 from cloud_tasks.executors.common.flag_page import FlagPage, WorkerPage
 from cloud_tasks.executors.common.worker_files import WorkerFile, identity_or_none
 
-pytestmark = pytest.mark.interpreter
-
 
 @pytest.fixture(params=["memfd", "unlinked file"])
 def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPage]:

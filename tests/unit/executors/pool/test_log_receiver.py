@@ -21,8 +21,6 @@ from cloud_tasks.executors.pool import log_receiver
 from cloud_tasks.executors.pool.log_receiver import LogReceiver
 from cloud_tasks.testing import eventually
 
-pytestmark = pytest.mark.interpreter
-
 WAIT = 20.0
 HERE = log_receiver.__name__
 

@@ -15,8 +15,6 @@ from cloud_tasks.executors.pool.orphan_killer import OrphanKiller
 from cloud_tasks.executors.pool.watchdog import Lifeline, Watchdog
 from cloud_tasks.testing import eventually
 
-pytestmark = pytest.mark.interpreter
-
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 #: A process that was just started may have no environment to be seen yet; this one tells.
 READY = [*SLEEP[:-1], f"print('ready', flush=True); {SLEEP[-1]}"]
