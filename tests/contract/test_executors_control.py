@@ -73,12 +73,12 @@ def test_a_running_task_can_not_be_cancelled(pool: Pool, tmp_path: Path) -> None
         assert not any(future.cancel() for future in futures)
 
 
-@pytest.mark.timeout(300)  # sixty processes, where each task gets a fresh one
+@pytest.mark.timeout(300)  # thirty processes, where each task gets a fresh one
 def test_a_flood_of_aborts_hits_only_its_tasks(pool: Pool, tmp_path: Path) -> None:
     pool.needs("isolates_crashes")
     futures = [
         pool.submit(deaths.notes_pid, task_id=str(n), folder=str(tmp_path), seconds=0.01)
-        for n in range(60)
+        for n in range(30)
     ]
     for future in futures[::6]:
         pool.executor.abort(future, "unlucky")
