@@ -85,3 +85,13 @@ class ExecutorBrokenError(CloudTasksError):
 def unreachable(value: NoReturn) -> NoReturn:
     """Tell the type checker that all cases were handled (``typing.assert_never`` is 3.11+)."""
     raise AssertionError(f"unhandled case: {value!r}")
+
+
+def with_causes(error: BaseException) -> list[BaseException]:
+    """Return *error* and the errors that led to it, the latest first."""
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    return chain

@@ -214,8 +214,7 @@ class JsonlSink(EventSink):
             return
         self._checked = now
         try:
-            there = (self._place or self._path).stat()
-            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            if os.path.samestat((self._place or self._path).stat(), ours):
                 return
         except FileNotFoundError:
             pass

@@ -29,7 +29,8 @@ from typing import Any
 
 from cloud_tasks.executors.base import Capabilities, Executor, ExecutorOptions, LocalFlags
 from cloud_tasks.executors.common import log_setup
-from cloud_tasks.executors.common.call import BadResultError, Interruption, call
+from cloud_tasks.executors.common.call import BadResultError, call
+from cloud_tasks.executors.common.exception_text import Interruption
 from cloud_tasks.executors.function import FunctionSpec
 from cloud_tasks.executors.interrupt import Alarm, DeadlineExceeded, Interrupted
 from cloud_tasks.executors.pool.outcomes import reply_outcome

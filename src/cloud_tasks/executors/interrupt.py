@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from cloud_tasks.executors.common.call import Interruption
+from cloud_tasks.executors.common.exception_text import Interruption
 
 #: Seconds from one signal to the next.
 _REPEAT = 1.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from cloud_tasks.sources.entries import raised
@@ -20,6 +21,16 @@ OnTrouble: TypeAlias = Callable[[str, BaseException], None]
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 
 
+@contextlib.contextmanager
+def _reporting(failure: str, on_trouble: OnTrouble) -> Iterator[None]:
+    """Report whatever the body raises as *failure*, and go on: tasks don't need what it does."""
+    try:
+        yield
+    except BaseException as error:
+        logger.exception("%s", failure)
+        on_trouble(f"{failure}: {raised(error)}", error)
+
+
 def watch_probe(
     probe: TerminationProbe,
     over: threading.Event,
@@ -27,28 +38,21 @@ def watch_probe(
     on_trouble: OnTrouble,
 ) -> None:
     """Call *on_notice* with each notice of *probe*; blocks until a final one, or *over* is set."""
-    try:
+    with _reporting("watching for termination notices failed", on_trouble):
         while (notice := probe.wait(over)) is not None:
             on_notice(notice)
             if notice.final:
                 return
-    except BaseException as error:
-        # Tasks can go on without notices, but not without a worker.
-        logger.exception("watching for termination notices failed")
-        on_trouble(f"watching for termination notices failed: {raised(error)}", error)
 
 
 def send_keepalives(
     period: float, over: threading.Event, send: Callable[[], None], on_trouble: OnTrouble
 ) -> None:
     """Call *send* at once and every *period* seconds; blocks until *over* is set."""
-    try:
+    with _reporting("sending keep-alives failed", on_trouble):
         send()
         while not over.wait(period):
             send()
-    except BaseException as error:
-        logger.exception("sending keep-alives failed")
-        on_trouble(f"sending keep-alives failed: {raised(error)}", error)
 
 
 class InstanceName:
@@ -67,17 +71,13 @@ class InstanceName:
         """Ask until there is an answer; blocks until then, or *over* is set."""
         pause = _FIRST_PAUSE
         try:
-            while self._ask is not None and not over.is_set():
-                self._name = self._ask() or None
-                self._asked.set()
-                if self._name is not None or over.wait(pause):
-                    return
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        except BaseException as error:
-            logger.exception("reading the provider's name of this machine failed")
-            on_trouble(
-                f"reading the provider's name of this machine failed: {raised(error)}", error
-            )
+            with _reporting("reading the provider's name of this machine failed", on_trouble):
+                while self._ask is not None and not over.is_set():
+                    self._name = self._ask() or None
+                    self._asked.set()
+                    if self._name is not None or over.wait(pause):
+                        return
+                    pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self._asked.set()
 

@@ -211,10 +211,9 @@ class LineFile:
 
     def _is_there(self, ours: os.stat_result) -> bool:
         try:
-            there = (self._place or self.path).lstat()
+            return os.path.samestat((self._place or self.path).lstat(), ours)
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def append(self, lines: bytes) -> None:
         """Append *lines*, or nothing, as :func:`append` does."""

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import pytest
 
 from cloud_tasks.events.tracebacks import summarise
-from cloud_tasks.executors.common.call import Interruption, describe, exit_code
-from cloud_tasks.executors.common.exception_text import FAILED, message_of
+from cloud_tasks.executors.common.call import describe, exit_code
+from cloud_tasks.executors.common.exception_text import FAILED, Interruption, message_of
 
 pytestmark = pytest.mark.interpreter
 

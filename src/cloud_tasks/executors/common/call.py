@@ -22,6 +22,7 @@ from contextvars import copy_context
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.exception_text import (
+    Interruption,
     frames_of,
     message_of,
     name_of,
@@ -43,10 +44,6 @@ _MAX_TEXT = 64 * 1024
 #: Levels of nesting that are counted for a message; a cycle has no end.
 _MAX_DEPTH = 100_000
 NOT_MEASURED = math.nan
-
-
-class Interruption(BaseException):
-    """The executor interrupts the running task; never recorded as the task's own exception."""
 
 
 class BadResultError(Exception):

@@ -24,6 +24,10 @@ _DURING = "\nDuring handling of the above exception, another exception occurred:
 _DEEPEST = 20
 
 
+class Interruption(BaseException):
+    """The executor interrupts the running task; never recorded as the task's own exception."""
+
+
 def name_of(error: BaseException) -> str:
     """Return the name of the class of *error*."""
     name: str = vars(type)["__name__"].__get__(type(error))
@@ -88,6 +92,6 @@ def _attempt(make: Callable[[], str], otherwise: str) -> str:
     try:
         return make()
     except BaseException as error:
-        if any(kind.__name__ == "Interruption" for kind in type(error).__mro__):
+        if issubclass(type(error), Interruption):
             raise
         return otherwise

@@ -70,10 +70,14 @@ class BootFailures:
         """
         now = self._clock()
         last_line = reason.strip().rpartition("\n")[2]
-        self._warn(reason, last_line, now)
-        passing = code in _KILLED or last_line == ZYGOTE_LOST or tells_of_shortage(last_line)
         words = _NUMBER.sub("N", last_line)
-        self._equal = 0 if passing else self._equal + 1 if words == self._last else 1
+        is_new = words != self._last
+        if is_new or now >= self._warn_at:  # a like one is warned of once a minute
+            self._warn_at = now + WARNING_PERIOD
+            # The whole traceback once is enough.
+            logger.warning("a child process did not get ready: %s", reason if is_new else last_line)
+        passing = code in _KILLED or last_line == ZYGOTE_LOST or tells_of_shortage(last_line)
+        self._equal = 0 if passing else 1 if is_new else self._equal + 1
         self._last = words
         if working:
             self._since = math.inf
@@ -86,11 +90,3 @@ class BootFailures:
         if now - self._since > PATIENCE:
             return f"no child process got ready for {now - self._since:.0f} s: {last_line}"
         return None
-
-    def _warn(self, reason: str, last_line: str, now: float) -> None:
-        """Warn of a failure, unless a like one was warned of in the last minute."""
-        is_new = _NUMBER.sub("N", last_line) != self._last
-        if is_new or now >= self._warn_at:
-            self._warn_at = now + WARNING_PERIOD
-            # The whole traceback once is enough.
-            logger.warning("a child process did not get ready: %s", reason if is_new else last_line)

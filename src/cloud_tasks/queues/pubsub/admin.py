@@ -9,7 +9,7 @@ from typing import Any
 from cloud_tasks.errors import QueueMissingError, QueueRefusedError
 from cloud_tasks.queues.base import Depth, QueueAdmin, QueueSpec
 from cloud_tasks.queues.pubsub.client import TIMEOUT, Connection
-from cloud_tasks.queues.pubsub.errors import CallError, Side, to_queue_error, unfit
+from cloud_tasks.queues.pubsub.errors import CallError, Side, check_fit, to_queue_error
 from cloud_tasks.queues.pubsub.names import Names
 from cloud_tasks.queues.pubsub.queue import clipped
 
@@ -126,8 +126,7 @@ class PubSubAdmin(QueueAdmin):
                 f"{self._names.project!r} belongs to topic {found.topic!r}, not to its own: delete "
                 "the queue before you create it again"
             )
-        if (problem := unfit(found, self._names)) is not None:
-            raise problem
+        check_fit(found, self._names)
         return True
 
     def depth(self) -> Depth:

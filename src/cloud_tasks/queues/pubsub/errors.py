@@ -101,8 +101,12 @@ def to_queue_error(error: CallError, names: Names, side: Side) -> QueueError:
     return QueueRefusedError(f"Pub/Sub refuses a request for the {where}: {detail}")
 
 
-def unfit(subscription: Any, names: Names) -> QueueRefusedError | None:
-    """Return the error for a subscription of whose messages a worker gets none, or only some."""
+def check_fit(subscription: Any, names: Names) -> None:
+    """Check that a worker gets the messages of *subscription*, and all of them.
+
+    Raises:
+        QueueRefusedError: it gets none, or only some.
+    """
     anew = "delete the queue and create it again with `cloud_tasks load_queue`"
     short = names.subscription.rpartition("/")[2]
     if subscription.detached:
@@ -116,8 +120,8 @@ def unfit(subscription: Any, names: Names) -> QueueRefusedError | None:
     elif _exports(subscription):
         what, remedy = "writes its messages into a table or bucket, so a worker gets none", anew
     else:
-        return None
-    return QueueRefusedError(
+        return
+    raise QueueRefusedError(
         f"the Pub/Sub subscription {short!r} of queue {names.queue!r} in project "
         f"{names.project!r} {what}: {remedy}"
     )

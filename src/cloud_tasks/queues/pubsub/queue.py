@@ -31,8 +31,8 @@ from cloud_tasks.queues.pubsub.errors import (
     CallError,
     NoPermissionError,
     Side,
+    check_fit,
     to_queue_error,
-    unfit,
 )
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,7 @@ class PubSubQueue(MessageQueue):
                 f"{self._names.project!r} belongs to topic {subscription.topic!r}: delete the "
                 "queue and create it again"
             )
-        if (problem := unfit(subscription, self._names)) is not None:
-            raise problem
+        check_fit(subscription, self._names)
         if self._exactly_once and not subscription.enable_exactly_once_delivery:
             logger.warning(
                 "%s was not created for exactly-once delivery: it may deliver a message again",

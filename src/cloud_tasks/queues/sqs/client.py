@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import ssl
@@ -10,7 +9,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from cloud_tasks.errors import QueueError, QueueRefusedError, QueueUnavailableError
+from cloud_tasks.errors import (
+    QueueError,
+    QueueRefusedError,
+    QueueUnavailableError,
+    with_causes,
+)
 from cloud_tasks.queues.sqs import codes
 
 #: Seconds that one receive may wait for a message; SQS allows no more.
@@ -143,26 +147,22 @@ def _make_client(endpoint_url: str | None) -> Any:
             tcp_keepalive=True,
         ),
     )
-    for operation in client.meta.service_model.operation_names:
-        output = client.meta.service_model.operation_model(operation).output_shape
-        members = frozenset() if output is None else frozenset(output.members)
-        client.meta.events.register(
-            f"before-parse.sqs.{operation}", functools.partial(_check_response, members)
-        )
+    client.meta.events.register("before-parse.sqs", _check_response)
     return client
 
 
-def _check_response(members: frozenset[str], response_dict: dict[str, Any], **_: Any) -> None:
+def _check_response(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
     """Raise for a response that isn't SQS's: the SDK takes it for an empty answer, or fails.
 
-    A proxy or the login page of a network answers every request so, also with success. *members*
-    are the names that the answer to this operation may have. An error in XML, the older protocol
-    of SQS, in which stand-ins of it may answer, is turned into one in JSON.
+    A proxy or the login page of a network answers every request so, also with success. An error in
+    XML, the older protocol of SQS, in which stand-ins of it may answer, is turned into one in JSON.
 
     Raises:
         _NoAnswerError: the body is no JSON object, or one about something else.
     """
     status, body = response_dict["status_code"], response_dict["body"]
+    #: The names that the answer to this operation may have.
+    members = getattr(operation_model.output_shape, "members", {})
     if not body and not members:
         return
     if status >= _FIRST_ERROR and (found := _XML_ERROR.search(body)) is not None:
@@ -177,7 +177,7 @@ def _check_response(members: frozenset[str], response_dict: dict[str, Any], **_:
         answer = None
     right = isinstance(answer, dict)
     if right and answer and status < _FIRST_ERROR:
-        right = not members.isdisjoint(answer)
+        right = not members.keys().isdisjoint(answer)
     if not right:
         kind = response_dict["headers"].get("content-type", "no type")
         raise _NoAnswerError(f"HTTP {status}, {len(body):,} bytes of {kind}")
@@ -215,7 +215,7 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
     if isinstance(error, sdk.CredentialRetrievalError | sdk.MetadataRetrievalError | RuntimeError):
         # Credentials of a role: the next request asks for them again.
         return QueueUnavailableError(f"no AWS credentials for {place} at the moment: {error}")
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in with_causes(error)):
         return QueueRefusedError(f"{place} shows a certificate that isn't valid: {_reason(error)}")
     no_answer = (
         sdk.ConnectionError,
@@ -228,17 +228,9 @@ def as_queue_error(error: Exception, place: str) -> QueueError:
     return QueueRefusedError(f"{place} can't be used: {_without_password(str(error))}")
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return *error*, its cause, the cause of that, and so on."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    return chain
-
-
 def _reason(error: Exception) -> str:
     """Return the operating system's reason, else one of ours; the SDK's text holds the URL."""
-    for cause in _causes(error):
+    for cause in with_causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     kind = type(error).__name__

@@ -68,7 +68,6 @@ class Workers:
     def __init__(self, limit: int = MAX_WORKERS) -> None:
         self._limit = limit
         self._workers: dict[tuple[str, str | None], WorkerTally] = {}
-        self._announced = False
 
     def __iter__(self) -> Iterator[WorkerTally]:
         return iter(self._workers.values())
@@ -87,7 +86,6 @@ class Workers:
         one = self._of(host, worker)
         one.earliest, one.latest = min(one.earliest, when), max(one.latest, when)
         if kind == "worker_started":
-            self._announced = True
             one.started = when if one.started is None else min(one.started, when)
         elif kind == "worker_stopped":
             one.stopped = when if one.stopped is None else max(one.stopped, when)
@@ -116,7 +114,7 @@ class Workers:
     @property
     def announced(self) -> bool:
         """True if the log has the start of a worker."""
-        return self._announced
+        return any(one.started is not None for one in self)
 
     def last_beginning(self) -> float | None:
         """Return when the last run began: when a worker began while no other one lived.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cloud_tasks.errors import ConfigurationError, SourceError
+from cloud_tasks.errors import ConfigurationError, SourceError, with_causes
 from cloud_tasks.sources.base import SourceInterrupted
 from cloud_tasks.sources.entries import raised, shown
 
@@ -108,7 +108,7 @@ def _with_known_scheme(url: str, name: str, prefixes: tuple[str, ...]) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return why a file can't be fetched: filecache's own error hides that of the SDK."""
-    for one in _chain(error):
+    for one in with_causes(error):
         status, words = _status(one)
         if status is not None:
             meaning = _STATUS.get(status) or ("the server failed" if status >= 500 else "")
@@ -118,15 +118,6 @@ def _reason(error: BaseException) -> str:
         if advice := _ADVICE.get(type(one).__name__):
             return f"{advice} ({shown(str(one), 200)})"
     return raised(error)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    one: BaseException | None = error
-    while one is not None and one not in seen:
-        seen.append(one)
-        yield one
-        one = one.__cause__ or one.__context__
 
 
 def _status(error: BaseException) -> tuple[int | None, str]:

@@ -9,13 +9,13 @@ import pytest
 
 from cloud_tasks.executors.common import protocol
 from cloud_tasks.executors.common.call import (
-    Interruption,
     Reply,
     UserFunction,
     call,
     find_unencodable,
     replace_nan,
 )
+from cloud_tasks.executors.common.exception_text import Interruption
 from cloud_tasks.worker_data import WorkerData
 
 pytestmark = pytest.mark.interpreter
