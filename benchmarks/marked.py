@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks.checkout import environment, wait_until
+from benchmarks.files import read_events
 
 _NAME = "CLOUD_TASKS_TRIAL"
 #: Seconds that what must not be left may take to end.
@@ -80,6 +83,21 @@ class MarkedWorker:
                     os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.1)
+
+
+def ends_of_tasks(log: Path) -> tuple[list[dict[str, Any]], Counter[str], Counter[str]]:
+    """Return the events of tasks in *log*, and their numbers by task and by type."""
+    events = [e for e in read_events(log) if "task_id" in e] if log.exists() else []
+    return events, Counter(e["task_id"] for e in events), Counter(e["event_type"] for e in events)
+
+
+def count_bad(label: str, count: int, trial: Callable[[], list[str]]) -> int:
+    """Run *trial* that often and print what is wrong each time; return how often anything was."""
+    bad = [wrong for _ in range(count) if (wrong := trial())]
+    for wrong in bad:
+        print("\n  ".join([label, *wrong]))
+    print(f"{label}: {count} trials, {len(bad)} bad", flush=True)
+    return len(bad)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.files import read_events, write_tasks
-from benchmarks.marked import MarkedWorker, marked_worker
+from benchmarks.files import write_tasks
+from benchmarks.marked import MarkedWorker, ends_of_tasks, marked_worker
 
 EXECUTORS = ("loky", "spawn", "forkserver")
 _SLOTS = 4
@@ -55,8 +55,7 @@ def trial(executor: str, tasks: int, kills: int, chance: random.Random) -> bool:
             left = worker.left()
             said = worker.said()
         elapsed = time.monotonic() - began
-        events = [event for event in read_events(log) if "task_id" in event]
-    ends = Counter(event["task_id"] for event in events)
+        events, ends, _ = ends_of_tasks(log)
     kinds = Counter((event["event_type"], event.get("exit_code")) for event in events)
     doubled, lost = sum(n != 1 for n in ends.values()), tasks - len(ends)
     print(f"{executor}: {len(events)} events in {elapsed:.0f} s, {hit} kills, exit code {code}")

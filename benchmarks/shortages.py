@@ -7,8 +7,8 @@ kills   five of its children are killed while they boot
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.files import read_events, write_tasks
-from benchmarks.marked import MarkedWorker, marked_worker
+from benchmarks.files import write_tasks
+from benchmarks.marked import MarkedWorker, count_bad, ends_of_tasks, marked_worker
 
 EXECUTORS = ("loky", "spawn", "forkserver")
 _TASKS = 60
@@ -116,9 +116,7 @@ def trial(kind: str, executor: str, chance: random.Random) -> list[str]:
             code = worker.process.wait(300)
             left = worker.left()
             said = worker.said()
-        events = read_events(log) if log.exists() else []
-    ends = collections.Counter(e["task_id"] for e in events if "task_id" in e)
-    kinds = collections.Counter(e["event_type"] for e in events if "task_id" in e)
+        _, ends, kinds = ends_of_tasks(log)
     wrong = []
     if code != 1:
         wrong.append(f"exit code {code}")
@@ -145,11 +143,8 @@ def main() -> None:
     failed = 0
     for kind in args.kind or ("full", "kills"):
         for executor in args.executor or EXECUTORS:
-            bad = [w for _ in range(args.count) if (w := trial(kind, executor, chance))]
-            for wrong in bad:
-                print("\n  ".join([f"{kind}, {executor}", *wrong]))
-            print(f"{kind}, {executor}: {args.count} trials, {len(bad)} bad", flush=True)
-            failed += len(bad)
+            one = functools.partial(trial, kind, executor, chance)
+            failed += count_bad(f"{kind}, {executor}", args.count, one)
     print(f"seed {args.seed}")
     sys.exit(failed > 0)
 

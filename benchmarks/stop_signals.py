@@ -7,8 +7,8 @@ handle SIGTERM themselves, or have set it back to its default.
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.files import read_events, write_tasks
-from benchmarks.marked import marked_worker
+from benchmarks.files import write_tasks
+from benchmarks.marked import count_bad, ends_of_tasks, marked_worker
 
 EXECUTORS = ("loky", "spawn", "forkserver")
 _KINDS = ("sleeps", "waits", "exits", "raises", "default")
@@ -50,9 +50,7 @@ def trial(executor: str, chance: random.Random) -> list[str]:
             code = worker.process.wait(120)
             left = worker.left()
             said = worker.said()
-        events = read_events(log) if log.exists() else []
-    ends = collections.Counter(e["task_id"] for e in events if "task_id" in e)
-    kinds = collections.Counter(e["event_type"] for e in events if "task_id" in e)
+        events, ends, kinds = ends_of_tasks(log)
     wrong = []
     if code != 128 + signal.SIGTERM:
         wrong.append(f"exit code {code}")
@@ -75,11 +73,8 @@ def main() -> None:
     chance = random.Random(args.seed)
     failed = 0
     for executor in args.executor or EXECUTORS:
-        bad = [wrong for _ in range(args.count) if (wrong := trial(executor, chance))]
-        for wrong in bad:
-            print("\n  ".join([executor, *wrong]))
-        print(f"{executor}: {args.count} trials, {len(bad)} bad (seed {args.seed})", flush=True)
-        failed += len(bad)
+        failed += count_bad(executor, args.count, functools.partial(trial, executor, chance))
+    print(f"seed {args.seed}")
     sys.exit(failed > 0)
 
 

@@ -77,26 +77,27 @@ def test_any_other_end_is_the_tasks_own(
     assert ended.result(0) is outcome
 
 
-@pytest.mark.parametrize("outcome", OWN, ids=str)
-def test_a_failure_after_the_signal_had_reached_the_task_is_handed_back(
-    verdicts: StopVerdicts, outcome: Outcome
-) -> None:
+def verdict_after_signal(verdicts: StopVerdicts, outcome: Outcome) -> Outcome:
+    """Return what becomes of *outcome* if the signal had reached the task's process before."""
     verdicts.on_stop()
     ended = job()
     ended.signalled = True
     verdicts.resolve(ended, outcome)
-    assert isinstance(ended.result(0), Aborted)
+    return ended.result(0)
+
+
+@pytest.mark.parametrize("outcome", OWN, ids=str)
+def test_a_failure_after_the_signal_had_reached_the_task_is_handed_back(
+    verdicts: StopVerdicts, outcome: Outcome
+) -> None:
+    assert isinstance(verdict_after_signal(verdicts, outcome), Aborted)
 
 
 @pytest.mark.parametrize("outcome", CLEAR, ids=str)
 def test_other_ends_after_the_signal_stay_as_they_are(
     verdicts: StopVerdicts, outcome: Outcome
 ) -> None:
-    verdicts.on_stop()
-    ended = job()
-    ended.signalled = True
-    verdicts.resolve(ended, outcome)
-    assert ended.result(0) is outcome
+    assert verdict_after_signal(verdicts, outcome) is outcome
 
 
 def test_what_is_held_at_the_end_of_the_pool_gets_its_own_outcome(verdicts: StopVerdicts) -> None:
